@@ -1,0 +1,154 @@
+r"""Reinforcing gradients and their alignment with directions in parameter space.
+
+The reinforcing gradient of an input takes the network's own prediction as the target,
+
+.. math:: g_\theta(x) = \nabla_\theta \ell(f_\theta(x), \hat y(x)),
+          \qquad \hat y(x) = \arg\max f_\theta(x),
+
+and its alignment with a direction v is the cosine (arXiv:2306.07104, sec. 3)
+
+.. math:: A_v(x) = \frac{\langle g_\theta(x), v\rangle}{\|g_\theta(x)\| \|v\|}.
+
+With :math:`g = e^{s} J^T r` (see :meth:`Loss.residual`) the scale :math:`e^s`, which underflows
+for confident networks, cancels. The numerator is :math:`\langle r, J v\rangle`, one forward-mode
+pass a direction; only the norm needs the gradients, and those are held a few at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eigenboundary import checks
+from eigenboundary.curvature.linalg import column_norms
+from eigenboundary.derivatives import pullback, pushforward
+from eigenboundary.network import Classifier
+from eigenboundary.problem import Problem
+
+__all__ = ["Alignment", "align", "alignment", "training_alignment"]
+
+_log = logging.getLogger(__name__)
+
+# Bytes for the per-sample gradients held at once.
+_GRADIENT_BYTES = 2**25
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Alignments of n inputs with k directions.
+
+    Attributes
+    ----------
+    cosines : Tensor, shape (n, k)
+        Zero where the reinforcing gradient vanishes and so has no direction.
+    log_norms : Tensor of float64, shape (n,)
+        Natural logarithm of the reinforcing gradient's norm; -inf where it vanishes.
+    outputs : Tensor, shape (n, C)
+    """
+
+    cosines: Tensor
+    log_norms: Tensor
+    outputs: Tensor
+
+
+def alignment(problem: Classifier, x: Any, vectors: Any) -> Tensor:
+    r"""Alignment :math:`A_i(x)` of the reinforcing gradients of any inputs with any directions.
+
+    Parameters
+    ----------
+    problem : Problem
+    x : array or Tensor, shape (n, ...)
+        Inputs; no labels are needed.
+    vectors : array or Tensor, shape (p, k) or (p,)
+        Directions in parameter space, as columns, of any length.
+
+    Returns
+    -------
+    Tensor, shape (n, k)
+        Cosines in [-1, 1].
+
+    Raises
+    ------
+    InvalidInputError
+        If a shape does not fit or a value is not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import eigenboundary as eb
+    >>> x, y = torch.randn(30, 2), torch.arange(30) % 3
+    >>> problem = eb.Problem(torch.nn.Linear(2, 3), (x, y))
+    >>> eb.alignment(problem, x[:5], torch.eye(9)[:, :4]).shape
+    torch.Size([5, 4])
+    """
+    inputs = problem.prepare(x)
+    batches = problem.input_batches(inputs, _samples(problem, vectors))
+    return align(problem, batches, vectors).cosines
+
+
+def training_alignment(problem: Problem, vectors: Any) -> Alignment:
+    """Alignment of the training samples, in the data's order."""
+    batches = (x for x, _ in problem.batches(_samples(problem, vectors)))
+    return align(problem, batches, vectors)
+
+
+def align(classifier: Classifier, batches: Iterator[Tensor], vectors: Any) -> Alignment:
+    """Alignment of a stream of batches that are ready to compute with."""
+    directions = unit_columns(classifier, vectors)
+    cosines, log_norms, outputs = [], [], []
+    for x in batches:
+        values, tangents = pushforward(classifier, x, directions)
+        residual, log_scale = classifier.loss.residual(values, values.argmax(-1))
+        numerators = torch.einsum("knc,nc->nk", tangents, residual)
+        norms = _pulled_back_norms(classifier, x, residual)
+        safe = torch.where(norms > 0, norms, torch.ones_like(norms))
+        cosines.append((numerators / safe.unsqueeze(1).to(numerators.dtype)).clamp(-1, 1))
+        log_norms.append(norms.log() + log_scale.double())
+        outputs.append(values)
+    if not cosines:
+        k, c = directions.shape[1], classifier.n_classes
+        cosines, outputs = [directions.new_zeros(0, k)], [directions.new_zeros(0, c)]
+        log_norms = [torch.zeros(0, dtype=torch.float64)]
+    result = Alignment(torch.cat(cosines), torch.cat(log_norms), torch.cat(outputs))
+    vanished = int(torch.isneginf(result.log_norms).sum())
+    if vanished:
+        _log.warning("%d reinforcing gradients vanish: their alignment is set to 0", vanished)
+    return result
+
+
+def unit_columns(classifier: Classifier, vectors: Any) -> Tensor:
+    """Directions as unit columns (p, k) on the classifier's device."""
+    columns = torch.as_tensor(vectors).to(classifier.device, classifier.dtype)
+    if columns.ndim == 1:
+        columns = columns.unsqueeze(1)
+    if columns.ndim != 2 or columns.shape[0] != classifier.n_parameters or not columns.shape[1]:
+        raise checks.InvalidInputError(
+            f"vectors must have shape ({classifier.n_parameters}, k); got "
+            f"{tuple(torch.as_tensor(vectors).shape)}."
+        )
+    norms = column_norms(columns)
+    if not torch.isfinite(norms).all() or not (norms > 0).all():
+        raise checks.InvalidInputError("vectors must be finite and not zero.")
+    return columns / norms.to(columns.dtype)
+
+
+def _samples(classifier: Classifier, vectors: Any) -> int:
+    return classifier.samples_per_chunk(2 * torch.as_tensor(vectors).shape[-1])
+
+
+def _pulled_back_norms(classifier: Classifier, x: Tensor, residual: Tensor) -> Tensor:
+    r"""Norms :math:`\|J_s^T r_s\|` in float64, shape (n,)."""
+    itemsize = torch.finfo(classifier.dtype).bits // 8
+    per_sample = itemsize * (classifier.n_parameters + 4 * classifier.activations)
+    step = max(1, _GRADIENT_BYTES // per_sample)
+    norms = []
+    for start in range(0, len(x), step):
+        part = slice(start, start + step)
+        gradients = pullback(classifier, x[part], residual[part].unsqueeze(1)).squeeze(1)
+        norms.append(torch.linalg.vector_norm(gradients, dim=1).double())
+    return torch.cat(norms)

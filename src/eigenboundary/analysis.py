@@ -1,0 +1,298 @@
+"""The result of an analysis: every number, with its provenance, saved and loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from eigenboundary.alignments import alignment
+from eigenboundary.complexity import Complexity
+from eigenboundary.errors import InvalidInputError
+from eigenboundary.grid import PlaneGrid
+from eigenboundary.network import Classifier
+from eigenboundary.outliers import OutlierCount
+
+__all__ = ["Analysis", "Provenance"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How the numbers came about.
+
+    Attributes
+    ----------
+    versions : dict
+        Of eigenboundary, torch, numpy and Python.
+    seed : int
+    dtype, device : str
+    solver, reason : str
+        The eigensolver, and why it was chosen.
+    tolerance : float
+        Relative residual asked of the eigenpairs.
+    products : int
+        Matrix-vector products used.
+    seconds : dict
+        By stage.
+    message : str
+        Empty, or why the eigensolver stopped early.
+    fingerprint : str
+        Hash of the network's weights and buffers.
+    """
+
+    versions: dict[str, str]
+    seed: int
+    dtype: str
+    device: str
+    solver: str
+    reason: str
+    tolerance: float
+    products: int
+    seconds: dict[str, float]
+    message: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    r"""What the curvature of a classifier's loss says about its decision boundary.
+
+    Attributes
+    ----------
+    eigenvalues : array, shape (k,)
+        Largest eigenvalues, descending.
+    residuals : array, shape (k,)
+        :math:`\|H v_i - \lambda_i v_i\| / |\lambda_1|`.
+    converged : array of bool, shape (k,)
+    eigenvectors : array, shape (p, k)
+    vector_errors : array, shape (k,)
+        Bound on the distance of each eigenvector from a true one; 1 where it is not resolved.
+    next_eigenvalues : array, shape (g,)
+        Estimates of the eigenvalues that follow.
+    training_alignment : array, shape (n, k)
+        :math:`A_i(x_s)`.
+    log_gradient_norms : array, shape (n,)
+        Natural logarithm of :math:`\|g_\theta(x_s)\|`.
+    labels, predictions : array of int, shape (n,)
+    outlier_count : OutlierCount
+    complexity : Complexity
+    loss_value, accuracy : float
+        Of the analysed samples.
+    n_parameters, n_samples, n_classes : int
+        p, n and C.
+    curvature, loss : str
+    parameter_names : tuple of str
+        Order in which the eigenvectors' entries belong to parameters.
+    input_shape : tuple of int
+    inputs, input_indices : array, shape (n', d), and of int, shape (n',)
+        Flattened training inputs kept for pictures, and their row numbers.
+    grid : PlaneGrid or None
+        For two-dimensional inputs.
+    controls : dict of array, shape (n, k)
+        Alignments of the training samples with control directions, by their kind.
+    notes : tuple of str
+    provenance : Provenance
+    """
+
+    eigenvalues: Array
+    residuals: Array
+    converged: NDArray[np.bool_]
+    eigenvectors: NDArray[Any]
+    vector_errors: Array
+    next_eigenvalues: Array
+    training_alignment: Array
+    log_gradient_norms: Array
+    labels: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+    outlier_count: OutlierCount
+    loss_value: float
+    accuracy: float
+    n_parameters: int
+    n_samples: int
+    n_classes: int
+    curvature: str
+    loss: str
+    parameter_names: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    inputs: NDArray[np.float32]
+    input_indices: NDArray[np.int64]
+    notes: tuple[str, ...]
+    provenance: Provenance
+    grid: PlaneGrid | None = None
+    controls: dict[str, Array] = field(default_factory=dict)
+    classifier: Classifier | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+
+    @property
+    def k(self) -> int:
+        """Number of eigenpairs."""
+        return len(self.eigenvalues)
+
+    @property
+    def outliers(self) -> int:
+        """Number of eigenvalues that stand apart from the bulk (see `outlier_count`)."""
+        return self.outlier_count.count
+
+    @property
+    def complexity(self) -> Complexity:
+        """The complexity numbers of the boundary."""
+        rounding = 10 * float(np.finfo(self.provenance.dtype).eps)
+        return Complexity(
+            np.asarray(self.training_alignment, dtype=np.float64),
+            self.n_parameters,
+            np.minimum(self.vector_errors + rounding, 1.0),
+        )
+
+    def alignment(self, x: Any) -> Array:
+        r"""Alignment :math:`A_i(x)` of any inputs with the eigenvectors, shape (len(x), k).
+
+        Raises
+        ------
+        InvalidInputError
+            If the network is not at hand (pass ``model`` to :func:`eigenboundary.load`), or the
+            inputs do not fit it.
+        """
+        if self.classifier is None:
+            raise InvalidInputError(
+                "model must be given to load(path, model=...) before alignment(x) can be "
+                "computed; this analysis was loaded without one."
+            )
+        vectors = np.array(self.eigenvectors)  # torch wants a writable array
+        cosines = alignment(self.classifier, x, vectors)
+        return np.asarray(cosines.cpu().double().numpy())
+
+    # ------------------------------------------------------------------------------ tables
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row an eigenvector: eigenvalue, checks, alignment, and the classes it parts."""
+        cosines, complexity = self.training_alignment, self.complexity
+        positive, negative = cosines.argmax(0), cosines.argmin(0)
+        return pd.DataFrame(
+            {
+                "eigenvalue": self.eigenvalues,
+                "residual": self.residuals,
+                "converged": self.converged,
+                "vector_error": self.vector_errors,
+                "outlier": np.arange(self.k) < self.outliers,
+                "mean_alignment": complexity.aligned("mean"),
+                "max_alignment": complexity.aligned("max"),
+                "mass": complexity.mass,
+                "sample_positive": positive,
+                "sample_negative": negative,
+                "class_positive": self.predictions[positive],
+                "class_negative": self.predictions[negative],
+            },
+            index=pd.RangeIndex(1, self.k + 1, name="i"),
+        )
+
+    def samples_to_dataframe(self) -> pd.DataFrame:
+        """One row a training sample: label, prediction, gradient norm and alignments."""
+        columns = {f"A_{i + 1}": self.training_alignment[:, i] for i in range(self.k)}
+        return pd.DataFrame(
+            {
+                "label": self.labels,
+                "prediction": self.predictions,
+                "log_gradient_norm": self.log_gradient_norms,
+                "mass_outside": self.complexity.sample_mass_outside,
+                **columns,
+            },
+            index=pd.RangeIndex(self.n_samples, name="s"),
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """The headline numbers as plain Python values, intervals as pairs."""
+        numbers = self.complexity
+        g = {
+            str(epsilon): dataclasses.asdict(numbers.generalization(epsilon))
+            for epsilon in (1e-3, 1e-2, "random")
+        }
+        return {
+            "curvature": self.curvature,
+            "loss": self.loss,
+            "n_parameters": self.n_parameters,
+            "n_samples": self.n_samples,
+            "n_classes": self.n_classes,
+            "loss_value": self.loss_value,
+            "accuracy": self.accuracy,
+            "eigenvalues": self.eigenvalues.tolist(),
+            "residuals": self.residuals.tolist(),
+            "converged": self.converged.tolist(),
+            "outliers": self.outliers,
+            "outliers_resolved": self.outlier_count.resolved,
+            "effective_number": numbers.effective_number,
+            "effective_number_interval": list(numbers.effective_number_interval),
+            "participation_number": numbers.participation_number,
+            "participation_number_interval": list(numbers.participation_number_interval),
+            "mass_outside": numbers.mass_outside,
+            "generalization": g,
+            "notes": list(self.notes),
+            "provenance": dataclasses.asdict(self.provenance),
+        }
+
+    # -------------------------------------------------------------------------- input, output
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write to one safetensors file: the arrays, and the rest as JSON in its header.
+
+        Raises
+        ------
+        InvalidInputError
+            If the file exists and ``overwrite`` is not set.
+        """
+        from eigenboundary.storage import save
+
+        save(self, path, overwrite=overwrite)
+
+    def report(
+        self, path: str | Path, *, title: str | None = None, overwrite: bool = False
+    ) -> None:
+        """Write a self-contained HTML page with the numbers and pictures.
+
+        Raises
+        ------
+        InvalidInputError
+            If the file exists and ``overwrite`` is not set.
+        """
+        from eigenboundary.report import write_report
+
+        write_report(
+            {title or "Decision boundary report": self}, path, title=title, overwrite=overwrite
+        )
+
+    def __str__(self) -> str:
+        numbers = self.complexity
+        g = numbers.generalization(1e-3)
+        at_least = "" if self.outlier_count.resolved else "at least "
+        values = ", ".join(f"{v:.4g}" for v in self.eigenvalues[:5])
+        low, high = numbers.effective_number_interval
+        g_low, g_high = g.interval
+        lines = [
+            f"Analysis of a {self.n_classes}-class network: p = {self.n_parameters:,} parameters, "
+            f"n = {self.n_samples:,} samples",
+            f"  loss             {self.loss_value:.4g} ({self.loss}), accuracy {self.accuracy:.1%}",
+            f"  {self.curvature + ' λ':<16} {values}{', …' if self.k > 5 else ''} "
+            f"({int(self.converged.sum())} of {self.k} converged, "
+            f"residual ≤ {self.residuals.max():.0e})",
+            f"  outliers         {at_least}{self.outliers}",
+            f"  effective number {numbers.effective_number:.3g}, in [{low:.3g}, {high:.3g}]",
+            f"  G_θ (ε = 1e-3)   {g.value:.3g}, in [{g_low:.3g}, {g_high:.3g}]",
+            f"  mass outside     {numbers.mass_outside:.1%} of the squared alignment lies outside "
+            f"these {self.k} eigenvectors",
+            f"  solver           {self.provenance.solver} ({self.provenance.reason}), "
+            f"{self.provenance.products} products, "
+            f"{sum(self.provenance.seconds.values()):.2f} s",
+            *(f"  note             {note}" for note in self.notes),
+        ]
+        return "\n".join(lines)

@@ -1,0 +1,179 @@
+"""Every user's mistake found before any long computation, each with one sentence."""
+
+from __future__ import annotations
+
+import fnmatch
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eigenboundary.errors import InvalidInputError
+
+__all__ = [
+    "InvalidInputError",
+    "check_choice",
+    "check_finite_inputs",
+    "check_finite_parameters",
+    "check_model",
+    "check_positive_integer",
+    "check_seed",
+    "check_tolerance",
+    "prepare_inputs",
+    "resolve_device",
+    "resolve_dtype",
+    "select_parameters",
+    "training_mode_notes",
+]
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_MODE_DEPENDENT = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+
+
+# ---------------------------------------------------------------------------- plain arguments
+
+
+def check_positive_integer(value: Any, name: str, *, optional: bool = False) -> None:
+    if optional and value is None:
+        return
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or value < 1:
+        raise InvalidInputError(f"{name} must be an integer of at least 1; got {value!r}.")
+
+
+def check_seed(seed: Any) -> None:
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or seed < 0:
+        raise InvalidInputError(f"seed must be a non-negative integer; got {seed!r}.")
+
+
+def check_choice(value: Any, name: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        known = ", ".join(repr(choice) for choice in choices)
+        raise InvalidInputError(f"{name} must be one of {known}; got {value!r}.")
+
+
+def check_tolerance(value: Any, name: str = "tolerance") -> None:
+    if value is None:
+        return
+    if not isinstance(value, numbers.Real) or not 0 < float(value) < 1:
+        raise InvalidInputError(f"{name} must be a number between 0 and 1; got {value!r}.")
+
+
+# --------------------------------------------------------------------------------- the model
+
+
+def check_model(model: Any) -> None:
+    if not isinstance(model, nn.Module):
+        raise InvalidInputError(
+            f"model must be a torch.nn.Module instance; got {type(model).__name__}."
+        )
+    devices = sorted({str(p.device) for p in model.parameters()})
+    if len(devices) > 1:
+        raise InvalidInputError(
+            f"model must have all its parameters on one device; got {', '.join(devices)}."
+        )
+    if devices == ["meta"]:
+        raise InvalidInputError("model must have real parameters; got ones on the meta device.")
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise InvalidInputError(
+                f"model must treat samples independently in eval mode; {name!r} is a "
+                f"{type(module).__name__} without running statistics."
+            )
+
+
+def resolve_device(device: str | torch.device | None, model: nn.Module) -> torch.device:
+    if device is None:
+        return next((p.device for p in model.parameters()), torch.device("cpu"))
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InvalidInputError(
+            f"device must be one that torch can use here; got {device!r} ({reason})."
+        ) from None
+    return resolved
+
+
+def resolve_dtype(dtype: str | torch.dtype | None, model: nn.Module) -> torch.dtype:
+    if dtype is None:
+        found = {p.dtype for p in model.parameters() if p.is_floating_point()}
+        if len(found) == 1 and found <= set(_DTYPES.values()):
+            return found.pop()
+        if not found:
+            return torch.get_default_dtype()
+        names = ", ".join(sorted(str(d).removeprefix("torch.") for d in found))
+        raise InvalidInputError(
+            "dtype must be given as float32 or float64 for a model whose parameters are not all "
+            f"one of these; got a model in {names}."
+        )
+    resolved = _DTYPES.get(dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
+    if resolved not in _DTYPES.values():
+        raise InvalidInputError(f"dtype must be float32 or float64; got {dtype!r}.")
+    assert isinstance(resolved, torch.dtype)
+    return resolved
+
+
+def select_parameters(model: nn.Module, patterns: str | Sequence[str] | None) -> tuple[str, ...]:
+    trainable = [name for name, p in model.named_parameters() if p.requires_grad]
+    if not trainable:
+        raise InvalidInputError(
+            "model must have at least one parameter that requires a gradient; got "
+            f"{sum(1 for _ in model.parameters())} parameters, none of which does."
+        )
+    if patterns is None:
+        return tuple(trainable)
+    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
+    for pattern in wanted:
+        if not isinstance(pattern, str) or not fnmatch.filter(trainable, pattern):
+            raise InvalidInputError(
+                f"parameters must match a trainable parameter by name; {pattern!r} matches none "
+                f"of {', '.join(trainable[:8])}{', …' if len(trainable) > 8 else ''}."
+            )
+    return tuple(n for n in trainable if any(fnmatch.fnmatchcase(n, w) for w in wanted))
+
+
+def check_finite_parameters(module: nn.Module) -> None:
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise InvalidInputError(f"model must have finite weights; {name!r} holds NaN or inf.")
+
+
+def training_mode_notes(model: nn.Module) -> tuple[str, ...]:
+    names = {type(m).__name__ for m in model.modules() if isinstance(m, _MODE_DEPENDENT)}
+    training = any(m.training for m in model.modules() if isinstance(m, _MODE_DEPENDENT))
+    if not training:
+        return ()
+    return (
+        f"The model was in training mode and has {', '.join(sorted(names))}: it was analysed in "
+        "eval mode (running statistics, no dropout).",
+    )
+
+
+def check_finite_inputs(x: Tensor, name: str) -> None:
+    if x.is_floating_point() and not torch.isfinite(x).all():
+        bad = int((~torch.isfinite(x)).flatten(1).any(1).sum()) if x.ndim > 1 else 1
+        raise InvalidInputError(f"{name} must be finite; {bad} input(s) hold NaN or inf.")
+
+
+def prepare_inputs(x: Any, input_shape: torch.Size, name: str) -> Tensor:
+    """Inputs given later, as a tensor of the shape the training inputs had."""
+    tensor = x.detach() if isinstance(x, Tensor) else None
+    if tensor is None:
+        try:
+            tensor = torch.from_numpy(np.array(x))
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"{name} must be a numeric array or tensor; got {type(x).__name__} ({error})."
+            ) from None
+    if tensor.shape[1:] != input_shape or tensor.ndim == 0:
+        wanted = ", ".join(["n", *map(str, input_shape)])
+        raise InvalidInputError(
+            f"{name} must have shape ({wanted}), as the training inputs; got {tuple(tensor.shape)}."
+        )
+    check_finite_inputs(tensor, name)
+    return tensor

@@ -1,0 +1,65 @@
+"""The paper's controls: directions that should not know the boundary.
+
+Lowest eigenvectors, random eigenvectors and random directions. Most eigenvectors of a large
+network lie in the numerical null space of the Hessian, where any orthonormal basis will do; a
+random eigenvector is therefore drawn from the non-null ones with their share of p, and else
+uniformly from the null space.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from eigenboundary import checks
+from eigenboundary.curvature.linalg import orthonormal_extension, random_block
+from eigenboundary.curvature.operators import SymmetricOperator
+from eigenboundary.curvature.solve import check_k, top_eigenpairs
+
+__all__ = ["CONTROLS", "control_vectors"]
+
+CONTROLS = ("lowest", "random_eigenvectors", "random_directions")
+
+
+def control_vectors(
+    operator: SymmetricOperator, kind: str, k: int = 10, *, seed: int = 0
+) -> Tensor:
+    """Orthonormal control directions.
+
+    Parameters
+    ----------
+    operator : SymmetricOperator
+    kind : {"lowest", "random_eigenvectors", "random_directions"}
+        "random_eigenvectors" needs all non-null eigenpairs first.
+    k : int
+    seed : int
+
+    Returns
+    -------
+    Tensor, shape (p, k)
+
+    Examples
+    --------
+    >>> import torch
+    >>> import eigenboundary as eb
+    >>> matrix = eb.MatrixOperator(torch.diag(torch.arange(9.0)))
+    >>> eb.control_vectors(matrix, "lowest", 2).argmax(0)
+    tensor([1, 0])
+    """
+    checks.check_choice(kind, "kind", CONTROLS)
+    checks.check_seed(seed)
+    check_k(k, operator.size)
+    if kind == "lowest":
+        return top_eigenpairs(operator, k, which="smallest", seed=seed).vectors
+    like = (operator.size, operator.dtype, operator.device)
+    if kind == "random_directions":
+        return orthonormal_extension(random_block(like, k, seed), [])
+    known = top_eigenpairs(operator, None, seed=seed).vectors
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randperm(operator.size, generator=generator)[:k]
+    picked = known[:, drawn[drawn < known.shape[1]].to(known.device)]
+    missing = k - picked.shape[1]
+    if not missing:
+        return picked
+    null = orthonormal_extension(random_block(like, missing, seed), [known])
+    return torch.cat([picked, null], dim=1)

@@ -1,0 +1,133 @@
+"""Eigenpairs with their residuals: what every solver returns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from eigenboundary.curvature.linalg import column_norms, fix_signs
+from eigenboundary.curvature.operators import SymmetricOperator
+
+__all__ = ["Eigenpairs", "checked_eigenpairs", "default_tolerance"]
+
+
+@dataclass(frozen=True)
+class Eigenpairs:
+    r"""Eigenpairs of a symmetric operator, largest eigenvalue first.
+
+    Attributes
+    ----------
+    values : Tensor of float64, shape (k,)
+        Descending.
+    vectors : Tensor, shape (p, k)
+        Orthonormal columns; the largest entry of each is positive.
+    residuals : Tensor of float64, shape (k,)
+        :math:`\|A v_i - \lambda_i v_i\| / |\lambda_1|`, from products with the returned vectors.
+    converged : Tensor of bool, shape (k,)
+        Whether the residual is within ``tolerance`` and, for a solver that iterates, no larger
+        eigenvalue was found to be missing.
+    tolerance, scale : float
+        What the residuals were asked to reach, and the norm they are relative to.
+    next_values : Tensor of float64, shape (g,)
+        Estimates of the eigenvalues that follow the k returned, for telling the bulk.
+    next_residuals : Tensor of float64, shape (g,)
+    rest : (float, float) or None
+        An interval that holds the eigenvalues not returned, as far as is known; None if all were.
+    method, reason : str
+        The solver, and why it was chosen.
+    products : int
+        Matrix-vector products used.
+    message : str
+        Empty, or why the solver stopped early.
+    """
+
+    values: Tensor
+    vectors: Tensor
+    residuals: Tensor
+    converged: Tensor
+    tolerance: float
+    scale: float
+    method: str
+    products: int
+    reason: str = ""
+    message: str = ""
+    next_values: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    next_residuals: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    rest: tuple[float, float] | None = None
+
+    @property
+    def all_values(self) -> Tensor:
+        """The eigenvalues and the estimates that follow them, descending."""
+        return torch.cat([self.values, self.next_values])
+
+    @property
+    def vector_errors(self) -> Tensor:
+        r"""Bound on the distance of each vector from a true eigenvector, shape (k,), at most 1.
+
+        :math:`\|\tilde v - v\| \le \sqrt2\,\rho / \mathrm{gap}` for a residual norm ρ and the
+        distance gap to the nearest other eigenvalue (Davis & Kahan 1970).
+        """
+        values = self.values
+        gaps = torch.full_like(values, math.inf)
+        if len(values) > 1:
+            between = (values[:-1] - values[1:]).abs()
+            gaps[:-1] = between
+            gaps[1:] = torch.minimum(gaps[1:], between)
+        if self.rest is not None:
+            low, high = self.rest
+            gaps = torch.minimum(gaps, torch.maximum(values - high, low - values).clamp_min(0))
+        norms = self.residuals * self.scale
+        errors = math.sqrt(2) * norms / gaps.clamp_min(1e-300)
+        return torch.where(gaps > 2 * norms, errors, 1.0).clamp_max(1.0)
+
+
+def default_tolerance(dtype: torch.dtype) -> float:
+    """Relative residual asked for where the caller names none."""
+    return 1e-10 if dtype == torch.float64 else 1e-5
+
+
+def checked_eigenpairs(
+    operator: SymmetricOperator,
+    vectors: Tensor,
+    *,
+    tolerance: float,
+    method: str,
+    products_before: int,
+    scale: float | None = None,
+    message: str = "",
+    trusted: bool = True,
+    next_values: Tensor | None = None,
+    next_residuals: Tensor | None = None,
+    rest: tuple[float, float] | None = None,
+) -> Eigenpairs:
+    r"""Rayleigh quotients and residuals of given unit vectors, from fresh products.
+
+    ``rest`` holds the eigenvalues not returned; ``scale`` replaces :math:`|\lambda_1|` where the
+    largest eigenvalue is not among the vectors; ``trusted=False`` marks every pair as not
+    converged.
+    """
+    images = operator @ vectors
+    values = (vectors.double() * images.double()).sum(0)
+    order = values.argsort(descending=True)
+    values, vectors, images = values[order], vectors[:, order], images[:, order]
+    norms = column_norms(images - vectors * values.to(vectors.dtype))
+    reference = abs(float(values[0])) if scale is None else scale
+    residuals = norms / reference if reference > 0 else norms
+    empty = torch.zeros(0, dtype=torch.float64)
+    return Eigenpairs(
+        values=values.cpu(),
+        vectors=fix_signs(vectors),
+        residuals=residuals.cpu(),
+        converged=(residuals <= tolerance).cpu() & trusted,
+        tolerance=tolerance,
+        scale=reference if reference > 0 else 1.0,
+        method=method,
+        products=operator.products - products_before,
+        message=message,
+        next_values=empty if next_values is None else next_values.cpu(),
+        next_residuals=empty if next_residuals is None else next_residuals.cpu(),
+        rest=rest,
+    )

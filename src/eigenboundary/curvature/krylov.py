@@ -1,0 +1,395 @@
+r"""Thick-restart block Krylov iteration for the ends of the spectrum.
+
+A basis Q is kept together with its images AQ, so that every Ritz pair's residual
+:math:`\|A q - \theta q\|` is a computed number, not an estimate, and restarts keep all that was
+learnt (Wu & Simon 2000). The basis grows by the residuals of the leading pairs that have not
+converged, which spans the same space as block Lanczos, with full reorthogonalisation.
+
+A Krylov space can miss copies of a repeated eigenvalue. So once the pairs have converged, a
+second iteration with a fresh random start searches their orthogonal complement, and what it
+finds above the smallest returned eigenvalue is taken up (:func:`_missed`).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from eigenboundary.curvature.direct import ends
+from eigenboundary.curvature.eigenpairs import Eigenpairs, checked_eigenpairs
+from eigenboundary.curvature.linalg import (
+    column_norms,
+    inner,
+    orthonormal_extension,
+    random_block,
+)
+from eigenboundary.curvature.operators import SymmetricOperator
+
+__all__ = ["Progress", "krylov_eigenpairs"]
+
+_log = logging.getLogger(__name__)
+
+#: Called after each step with (pairs converged, pairs wanted, products so far).
+Progress = Callable[[int, int, int], None]
+
+_BASIS_BYTES = 2**29
+_CHECK_BLOCK = 4
+_CHECK_STEPS = 25
+_MISS_PROBABILITY = 1e-6
+_GUARD_TOLERANCE = 1e-2
+_PATIENCE = 4
+
+
+class _Subspace:
+    """An orthonormal basis Q, its images AQ and the projected matrix QᵀAQ."""
+
+    def __init__(self, operator: SymmetricOperator, capacity: int, avoid: Tensor | None) -> None:
+        self.operator = operator
+        self.avoid = avoid
+        self.size = 0
+        self._allocate(capacity)
+
+    def _allocate(self, capacity: int) -> None:
+        shape, like = (self.operator.size, capacity), self.operator
+        vectors = torch.empty(shape, dtype=like.dtype, device=like.device)
+        images = torch.empty_like(vectors)
+        projected = torch.zeros(capacity, capacity, dtype=torch.float64)
+        if self.size:
+            vectors[:, : self.size], images[:, : self.size] = self.vectors, self.images
+            projected[: self.size, : self.size] = self.projected
+        self._vectors, self._images, self._projected = vectors, images, projected
+        self.capacity = capacity
+
+    @property
+    def vectors(self) -> Tensor:
+        return self._vectors[:, : self.size]
+
+    @property
+    def images(self) -> Tensor:
+        return self._images[:, : self.size]
+
+    @property
+    def projected(self) -> Tensor:
+        return self._projected[: self.size, : self.size]
+
+    def grow_to(self, capacity: int) -> None:
+        self._allocate(capacity)
+
+    def extend(self, block: Tensor) -> int:
+        """Add the new directions of ``block``; returns how many there were."""
+        bases = [self.vectors] if self.avoid is None else [self.avoid, self.vectors]
+        block = orthonormal_extension(block, bases)[:, : self.capacity - self.size]
+        if not block.shape[1]:
+            return 0
+        image = self.operator @ block
+        start, self.size = self.size, self.size + block.shape[1]
+        self._vectors[:, start : self.size] = block
+        self._images[:, start : self.size] = image
+        cross = inner(self.vectors, image).cpu()
+        self._projected[: self.size, start : self.size] = cross
+        self._projected[start : self.size, : self.size] = cross.T
+        corner = cross[start:]
+        self._projected[start : self.size, start : self.size] = (corner + corner.T) / 2
+        return block.shape[1]
+
+    def ritz(self) -> tuple[Tensor, Tensor]:
+        """Ritz values, descending, and their coefficients (columns)."""
+        values, coefficients = torch.linalg.eigh(self.projected)
+        return values.flip(0), coefficients.flip(1)
+
+    def combine(self, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors of the subspace and their images."""
+        weights = coefficients.to(self.operator.device, self.operator.dtype)
+        return self.vectors @ weights, self.images @ weights
+
+    def residuals(self, values: Tensor, coefficients: Tensor) -> Tensor:
+        """Columns ``A q - θ q`` (outside the directions that are avoided)."""
+        vectors, images = self.combine(coefficients)
+        block = images - vectors * values.to(vectors.device, vectors.dtype)
+        if self.avoid is not None:
+            block = block - self.avoid @ inner(self.avoid, block).to(block.dtype)
+        return block
+
+    def restart(self, values: Tensor, coefficients: Tensor) -> None:
+        """Shrink the basis to the given Ritz vectors."""
+        vectors, images = self.combine(coefficients)
+        self.size = coefficients.shape[1]
+        self._vectors[:, : self.size], self._images[:, : self.size] = vectors, images
+        self._projected[: self.size, : self.size] = torch.diag(values)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is wanted, and how large a basis may become."""
+
+    k: int
+    which: str
+    tolerance: float
+    guard: int
+    block: int
+    capacity: int
+    capacity_limit: int
+    max_products: int
+
+    def wanted(self, size: int) -> Tensor:
+        return ends(size, min(self.k, size), self.which)
+
+    def guards(self, size: int) -> Tensor:
+        if self.which != "largest":
+            return torch.arange(0)
+        return torch.arange(min(self.k, size), min(self.k + self.guard, size))
+
+    def kept(self, size: int) -> Tensor:
+        """Ritz vectors that survive a restart: the wanted ones and as many again."""
+        room = size // 2 if self.which != "both" else size // 4
+        count = max(self.k + self.guard + self.block, min(room, size - 2 * self.block))
+        return ends(size, min(count, size), self.which)
+
+    def scale(self, values: Tensor) -> float:
+        top = float(values[0].abs())
+        return top if self.which == "largest" else max(top, float(values[-1].abs()))
+
+
+def krylov_eigenpairs(
+    operator: SymmetricOperator,
+    k: int,
+    *,
+    which: str,
+    tolerance: float,
+    guard: int,
+    max_products: int | None,
+    start: Tensor | None,
+    seed: int,
+    progress: Progress | None,
+) -> Eigenpairs:
+    """Eigenpairs at one end of the spectrum, or both, by products alone.
+
+    An interrupt (Ctrl-C) ends the iteration; the pairs come back as they are, marked as not
+    converged.
+    """
+    before = operator.products
+    plan = _plan(operator, k, which, tolerance, guard, max_products)
+    subspace = _Subspace(operator, plan.capacity, None)
+    first = random_block(_like(operator), plan.block, seed)
+    subspace.extend(first if start is None else torch.cat([start.to(first), first], dim=1))
+    message = ""
+    # A miss-free pass ends the search; each round takes up at least one missed direction.
+    for attempt in range(plan.k + 1):
+        try:
+            message = _iterate(subspace, plan, before, seed, progress)
+            missed = None if message else _missed(subspace, plan, seed + 1 + attempt)
+        except KeyboardInterrupt:
+            _log.warning("interrupted: returning the eigenpairs found so far")
+            message = "interrupted"
+            break
+        if message or missed is None:
+            break
+        _log.info("a further eigenvalue was found in the complement; going on")
+        _make_room(subspace, plan, missed.shape[1])
+        subspace.extend(missed)
+    return _result(subspace, plan, before, message)
+
+
+def _like(operator: SymmetricOperator) -> tuple[int, torch.dtype, torch.device]:
+    return operator.size, operator.dtype, operator.device
+
+
+def _plan(
+    operator: SymmetricOperator,
+    k: int,
+    which: str,
+    tolerance: float,
+    guard: int,
+    max_products: int | None,
+) -> _Plan:
+    size = operator.size
+    itemsize = torch.finfo(operator.dtype).bits // 8
+    k = min(k, size)
+    guard = min(guard, size - k) if which == "largest" else 0
+    wanted = k * (2 if which == "both" else 1) + guard
+    block = min(4, size)
+    least = wanted + 3 * block
+    capacity = min(size, max(2 * wanted + 20, 60))
+    limit = min(size, max(capacity, _BASIS_BYTES // (2 * itemsize * size)))
+    products = max_products if max_products is not None else 200 * (wanted + 10)
+    return _Plan(
+        k, which, tolerance, guard, block, min(size, max(capacity, least)), limit, products
+    )
+
+
+def _iterate(
+    subspace: _Subspace, plan: _Plan, before: int, seed: int, progress: Progress | None
+) -> str:
+    """Grow and restart until the wanted pairs have converged; returns why not, or ''."""
+    operator = subspace.operator
+    best, waited = math.inf, 0
+    while True:
+        values, coefficients = subspace.ritz()
+        open_pairs, worst = _unconverged(subspace, plan, values, coefficients)
+        used = operator.products - before
+        if progress is not None:
+            total = len(plan.wanted(subspace.size)) + len(plan.guards(subspace.size))
+            progress(total - len(open_pairs), total, used)
+        if not len(open_pairs):
+            return ""
+        if used >= plan.max_products:
+            return f"stopped after {used} products with {len(open_pairs)} pairs not converged"
+        if subspace.size + plan.block > subspace.capacity and subspace.size < operator.size:
+            waited = 0 if worst < 0.5 * best else waited + 1
+            if worst > 0.1 * best and subspace.capacity < plan.capacity_limit:
+                subspace.grow_to(min(2 * subspace.capacity, plan.capacity_limit))
+            elif waited >= _PATIENCE:
+                return f"stagnated at a relative residual of {worst:.1e}"
+            if subspace.size + plan.block > subspace.capacity:
+                kept = plan.kept(subspace.size)
+                subspace.restart(values[kept], coefficients[:, kept])
+                values, coefficients = subspace.ritz()
+                open_pairs, _ = _unconverged(subspace, plan, values, coefficients)
+            best = min(best, worst)
+        chosen = open_pairs[: plan.block]
+        block = subspace.residuals(values[chosen], coefficients[:, chosen])
+        if not subspace.extend(block):
+            # The basis is invariant: whatever else there is lies in its complement.
+            fresh = random_block(_like(operator), plan.block, seed + 7919 * subspace.size)
+            if not subspace.extend(fresh):
+                return "" if subspace.size >= operator.size else "the basis cannot be extended"
+
+
+def _unconverged(
+    subspace: _Subspace, plan: _Plan, values: Tensor, coefficients: Tensor
+) -> tuple[Tensor, float]:
+    """Indices of the pairs to work on, and the worst wanted pair's relative residual."""
+    size, dimension = subspace.size, subspace.operator.size
+    enough = min(dimension, plan.k * (2 if plan.which == "both" else 1) + plan.guard)
+    wanted, guards = plan.wanted(size), plan.guards(size)
+    watched = torch.cat([wanted, guards])
+    norms = column_norms(subspace.residuals(values[watched], coefficients[:, watched])).cpu()
+    scale = plan.scale(values) or 1.0
+    within = norms <= plan.tolerance * scale
+    loose = norms <= torch.maximum(_GUARD_TOLERANCE * values[watched].abs(), norms.new_tensor(0.0))
+    within[len(wanted) :] |= loose[len(wanted) :]
+    if size == dimension:
+        within[:] = True
+    worst = float(norms[: len(wanted)].max() / scale)
+    open_pairs = watched[~within]
+    if size < enough and not len(open_pairs):
+        open_pairs = watched[-1:]
+    return open_pairs, worst
+
+
+def _missed(subspace: _Subspace, plan: _Plan, seed: int) -> Tensor | None:
+    r"""Search the complement of the converged pairs for an eigenvalue that should be among them.
+
+    The complement's largest Ritz value from b random starts and j block steps falls short of its
+    largest eigenvalue by more than a fraction ε of its spread with probability at most
+    :math:`(1.648 \sqrt{p}\, e^{-\sqrt\varepsilon(2j-1)})^b` (Kuczyński & Woźniakowski 1992). The
+    search goes on until that is below 1e-6 for ε the distance to the smallest returned
+    eigenvalue, or the Ritz pair itself has converged below it.
+    """
+    operator = subspace.operator
+    values, coefficients = subspace.ritz()
+    locked = _well_known(subspace, plan, values, coefficients)
+    found, _ = subspace.combine(coefficients[:, locked])
+    room = operator.size - len(locked)
+    if room <= 0:
+        return None
+    wanted = plan.wanted(subspace.size)
+    slack = plan.tolerance * (plan.scale(values) or 1.0)
+    checks = []
+    if plan.which in ("largest", "both"):
+        checks.append((1.0, float(values[plan.k - 1])))
+    if plan.which in ("smallest", "both"):
+        checks.append((-1.0, -float(values[wanted[-plan.k]])))
+    block = min(_CHECK_BLOCK, room)
+    search = _Subspace(operator, min(room, _CHECK_STEPS * block), found)
+    search.extend(random_block(_like(operator), block, seed))
+    for step in range(1, _CHECK_STEPS + 1):
+        theta, weights = search.ritz()
+        settled = True
+        for sign, threshold in checks:
+            index = 0 if sign > 0 else search.size - 1
+            top, bottom = sign * float(theta[index]), sign * float(theta[-1 - index])
+            if top > threshold + 10 * slack:
+                return search.combine(weights[:, [index]])[0]
+            residual = search.residuals(theta[[index]], weights[:, [index]])
+            near = float(column_norms(residual)[0]) <= max(slack, 0.1 * (threshold - top))
+            gap = (threshold - top) / max(threshold - bottom, 1e-300)
+            settled &= near or _miss_probability(gap, step, block, room) < _MISS_PROBABILITY
+        if settled:
+            return None
+        last = [0, search.size - 1] if plan.which == "both" else [0 if checks[0][0] > 0 else -1]
+        order = list(range(min(block, search.size)))
+        if last[0] == -1:
+            order = [search.size - 1 - i for i in order]
+        elif len(last) == 2:
+            order = [i if i % 2 == 0 else search.size - i for i in order]
+        if not search.extend(search.residuals(theta[order], weights[:, order])):
+            return None
+    return None
+
+
+def _miss_probability(gap: float, step: int, starts: int, size: int) -> float:
+    if gap <= 0:
+        return 1.0
+    exponent = math.log(1.648) + 0.5 * math.log(size) - math.sqrt(gap) * (2 * step - 1)
+    return math.exp(min(0.0, starts * exponent))
+
+
+def _well_known(subspace: _Subspace, plan: _Plan, values: Tensor, coefficients: Tensor) -> Tensor:
+    """Ritz pairs accurate enough to be split off: the wanted ones and some that follow."""
+    wanted = plan.wanted(subspace.size)
+    norms = column_norms(subspace.residuals(values, coefficients)).cpu()
+    distance = (values.unsqueeze(1) - values[wanted].unsqueeze(0)).abs().amin(1)
+    known = norms <= 0.05 * distance
+    known[wanted] = True
+    return known.nonzero().squeeze(1)
+
+
+def _make_room(subspace: _Subspace, plan: _Plan, columns: int) -> None:
+    if subspace.size + columns + plan.block > subspace.capacity:
+        values, coefficients = subspace.ritz()
+        kept = plan.kept(subspace.size)
+        if len(kept) + columns + plan.block > subspace.capacity:
+            subspace.grow_to(min(subspace.operator.size, subspace.capacity + 2 * plan.block))
+        else:
+            subspace.restart(values[kept], coefficients[:, kept])
+
+
+def _result(subspace: _Subspace, plan: _Plan, before: int, message: str) -> Eigenpairs:
+    operator = subspace.operator
+    values, coefficients = subspace.ritz()
+    wanted, guards = plan.wanted(subspace.size), plan.guards(subspace.size)
+    vectors, _ = subspace.combine(coefficients[:, wanted])
+    scale = plan.scale(values) or 1.0
+    norms = column_norms(subspace.residuals(values[guards], coefficients[:, guards])) / scale
+    return checked_eigenpairs(
+        operator,
+        vectors,
+        tolerance=plan.tolerance,
+        method="krylov",
+        products_before=before,
+        scale=scale,
+        message=message,
+        trusted=message != "interrupted",
+        next_values=values[guards],
+        next_residuals=norms,
+        rest=_rest(plan, values, guards, norms * scale, operator.size),
+    )
+
+
+def _rest(
+    plan: _Plan, values: Tensor, guards: Tensor, errors: Tensor, size: int
+) -> tuple[float, float] | None:
+    """Where the eigenvalues lie that are not returned, as far as the Ritz values tell."""
+    if len(plan.wanted(size)) >= size:
+        return None
+    high = float(values[plan.k - 1]) if plan.which != "smallest" else math.inf
+    low = float(values[-plan.k]) if plan.which != "largest" else -math.inf
+    if len(guards):
+        high = min(high, float(values[guards[0]] + errors[0]))
+    return low, high

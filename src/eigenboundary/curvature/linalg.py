@@ -1,0 +1,68 @@
+"""Tall-and-skinny linear algebra with float64 sums over vectors of any precision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["column_norms", "fix_signs", "inner", "orthonormal_extension", "random_block"]
+
+_ROWS = 2**16
+
+
+def inner(left: Tensor, right: Tensor) -> Tensor:
+    """``left.T @ right`` summed in float64: (p, a) and (p, b) give (a, b).
+
+    float32 sums over a million entries would cost the digits that small eigenvalues live in.
+    """
+    if left.dtype == torch.float64:
+        return left.T @ right
+    total = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64, device=left.device)
+    for rows in range(0, left.shape[0], _ROWS):
+        part = slice(rows, rows + _ROWS)
+        total += left[part].double().T @ right[part].double()
+    return total
+
+
+def column_norms(block: Tensor) -> Tensor:
+    """Euclidean norm of each column, in float64."""
+    return torch.linalg.vector_norm(block, dim=0, dtype=torch.float64)
+
+
+def random_block(like: Tensor | tuple[int, torch.dtype, torch.device], k: int, seed: int) -> Tensor:
+    """Standard normal columns, the same on every device for one seed."""
+    size, dtype, device = (
+        (like.shape[0], like.dtype, like.device) if isinstance(like, Tensor) else like
+    )
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(size, k, dtype=torch.float64, generator=generator).to(device, dtype)
+
+
+def orthonormal_extension(block: Tensor, bases: Sequence[Tensor]) -> Tensor:
+    """Orthonormal basis of what ``block`` adds to the span of the orthonormal ``bases``.
+
+    Directions that are lost in rounding are left out, so the result may have fewer columns
+    than ``block``, even none.
+    """
+    tiny = 1e-10 if block.dtype == torch.float64 else 1e-5
+    norms = column_norms(block)
+    block = block[:, norms > 0] / norms[norms > 0].to(block.dtype)
+    for _ in range(3):  # "twice is enough"; the third pass mends what the first left out
+        for basis in bases:
+            if basis.shape[1]:
+                block = block - basis @ inner(basis, block).to(block.dtype)
+        # Symmetric orthonormalisation shows which directions are only rounding.
+        squares, rotation = torch.linalg.eigh(inner(block, block))
+        kept = squares > tiny**2
+        if not kept.any():
+            return block[:, :0]
+        block = block @ (rotation[:, kept] / squares[kept].sqrt()).to(block.dtype)
+    return block
+
+
+def fix_signs(vectors: Tensor) -> Tensor:
+    """Each column with the sign that makes its largest entry positive."""
+    largest = vectors.abs().argmax(0, keepdim=True)
+    return vectors * vectors.gather(0, largest).sign()

@@ -1,0 +1,195 @@
+r"""Symmetric matrices known by their products with blocks of vectors.
+
+=========================  ==========================================================
+:class:`HessianOperator`   :math:`H = \nabla^2_\theta L(D; \theta)`
+:class:`GaussNewtonOperator`  :math:`G = \frac1n \sum_s J_s^T \Lambda_s J_s`
+:class:`MatrixOperator`    a matrix that is there
+=========================  ==========================================================
+
+An operator does not know who calls it, and a solver sees only an operator.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eigenboundary.derivatives import hessian_product, pushforward, summed_pullback
+from eigenboundary.errors import InvalidInputError
+from eigenboundary.problem import Problem
+
+__all__ = [
+    "GaussNewtonOperator",
+    "HessianOperator",
+    "MatrixOperator",
+    "ProblemOperator",
+    "SymmetricOperator",
+]
+
+
+class SymmetricOperator(ABC):
+    """A symmetric p×p matrix A, known by its products.
+
+    Attributes
+    ----------
+    size : int
+        p.
+    dtype, device
+        Of the vectors it is applied to.
+    products : int
+        Matrix-vector products computed so far.
+    """
+
+    name = "matrix"
+
+    def __init__(self, size: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.size, self.dtype, self.device = size, dtype, device
+        self.products = 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(p, p)``."""
+        return self.size, self.size
+
+    @abstractmethod
+    def _product(self, block: Tensor) -> Tensor:
+        """The product with a (p, k) block."""
+
+    def __matmul__(self, vectors: Any) -> Tensor:
+        """``A @ v`` for one vector (p,) or a block (p, k)."""
+        block = torch.as_tensor(vectors).to(self.device, self.dtype)
+        if block.ndim not in (1, 2) or block.shape[0] != self.size:
+            raise InvalidInputError(
+                f"vectors must have shape ({self.size},) or ({self.size}, k); "
+                f"got {tuple(block.shape)}."
+            )
+        columns = block.unsqueeze(1) if block.ndim == 1 else block
+        self.products += columns.shape[1]
+        step = self.block_limit
+        parts = [self._product(columns[:, i : i + step]) for i in range(0, columns.shape[1], step)]
+        result = parts[0] if len(parts) == 1 else torch.cat([*parts, columns[:, :0]], dim=1)
+        return result.squeeze(1) if block.ndim == 1 else result
+
+    @property
+    def block_limit(self) -> int:
+        """Most vectors to multiply at once."""
+        return max(1, 2**25 // self.size)
+
+    def _identity_blocks(self) -> Any:
+        step = min(self.block_limit, 256)
+        for start in range(0, self.size, step):
+            width = min(step, self.size - start)
+            block = torch.zeros(self.size, width, dtype=self.dtype, device=self.device)
+            block[torch.arange(start, start + width), torch.arange(width)] = 1
+            yield start, self @ block
+
+    def to_dense(self) -> Tensor:
+        """The p×p matrix itself, symmetrised: p products."""
+        dense = torch.empty(self.size, self.size, dtype=self.dtype, device=self.device)
+        for start, columns in self._identity_blocks():
+            dense[:, start : start + columns.shape[1]] = columns
+        return (dense + dense.T) / 2
+
+    def trace(self) -> float:
+        """tr A exactly, by p products; no p×p matrix is stored."""
+        return sum(
+            float(columns[start : start + columns.shape[1]].double().trace())
+            for start, columns in self._identity_blocks()
+        )
+
+
+class MatrixOperator(SymmetricOperator):
+    """A symmetric matrix that is there, as an operator.
+
+    Parameters
+    ----------
+    matrix : Tensor or array, shape (p, p)
+
+    Examples
+    --------
+    >>> import torch
+    >>> MatrixOperator(torch.diag(torch.tensor([1.0, 2.0]))) @ torch.ones(2)
+    tensor([1., 2.])
+    """
+
+    def __init__(self, matrix: Any) -> None:
+        self.matrix = torch.as_tensor(matrix)
+        if self.matrix.ndim != 2 or self.matrix.shape[0] != self.matrix.shape[1]:
+            raise InvalidInputError(
+                f"matrix must have shape (p, p); got {tuple(self.matrix.shape)}."
+            )
+        if not self.matrix.is_floating_point() or not torch.isfinite(self.matrix).all():
+            raise InvalidInputError("matrix must be real and finite.")
+        if not torch.allclose(self.matrix, self.matrix.T, rtol=1e-5, atol=1e-8):
+            raise InvalidInputError("matrix must be symmetric; it differs from its transpose.")
+        super().__init__(len(self.matrix), self.matrix.dtype, self.matrix.device)
+
+    def _product(self, block: Tensor) -> Tensor:
+        return self.matrix @ block
+
+
+class ProblemOperator(SymmetricOperator):
+    """A curvature matrix of a problem's training loss, its products summed over the data."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.n_parameters, problem.dtype, problem.device)
+        self.problem = problem
+
+    @abstractmethod
+    def _batch_product(self, x: Tensor, y: Tensor, block: Tensor) -> Tensor:
+        """The product of one batch's summed curvature with a (p, k) block."""
+
+    def _product(self, block: Tensor) -> Tensor:
+        total = torch.zeros_like(block)
+        for x, y in self.problem.batches(self.problem.samples_per_chunk(block.shape[1])):
+            total += self._batch_product(x, y, block)
+        return total / self.problem.n_samples
+
+
+class HessianOperator(ProblemOperator):
+    r"""The Hessian of the training loss, :math:`H = \nabla^2_\theta L(D; \theta)`.
+
+    Parameters
+    ----------
+    problem : Problem
+
+    Examples
+    --------
+    >>> import torch
+    >>> import eigenboundary as eb
+    >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
+    <torch._C.Generator ...>
+    >>> problem = eb.Problem(torch.nn.Linear(2, 3), (torch.randn(9, 2), torch.arange(9) % 3))
+    >>> hessian = eb.HessianOperator(problem)
+    >>> (hessian @ torch.ones(9)).shape
+    torch.Size([9])
+    """
+
+    name = "hessian"
+
+    def _batch_product(self, x: Tensor, y: Tensor, block: Tensor) -> Tensor:
+        return hessian_product(self.problem, x, y, block)
+
+
+class GaussNewtonOperator(ProblemOperator):
+    r"""The Gauss–Newton matrix :math:`G = \frac1n \sum_s J_s^T \Lambda_s J_s`.
+
+    :math:`J_s = \partial f_\theta(x_s)/\partial\theta` and
+    :math:`\Lambda_s = \partial^2\ell/\partial f^2`. It equals the Hessian up to terms that vanish
+    as the loss does, and is positive semi-definite for a convex loss.
+
+    Parameters
+    ----------
+    problem : Problem
+    """
+
+    name = "gauss_newton"
+
+    def _batch_product(self, x: Tensor, y: Tensor, block: Tensor) -> Tensor:
+        outputs, tangents = pushforward(self.problem, x, block)
+        loss = self.problem.loss
+        curved = torch.vmap(lambda t: loss.output_hessian_product(outputs, y, t))(tangents)
+        return summed_pullback(self.problem, x, curved)

@@ -1,0 +1,151 @@
+"""One entry point to the eigensolvers, which chooses by size and says what it chose."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any
+
+import torch
+
+from eigenboundary import checks
+from eigenboundary.curvature.direct import dense_eigenpairs, gram_eigenpairs
+from eigenboundary.curvature.eigenpairs import Eigenpairs, default_tolerance
+from eigenboundary.curvature.krylov import Progress, krylov_eigenpairs
+from eigenboundary.curvature.operators import GaussNewtonOperator, SymmetricOperator
+from eigenboundary.curvature.range_finder import range_eigenpairs
+from eigenboundary.errors import InvalidInputError
+
+__all__ = ["METHODS", "top_eigenpairs"]
+
+_log = logging.getLogger(__name__)
+
+METHODS = ("auto", "dense", "gram", "krylov", "range")
+_DENSE_BELOW = 400
+_GRAM_BELOW = 3000
+
+
+def top_eigenpairs(
+    operator: SymmetricOperator,
+    k: int | None,
+    *,
+    which: str = "largest",
+    method: str = "auto",
+    tolerance: float | None = None,
+    guard: int = 0,
+    max_products: int | None = None,
+    start: Any = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Eigenpairs:
+    r"""Eigenpairs of a symmetric operator, each with its residual.
+
+    Parameters
+    ----------
+    operator : SymmetricOperator
+    k : int or None
+        How many; None for all that are numerically non-null.
+    which : {"largest", "smallest", "both"}
+        End of the spectrum; "both" gives the k largest and the k smallest.
+    method : {"auto", "dense", "gram", "krylov", "range"}
+        "dense" forms the p×p matrix; "gram" (Gauss–Newton only) the nC×nC one; "krylov" and
+        "range" use products alone, "range" for all non-null eigenpairs.
+    tolerance : float, optional
+        Residual :math:`\|A v - \lambda v\| / |\lambda_1|` to reach; default 1e-10 in float64,
+        1e-5 in float32.
+    guard : int
+        Further eigenvalues to estimate (to 1 %), without vectors.
+    max_products : int, optional
+        Where "krylov" gives up, leaving pairs marked as not converged.
+    start : Tensor, shape (p, j), optional
+        Vectors to start "krylov" from, e.g. the eigenvectors at an earlier checkpoint.
+    seed : int
+    progress : callable, optional
+        Called as ``progress(converged, wanted, products)``.
+
+    Returns
+    -------
+    Eigenpairs
+
+    Raises
+    ------
+    InvalidInputError
+        If k is below 1 or above p, or an argument is not one of the above.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import eigenboundary as eb
+    >>> matrix = eb.MatrixOperator(torch.diag(torch.arange(500.0, dtype=torch.float64)))
+    >>> pairs = eb.top_eigenpairs(matrix, 3)
+    >>> [round(v, 6) for v in pairs.values.tolist()], bool(pairs.converged.all()), pairs.method
+    ([499.0, 498.0, 497.0], True, 'krylov')
+    """
+    checks.check_choice(which, "which", ("largest", "smallest", "both"))
+    checks.check_choice(method, "method", METHODS)
+    checks.check_tolerance(tolerance)
+    checks.check_seed(seed)
+    check_k(k, operator.size)
+    if which == "both" and k is not None:
+        k = min(k, operator.size // 2) or 1
+    chosen, reason = _choose(operator, k, which) if method == "auto" else (method, "as asked")
+    if k is None and chosen == "krylov":
+        raise InvalidInputError("k must be given for method 'krylov'; got None.")
+    if which != "largest" and chosen in ("gram", "range"):
+        raise InvalidInputError(f"which must be 'largest' for method {chosen!r}; got {which!r}.")
+    _log.info("solver: %s (%s)", chosen, reason)
+    limit = default_tolerance(operator.dtype) if tolerance is None else float(tolerance)
+    if chosen == "dense":
+        pairs = dense_eigenpairs(
+            operator, operator.size if k is None else k, which=which, tolerance=limit, guard=guard
+        )
+    elif chosen == "gram":
+        pairs = gram_eigenpairs(operator, k, tolerance=limit, guard=guard, seed=seed)
+    elif chosen == "range":
+        pairs = range_eigenpairs(
+            operator, k, tolerance=limit, guard=guard, seed=seed, progress=progress
+        )
+    else:
+        assert k is not None
+        pairs = krylov_eigenpairs(
+            operator,
+            k,
+            which=which,
+            tolerance=limit,
+            guard=guard,
+            max_products=max_products,
+            start=None if start is None else torch.as_tensor(start),
+            seed=seed,
+            progress=progress,
+        )
+    if not pairs.converged.all():
+        _log.warning(
+            "%d of %d eigenpairs did not reach the tolerance %.0e (%s)",
+            int((~pairs.converged).sum()),
+            len(pairs.converged),
+            limit,
+            pairs.message or f"largest residual {float(pairs.residuals.max()):.1e}",
+        )
+    return dataclasses.replace(pairs, reason=reason)
+
+
+def check_k(k: int | None, size: int) -> None:
+    """k is None, or between 1 and p."""
+    checks.check_positive_integer(k, "k", optional=True)
+    if k is not None and k > size:
+        raise InvalidInputError(f"k must be at most p = {size}, the matrix' size; got {k}.")
+
+
+def _choose(operator: SymmetricOperator, k: int | None, which: str) -> tuple[str, str]:
+    size = operator.size
+    if size <= _DENSE_BELOW:
+        return "dense", f"p = {size} is small"
+    if isinstance(operator, GaussNewtonOperator) and which == "largest":
+        rows = operator.problem.n_samples * operator.problem.n_classes
+        if rows <= min(size, _GRAM_BELOW):
+            return "gram", f"nC = {rows} is small"
+    if k is None:
+        return "range", "all non-null eigenpairs of a large matrix"
+    if 5 * k > size and size <= 8192:
+        return "dense", f"k = {k} is a large part of p = {size}"
+    return "krylov", f"p = {size} is large and k = {k} small"

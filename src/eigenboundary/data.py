@@ -1,0 +1,188 @@
+"""The samples a loss is taken over: arrays, a Dataset or a DataLoader, in one fixed order.
+
+Every pass over the data must see the same samples in the same order, or products with the
+Hessian would belong to different matrices. A source therefore replays what a loader draws:
+shuffling is taken out, random draws are re-seeded, and the caller's random state is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+)
+
+from eigenboundary.errors import InvalidInputError
+
+__all__ = ["LoaderSource", "SampleSource", "TensorSource", "as_source", "preserved_random_state"]
+
+_DEFAULT_BATCH = 256
+
+
+class SampleSource(Protocol):
+    """Batches ``(x, y)`` on the CPU, the same ones in every pass."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+
+@contextlib.contextmanager
+def preserved_random_state(seed: int) -> Iterator[None]:
+    """Seed torch, NumPy and ``random`` inside, and restore their states on the way out."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=list(devices)):
+        try:
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)
+            random.seed(seed)
+            yield
+        finally:
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)
+
+
+class TensorSource:
+    """Samples held in memory."""
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        self.x, self.y = x, y
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield self.x, self.y
+
+
+class LoaderSource:
+    """Samples streamed from a loader, replayed identically in every pass."""
+
+    def __init__(self, loader: DataLoader[Any], seed: int) -> None:
+        self.loader, self.seed = loader, seed
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        with preserved_random_state(self.seed):
+            for batch in self.loader:
+                yield _as_pair(batch, "each batch of data")
+
+
+def as_source(data: Any, *, cache_bytes: int, seed: int) -> SampleSource:
+    """Wrap the user's ``data``; what fits in ``cache_bytes`` is read once and kept.
+
+    Parameters
+    ----------
+    data : pair of array-likes, Dataset, or DataLoader of ``(x, y)``
+    cache_bytes : int
+        Datasets and loaders up to this size are kept in memory; larger ones are streamed.
+    seed : int
+        Seeds whatever randomness the dataset has, in every pass.
+
+    Raises
+    ------
+    InvalidInputError
+        If ``data`` is of another kind, or changes from one pass to the next.
+    """
+    if isinstance(data, DataLoader):
+        source = LoaderSource(_replayable(data, seed), seed)
+    elif isinstance(data, Dataset):
+        source = LoaderSource(DataLoader(data, batch_size=_DEFAULT_BATCH), seed)
+    else:
+        x, y = (_as_tensor(part, "data") for part in _as_pair(data, "data", convert=False))
+        if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
+            raise InvalidInputError(
+                f"data must hold as many labels as inputs; got x of shape {tuple(x.shape)} "
+                f"and y of shape {tuple(y.shape)}."
+            )
+        return TensorSource(x, y)
+    return _cached(source, cache_bytes)
+
+
+def _cached(source: LoaderSource, cache_bytes: int) -> SampleSource:
+    """Keep the samples if they fit; check that two passes agree if they do not."""
+    kept: list[tuple[Tensor, Tensor]] = []
+    size = 0
+    for x, y in source:
+        size += x.nbytes + y.nbytes
+        if size > cache_bytes:
+            _check_replays(source)
+            return source
+        kept.append((x, y))
+    if not kept:
+        raise InvalidInputError("data must hold at least one sample; got an empty one.")
+    xs, ys = zip(*kept, strict=True)
+    if len({tuple(x.shape[1:]) for x in xs}) > 1:
+        raise InvalidInputError("data must hold inputs of one shape; batches differ in shape.")
+    return TensorSource(torch.cat(xs), torch.cat(ys))
+
+
+def _check_replays(source: LoaderSource) -> None:
+    first, second = (next(iter(source)) for _ in range(2))
+    if not (torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])):
+        raise InvalidInputError(
+            "data must give the same samples in every pass; two passes over the DataLoader "
+            "differed (take out random augmentation)."
+        )
+
+
+def _replayable(loader: DataLoader[Any], seed: int) -> DataLoader[Any]:
+    """The loader without its shuffling: a fixed order, every sample once."""
+    if isinstance(loader.dataset, IterableDataset):
+        return loader
+    batch_size = loader.batch_size or _DEFAULT_BATCH
+    # An order the user chose (a subset, a weighting) is drawn once and kept.
+    plain = isinstance(loader.sampler, SequentialSampler | RandomSampler)
+    if isinstance(loader.sampler, RandomSampler):
+        plain = not loader.sampler.replacement and len(loader.sampler) == len(
+            loader.sampler.data_source
+        )
+    if loader.batch_sampler is None or loader.batch_size is None:
+        plain = False
+    common: dict[str, Any] = {
+        "num_workers": loader.num_workers,
+        "collate_fn": loader.collate_fn,
+        "worker_init_fn": loader.worker_init_fn,
+    }
+    if plain:
+        return DataLoader(loader.dataset, batch_size=batch_size, shuffle=False, **common)
+    with preserved_random_state(seed):
+        drawn = list(loader.batch_sampler if loader.batch_sampler is not None else loader.sampler)
+    if loader.batch_sampler is None:
+        return DataLoader(loader.dataset, batch_size=None, sampler=drawn, **common)
+    return DataLoader(loader.dataset, batch_sampler=drawn, **common)
+
+
+def _as_pair(batch: Any, name: str, convert: bool = True) -> tuple[Any, Any]:
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        came = (
+            f"{type(batch).__name__} of length {len(batch)}"
+            if isinstance(batch, tuple | list)
+            else type(batch).__name__
+        )
+        raise InvalidInputError(
+            f"{name} must be a pair (x, y)"
+            f"{', a Dataset or a DataLoader' if name == 'data' else ''}; got {came}."
+        )
+    if not convert:
+        return batch[0], batch[1]
+    return _as_tensor(batch[0], name), _as_tensor(batch[1], name)
+
+
+def _as_tensor(values: Any, name: str) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach()
+    try:
+        array = np.asarray(values)
+        # A copy: the caller may change the array while the analysis holds it.
+        return torch.from_numpy(np.array(array))
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"{name} must hold numeric arrays or tensors; got {type(values).__name__} ({error})."
+        ) from None

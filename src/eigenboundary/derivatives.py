@@ -1,0 +1,198 @@
+r"""Derivatives of a classifier with respect to θ, for whole blocks of directions at once.
+
+With :math:`J_s = \partial f_\theta(x_s)/\partial\theta` (shape (C, p)) and directions as the
+columns of V (p, k):
+
+=======================  =============================================
+:func:`pushforward`      :math:`J_s V`, forward mode
+:func:`pullback`         :math:`J_s^T r_s` for each sample, reverse mode
+:func:`summed_pullback`  :math:`\sum_s J_s^T u_s`, reverse mode
+:func:`hessian_product`  :math:`\nabla^2_\theta \sum_s \ell_s\, V`, forward over reverse
+=======================  =============================================
+
+Where an operation of the network lacks forward mode or a batching rule, the same numbers are
+computed one direction or sample at a time, with reverse mode alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+import torch._dynamo  # torch.func imports it at its first gradient: two seconds, paid here
+from torch import Tensor
+from torch.func import grad, jvp, vjp, vmap
+
+from eigenboundary.network import Classifier, Tree
+
+__all__ = ["hessian_product", "pullback", "pushforward", "summed_pullback"]
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+def hessian_product(classifier: Classifier, x: Tensor, y: Tensor, vectors: Tensor) -> Tensor:
+    r"""Product :math:`\nabla^2_\theta \sum_s \ell(f_\theta(x_s), y_s)\, V` over one batch.
+
+    Parameters
+    ----------
+    x, y : Tensor
+        A batch as :meth:`Problem.batches` yields it.
+    vectors : Tensor, shape (p, k)
+
+    Returns
+    -------
+    Tensor, shape (p, k)
+    """
+
+    def summed_loss(parameters: Tree) -> Tensor:
+        return classifier.loss.per_sample(classifier.outputs(parameters, x), y).sum()
+
+    def forward_over_reverse() -> Tensor:
+        tangents = classifier.unflatten(vectors.T.contiguous())
+        products = vmap(lambda t: jvp(grad(summed_loss), (classifier.parameters,), (t,))[1])(
+            tangents
+        )
+        return classifier.flatten(products).T
+
+    def reverse_over_reverse() -> Tensor:
+        variables = _variables(classifier)
+        flat = _differentiable_pullback(summed_loss(variables), variables, None)
+        return _transposed_products(flat, variables, vectors)
+
+    return _either(classifier, "hessian_product", forward_over_reverse, reverse_over_reverse)
+
+
+def pushforward(classifier: Classifier, x: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Outputs and their derivative along each direction, :math:`J_s V`.
+
+    Returns
+    -------
+    outputs : Tensor, shape (n, C)
+    tangents : Tensor, shape (k, n, C)
+    """
+
+    def outputs(parameters: Tree) -> Tensor:
+        return classifier.outputs(parameters, x)
+
+    def forward_mode() -> tuple[Tensor, Tensor]:
+        tangents = classifier.unflatten(vectors.T.contiguous())
+        values, derivatives = vmap(lambda t: jvp(outputs, (classifier.parameters,), (t,))[:2])(
+            tangents
+        )
+        return values[0], derivatives
+
+    def double_reverse() -> tuple[Tensor, Tensor]:
+        # J^T u is linear in u, so its derivative along v is (J v): reverse mode twice.
+        variables = _variables(classifier)
+        values = outputs(variables)
+        dual = torch.zeros_like(values, requires_grad=True)
+        flat = _differentiable_pullback(values, variables, dual)
+        rows = [torch.autograd.grad(flat, dual, v, retain_graph=True)[0] for v in vectors.unbind(1)]
+        return values.detach(), torch.stack(rows)
+
+    return _either(classifier, "pushforward", forward_mode, double_reverse)
+
+
+def pullback(classifier: Classifier, x: Tensor, cotangents: Tensor) -> Tensor:
+    r"""Per-sample pulled-back cotangents :math:`J_s^T r_s`.
+
+    Parameters
+    ----------
+    cotangents : Tensor, shape (n, r, C)
+        r cotangents a sample.
+
+    Returns
+    -------
+    Tensor, shape (n, r, p)
+    """
+
+    def one_sample(sample: Tensor, rows: Tensor) -> Tensor:
+        pull = vjp(
+            lambda parameters: classifier.outputs(parameters, sample.unsqueeze(0)).squeeze(0),
+            classifier.parameters,
+        )[1]
+        return classifier.flatten(vmap(pull)(rows)[0])
+
+    def one_by_one() -> Tensor:
+        variables = _variables(classifier)
+        pulled = []
+        for sample, rows in zip(x, cotangents, strict=True):
+            values = classifier.outputs(variables, sample.unsqueeze(0)).squeeze(0)
+            pulled.append(_transposed_products(values, variables, rows.T).T)
+        return torch.stack(pulled)
+
+    return _either(classifier, "pullback", lambda: vmap(one_sample)(x, cotangents), one_by_one)
+
+
+def summed_pullback(classifier: Classifier, x: Tensor, cotangents: Tensor) -> Tensor:
+    r"""Pulled-back cotangents summed over a batch, :math:`\sum_s J_s^T u_s`.
+
+    Parameters
+    ----------
+    cotangents : Tensor, shape (k, n, C)
+
+    Returns
+    -------
+    Tensor, shape (p, k)
+    """
+
+    def batched() -> Tensor:
+        pull = vjp(lambda parameters: classifier.outputs(parameters, x), classifier.parameters)[1]
+        return classifier.flatten(vmap(pull)(cotangents)[0]).T
+
+    def looped() -> Tensor:
+        variables = _variables(classifier)
+        values = classifier.outputs(variables, x).reshape(-1)
+        return _transposed_products(values, variables, cotangents.flatten(1).T)
+
+    return _either(classifier, "summed_pullback", batched, looped)
+
+
+def _either(
+    classifier: Classifier, name: str, vectorised: Callable[[], _T], reverse_only: Callable[[], _T]
+) -> _T:
+    """The vectorised form, or, once it has failed on this network, the reverse-mode one."""
+    if name not in classifier.reverse_only:
+        try:
+            return vectorised()
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, NotImplementedError) as error:
+            reason = str(error).strip().splitlines()[0]
+            _log.info("%s: falling back to reverse mode (%s)", name, reason)
+    result = reverse_only()
+    classifier.reverse_only.add(name)
+    return result
+
+
+def _variables(classifier: Classifier) -> Tree:
+    return {k: v.detach().clone().requires_grad_(True) for k, v in classifier.parameters.items()}
+
+
+def _differentiable_pullback(values: Tensor, variables: Tree, dual: Tensor | None) -> Tensor:
+    pieces = torch.autograd.grad(
+        values,
+        list(variables.values()),
+        dual,
+        create_graph=True,
+        allow_unused=True,
+        materialize_grads=True,
+    )
+    return torch.cat([piece.reshape(-1) for piece in pieces])
+
+
+def _transposed_products(values: Tensor, variables: Tree, columns: Tensor) -> Tensor:
+    """``(d values / d variables)^T columns`` one column at a time, flat: (p, k)."""
+    inputs = list(variables.values())
+    if not values.requires_grad:
+        return columns.new_zeros(sum(v.numel() for v in inputs), columns.shape[1])
+    products = []
+    for column in columns.unbind(1):
+        pieces = torch.autograd.grad(
+            values, inputs, column, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        products.append(torch.cat([piece.reshape(-1) for piece in pieces]))
+    return torch.stack(products, dim=1)

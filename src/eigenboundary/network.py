@@ -1,0 +1,166 @@
+r"""A classifier as a pure function of one flat parameter vector, θ ↦ f_θ(x) ∈ R^C.
+
+Everything above this module sees the network only through that function. The user's model is
+copied and never touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eigenboundary import checks
+from eigenboundary.losses import Loss, PerSampleLoss, as_loss
+
+__all__ = ["Classifier", "Tree"]
+
+_log = logging.getLogger(__name__)
+
+Tree = dict[str, Tensor]
+
+
+class Classifier:
+    r"""A network and its per-sample loss as pure functions of θ; no data.
+
+    Takes the arguments of :class:`~eigenboundary.problem.Problem` that are not about data.
+
+    Attributes
+    ----------
+    n_parameters, n_classes : int
+        p and C.
+    parameters : dict of Tensor
+        θ, one tensor a parameter.
+    parameter_names : tuple of str
+        The order in which parameters are flattened.
+    input_shape : torch.Size
+        Of one input.
+    notes : tuple of str
+        What a reader of the numbers should know (e.g. that eval mode was used).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: str | PerSampleLoss | Loss = "cross_entropy",
+        *,
+        output: Callable[[Any], Tensor] | None = None,
+        parameters: str | Sequence[str] | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        checks.check_model(model)
+        checks.check_positive_integer(batch_size, "batch_size", optional=True)
+        self.loss = as_loss(loss)
+        self.output = output
+        self.batch_size = batch_size
+        self.device = checks.resolve_device(device, model)
+        self.dtype = checks.resolve_dtype(dtype, model)
+        self.parameter_names = checks.select_parameters(model, parameters)
+        self.notes = checks.training_mode_notes(model)
+        for note in self.notes:
+            _log.warning(note)
+
+        self.module = _detached_copy(model, self.device, self.dtype)
+        checks.check_finite_parameters(self.module)
+        named = dict(self.module.named_parameters())
+        self.parameters: Tree = {name: named[name].detach() for name in self.parameter_names}
+        self._shapes = [tensor.shape for tensor in self.parameters.values()]
+        self._sizes = [tensor.numel() for tensor in self.parameters.values()]
+        self.n_parameters = sum(self._sizes)
+        #: Derivatives that this network only has in reverse mode (see `derivatives`).
+        self.reverse_only: set[str] = set()
+        # What the data tell: set once they have been seen.
+        self.input_shape = torch.Size()
+        self.n_classes = 0
+        self.activations = 1
+
+    @property
+    def theta(self) -> Tensor:
+        """The flat parameter vector θ, shape (p,)."""
+        return torch.cat([tensor.reshape(-1) for tensor in self.parameters.values()])
+
+    def unflatten(self, rows: Tensor) -> Tree:
+        """Split vectors (k, p) into one tensor (k, *shape) a parameter; views where possible."""
+        pieces = rows.split(self._sizes, dim=1)
+        return {
+            name: piece.reshape(rows.shape[0], *shape)
+            for name, piece, shape in zip(self.parameter_names, pieces, self._shapes, strict=True)
+        }
+
+    def flatten(self, tree: Tree, leading: int = 1) -> Tensor:
+        """Inverse of :meth:`unflatten`, for any number of leading dimensions."""
+        return torch.cat(
+            [tree[name].flatten(start_dim=leading) for name in self.parameter_names], dim=leading
+        )
+
+    def outputs(self, parameters: Tree, x: Tensor) -> Tensor:
+        r"""The network's outputs :math:`f_\theta(x)`, shape (n, C), as a pure function."""
+        with _twice_differentiable_attention():
+            raw = torch.func.functional_call(self.module, parameters, (x,))
+        return raw if self.output is None else self.output(raw)
+
+    def prepare(self, x: Any, name: str = "x") -> Tensor:
+        """Inputs as a tensor that the network takes, checked against the training inputs."""
+        return checks.prepare_inputs(x, self.input_shape, name)
+
+    def to_compute(self, x: Tensor) -> Tensor:
+        """Move a batch to the device; floating inputs take the analysis' precision."""
+        return x.to(self.device, self.dtype if x.is_floating_point() else None)
+
+    def input_batches(self, x: Tensor, samples: int) -> Iterator[Tensor]:
+        """Unlabelled inputs, at most ``samples`` at a time, ready to compute with."""
+        limit = min(samples, self.batch_size or samples)
+        for rows in range(0, len(x), limit):
+            yield self.to_compute(x[rows : rows + limit])
+
+    def fingerprint(self) -> str:
+        """A hash of all weights and buffers, to recognise the network again."""
+        digest = hashlib.sha256()
+        for name, tensor in self.module.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    @torch.no_grad()
+    def predict(self, x: Tensor) -> Tensor:
+        """Outputs for any inputs, streamed; shape (len(x), C)."""
+        samples = self.samples_per_chunk(1)
+        return torch.cat([self.outputs(self.parameters, b) for b in self.input_batches(x, samples)])
+
+    def samples_per_chunk(self, directions: int, budget: int = 2**27) -> int:
+        """Samples whose activations, for so many directions at once, fit in ``budget`` bytes."""
+        itemsize = torch.finfo(self.dtype).bits // 8
+        # Forward value and tangent, and their adjoints, are alive together in a product.
+        per_sample = 4 * itemsize * self.activations * (1 + directions)
+        return max(1, budget // max(per_sample, 1))
+
+
+def _detached_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    try:
+        module = copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        raise checks.InvalidInputError(
+            f"model must be copyable with copy.deepcopy (remove hooks that hold tensors); "
+            f"got {type(error).__name__}: {error}."
+        ) from None
+    return module.eval().requires_grad_(False).to(device=device, dtype=dtype)
+
+
+@contextlib.contextmanager
+def _twice_differentiable_attention() -> Iterator[None]:
+    """Attention kernels that have forward-mode and second derivatives, instead of fused ones."""
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fastpath)

@@ -1,0 +1,132 @@
+r"""The training loss of a classifier: a network, a per-sample loss and the data.
+
+.. math:: L(\theta) = \frac1n \sum_s \ell(f_\theta(x_s), y_s)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eigenboundary import checks
+from eigenboundary.data import SampleSource, as_source
+from eigenboundary.losses import Loss, PerSampleLoss
+from eigenboundary.network import Classifier
+from eigenboundary.survey import survey
+
+__all__ = ["Problem"]
+
+
+class Problem(Classifier):
+    r"""A classifier's training loss as a function of one flat parameter vector.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The trained classifier; ``model(x)`` gives outputs of shape (n, C). It is copied, the copy
+        is put in eval mode, and the original is left as it was.
+    data : (x, y), Dataset or DataLoader
+        The samples the loss is averaged over; y holds integer class labels.
+    loss : {"cross_entropy", "nll", "mse"} or callable
+        "cross_entropy" takes logits, "nll" log-probabilities, "mse" compares the outputs with
+        one-hot targets (mean over classes). A callable maps ``(outputs (n, C), labels (n,))`` to
+        one loss per sample, (n,).
+    output : callable, optional
+        Turns what the model returns into the (n, C) outputs, e.g. ``lambda o: o.logits``.
+    parameters : str or sequence of str, optional
+        Glob patterns of the parameter names θ consists of; default: all that require a gradient.
+    device, dtype : optional
+        Where and in what precision to compute; default: the model's own.
+    batch_size : int, optional
+        Most samples to push through the model at once; default: chosen by memory.
+    cache_bytes : int
+        A Dataset or DataLoader up to this size is kept in memory, a larger one is streamed.
+    seed : int
+        Seeds whatever randomness the dataset has.
+
+    Attributes
+    ----------
+    n_parameters : int
+        p, the length of θ.
+    n_samples, n_classes : int
+        n and C.
+    labels, predictions : Tensor of int64, shape (n,)
+    loss_value : float
+        L(θ).
+    parameter_names : tuple of str
+        The order in which parameters are flattened.
+    notes : tuple of str
+        What a reader of the numbers should know (e.g. that eval mode was used).
+
+    Raises
+    ------
+    InvalidInputError
+        If any of the above is not as described.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import eigenboundary as eb
+    >>> model = torch.nn.Linear(2, 3)
+    >>> problem = eb.Problem(model, (torch.randn(12, 2), torch.arange(12) % 3))
+    >>> problem.n_parameters, problem.n_samples, problem.n_classes
+    (9, 12, 3)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Any,
+        loss: str | PerSampleLoss | Loss = "cross_entropy",
+        *,
+        output: Callable[[Any], Tensor] | None = None,
+        parameters: str | Sequence[str] | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        batch_size: int | None = None,
+        cache_bytes: int = 2**28,
+        seed: int = 0,
+    ) -> None:
+        checks.check_seed(seed)
+        super().__init__(
+            model,
+            loss,
+            output=output,
+            parameters=parameters,
+            device=device,
+            dtype=dtype,
+            batch_size=batch_size,
+        )
+        self.seed = seed
+        self._source: SampleSource = as_source(data, cache_bytes=cache_bytes, seed=seed)
+        found = survey(self, self._source)
+        self.n_samples = len(found.labels)
+        self.labels = found.labels
+        self.predictions = found.predictions
+        self.loss_value = found.loss_value
+
+    @property
+    def accuracy(self) -> float:
+        """Share of samples whose predicted class is their label."""
+        return float((self.labels == self.predictions).double().mean())
+
+    def batches(self, samples: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The training samples in order, at most ``samples`` at a time, ready to compute with."""
+        limit = min(samples, self.batch_size or samples)
+        for x, y in self._source:
+            for rows in range(0, len(x), limit):
+                part = slice(rows, rows + limit)
+                yield self.to_compute(x[part]), y[part].to(self.device, torch.int64)
+
+    def training_inputs(self, at_most: int) -> tuple[Tensor, Tensor]:
+        """Up to ``at_most`` training inputs, evenly spaced, with their indices."""
+        step = max(1, -(-self.n_samples // at_most))
+        kept, start = [], 0
+        for x, _ in self._source:
+            offset = -start % step
+            kept.append(x[offset::step].cpu())
+            start += len(x)
+        return torch.cat(kept), torch.arange(0, self.n_samples, step)

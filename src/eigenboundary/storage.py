@@ -1,0 +1,211 @@
+"""Analyses on disk: one safetensors file, its header carrying versioned JSON. No pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch import nn
+
+from eigenboundary.analysis import Analysis, Provenance
+from eigenboundary.errors import InvalidInputError
+from eigenboundary.grid import PlaneGrid
+from eigenboundary.losses import LOSSES, Loss, PerSampleLoss
+from eigenboundary.network import Classifier
+from eigenboundary.outliers import OutlierCount
+
+__all__ = ["FORMAT_VERSION", "load", "new_file", "save"]
+
+#: Raised by one with every change that an older reader would misread.
+FORMAT_VERSION = 1
+_KEY = "eigenboundary"
+
+_ARRAYS = (
+    "eigenvalues",
+    "residuals",
+    "converged",
+    "eigenvectors",
+    "vector_errors",
+    "next_eigenvalues",
+    "training_alignment",
+    "log_gradient_norms",
+    "labels",
+    "predictions",
+    "inputs",
+    "input_indices",
+)
+_SCALARS = (
+    "loss_value",
+    "accuracy",
+    "n_parameters",
+    "n_samples",
+    "n_classes",
+    "curvature",
+    "loss",
+    "parameter_names",
+    "input_shape",
+    "notes",
+)
+_GRID = tuple(item.name for item in dataclasses.fields(PlaneGrid))
+
+
+def new_file(path: str | Path, *, overwrite: bool, name: str = "path") -> Path:
+    """The path, if a file may be written there.
+
+    Raises
+    ------
+    InvalidInputError
+        If the file exists and may not be overwritten, or its folder does not exist.
+    """
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise InvalidInputError(
+            f"{name} must not exist yet, or overwriting be allowed; {str(target)!r} exists."
+        )
+    if target.is_dir():
+        raise InvalidInputError(f"{name} must be a file; {str(target)!r} is a folder.")
+    if not target.absolute().parent.is_dir():
+        raise InvalidInputError(
+            f"{name} must be in an existing folder; {str(target.parent)!r} does not exist."
+        )
+    return target
+
+
+def save(analysis: Analysis, path: str | Path, *, overwrite: bool = False) -> None:
+    """Write an analysis (see :meth:`Analysis.save`)."""
+    target = new_file(path, overwrite=overwrite)
+    arrays = {name: np.ascontiguousarray(getattr(analysis, name)) for name in _ARRAYS}
+    if analysis.grid is not None:
+        arrays |= {
+            f"grid.{name}": np.ascontiguousarray(getattr(analysis.grid, name)) for name in _GRID
+        }
+    arrays |= {f"controls.{k}": np.ascontiguousarray(v) for k, v in analysis.controls.items()}
+    header: dict[str, Any] = {
+        "format": FORMAT_VERSION,
+        **{name: getattr(analysis, name) for name in _SCALARS},
+        "outlier_count": dataclasses.asdict(analysis.outlier_count),
+        "provenance": dataclasses.asdict(analysis.provenance),
+        "activations": analysis.classifier.activations if analysis.classifier else 1,
+    }
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        save_file(arrays, partial, metadata={_KEY: json.dumps(header)})
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(
+    path: str | Path,
+    model: nn.Module | None = None,
+    *,
+    loss: str | PerSampleLoss | Loss | None = None,
+    output: Any = None,
+    device: str | torch.device | None = None,
+) -> Analysis:
+    """Read an analysis; with its model, alignments of new inputs can be computed.
+
+    Parameters
+    ----------
+    path : path
+        A file that :meth:`Analysis.save` wrote.
+    model : torch.nn.Module, optional
+        The network that was analysed, with the same weights.
+    loss, output : optional
+        As given to :func:`analyze`, where they were callables.
+    device : optional
+        Where to compute; default: the model's.
+
+    Raises
+    ------
+    InvalidInputError
+        If the file is missing, damaged or of another kind, or the model is not the one analysed.
+    """
+    arrays, header = _read(Path(path))
+    try:
+        grid = (
+            PlaneGrid(**{name: arrays[f"grid.{name}"] for name in _GRID})
+            if "grid.x" in arrays
+            else None
+        )
+        header["parameter_names"] = tuple(header["parameter_names"])
+        header["input_shape"] = tuple(header["input_shape"])
+        header["notes"] = tuple(header["notes"])
+        analysis = Analysis(
+            **{name: arrays[name] for name in _ARRAYS},
+            **{name: header[name] for name in _SCALARS},
+            outlier_count=OutlierCount(**header["outlier_count"]),
+            provenance=Provenance(**header["provenance"]),
+            grid=grid,
+            controls={
+                name.removeprefix("controls."): array
+                for name, array in arrays.items()
+                if name.startswith("controls.")
+            },
+        )
+    except (KeyError, TypeError) as error:
+        raise InvalidInputError(
+            f"path must be a complete analysis file; {str(path)!r} lacks {error}."
+        ) from None
+    if model is None:
+        return analysis
+    classifier = _attach(analysis, model, loss, output, device)
+    classifier.activations = int(header["activations"])
+    return dataclasses.replace(analysis, classifier=classifier)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    if not path.is_file():
+        raise InvalidInputError(f"path must be an existing analysis file; {str(path)!r} is none.")
+    try:
+        with safe_open(path, framework="np") as stored:
+            metadata = stored.metadata() or {}
+            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        header = json.loads(metadata[_KEY])
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise InvalidInputError(
+            f"path must be a file written by Analysis.save; {str(path)!r} is not, or is damaged "
+            f"({type(error).__name__})."
+        ) from None
+    if header.get("format") != FORMAT_VERSION:
+        raise InvalidInputError(
+            f"path must be of format version {FORMAT_VERSION}; {str(path)!r} is of version "
+            f"{header.get('format')!r} (use the eigenboundary that wrote it)."
+        )
+    return arrays, header
+
+
+def _attach(
+    analysis: Analysis,
+    model: nn.Module,
+    loss: str | PerSampleLoss | Loss | None,
+    output: Any,
+    device: str | torch.device | None,
+) -> Classifier:
+    if loss is None and analysis.loss not in LOSSES:
+        raise InvalidInputError(
+            f"loss must be given to load an analysis made with the custom loss {analysis.loss!r}."
+        )
+    classifier = Classifier(
+        model,
+        analysis.loss if loss is None else loss,
+        output=output,
+        parameters=analysis.parameter_names,
+        device=device,
+        dtype=analysis.provenance.dtype,
+    )
+    if classifier.fingerprint() != analysis.provenance.fingerprint:
+        raise InvalidInputError(
+            "model must be the network that was analysed; its weights differ from those of the "
+            "analysis."
+        )
+    classifier.input_shape = torch.Size(analysis.input_shape)
+    classifier.n_classes = analysis.n_classes
+    return classifier
