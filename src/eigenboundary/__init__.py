@@ -17,6 +17,14 @@ from eigenboundary.curvature import (
     SymmetricOperator,
     top_eigenpairs,
 )
+from eigenboundary.displays import (
+    AlignmentDisplay,
+    ControlsDisplay,
+    DecisionBoundaryDisplay,
+    EmbeddingDisplay,
+    MassDisplay,
+    SpectrumDisplay,
+)
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.losses import Loss
 from eigenboundary.outliers import count_outliers
@@ -26,15 +34,21 @@ from eigenboundary.storage import load
 from eigenboundary.version import __version__
 
 __all__ = [
+    "AlignmentDisplay",
     "Analysis",
     "Complexity",
+    "ControlsDisplay",
+    "DecisionBoundaryDisplay",
     "Eigenpairs",
+    "EmbeddingDisplay",
     "GaussNewtonOperator",
     "HessianOperator",
     "InvalidInputError",
     "Loss",
+    "MassDisplay",
     "MatrixOperator",
     "Problem",
+    "SpectrumDisplay",
     "SymmetricOperator",
     "__version__",
     "alignment",

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -229,14 +230,13 @@ class Complexity:
     def _statistic(self, sizes: Array, statistic: Statistic) -> Array:
         return sizes.max(0) if statistic == "max" else sizes.mean(0)
 
-    def _threshold(self, epsilon: float | str) -> float:
-        if isinstance(epsilon, str):
-            if epsilon != "random":
-                raise InvalidInputError(
-                    f"epsilon must be a number above 0 or 'random'; got {epsilon!r}."
-                )
+    def _threshold(self, epsilon: object) -> float:
+        if epsilon == "random":
             return random_alignment(self.n_parameters)
-        checks.check_tolerance(epsilon, "epsilon")
+        if not isinstance(epsilon, Real) or not 0 < float(epsilon) < 1:
+            raise InvalidInputError(
+                f"epsilon must be a number between 0 and 1, or 'random'; got {epsilon!r}."
+            )
         return float(epsilon)
 
 

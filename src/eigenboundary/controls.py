@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from eigenboundary import checks
+from eigenboundary.curvature.eigenpairs import Eigenpairs
 from eigenboundary.curvature.linalg import orthonormal_extension, random_block
 from eigenboundary.curvature.operators import SymmetricOperator
 from eigenboundary.curvature.solve import check_k, top_eigenpairs
@@ -50,11 +51,11 @@ def control_vectors(
     checks.check_seed(seed)
     check_k(k, operator.size)
     if kind == "lowest":
-        return top_eigenpairs(operator, k, which="smallest", seed=seed).vectors
+        return _uninterrupted(top_eigenpairs(operator, k, which="smallest", seed=seed))
     like = (operator.size, operator.dtype, operator.device)
     if kind == "random_directions":
         return orthonormal_extension(random_block(like, k, seed), [])
-    known = top_eigenpairs(operator, None, seed=seed).vectors
+    known = _uninterrupted(top_eigenpairs(operator, None, seed=seed))
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randperm(operator.size, generator=generator)[:k]
     picked = known[:, drawn[drawn < known.shape[1]].to(known.device)]
@@ -63,3 +64,10 @@ def control_vectors(
         return picked
     null = orthonormal_extension(random_block(like, missing, seed), [known])
     return torch.cat([picked, null], dim=1)
+
+
+def _uninterrupted(pairs: Eigenpairs) -> Tensor:
+    """The vectors; half-found ones would be no control."""
+    if pairs.message == "interrupted":
+        raise KeyboardInterrupt
+    return pairs.vectors

@@ -9,8 +9,9 @@ just below the presumed edge, and outliers end at the last gap of at least
 
 and at least 5 % of the eigenvalue below it: a Hessian's bulk has steps finer than that inside.
 The edge is then presumed below the outliers just found, and the fit is repeated until the count
-stays the same. The twenty largest eigenvalues are looked at first, and ten more as long as all
-that could be outliers are.
+stays the same. Five eigenvalues that fall among themselves by more than 30 % of the first of
+them, and of the gap above, are no bulk: its edge is not in sight then, and the count only a lower
+bound. The twenty largest eigenvalues are looked at first, and ten more as long as that is so.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _FITTED = 5
 _ROUNDS = 20
 _FIRST, _FURTHER = 20, 10
 _LEAST_RELATIVE_GAP = 0.05
+_BULK_FALL = 0.3
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class OutlierCount:
     threshold : float
         δ: gaps of at least this size count.
     resolved : bool
-        False if too few eigenvalues are known to see where the bulk begins.
+        False if the eigenvalues known do not reach down to a bulk.
     """
 
     count: int
@@ -95,4 +97,7 @@ def _count(values: NDArray[np.float64], noise: float) -> OutlierCount:
         count = int(beyond[-1]) + 1 if len(beyond) else 0
         if count in tried:
             break
-    return OutlierCount(count, threshold, resolved=count < most)
+    first, last = values[count], values[count + _FITTED - 1]
+    step = values[count - 1] - first if count else 0.0
+    flat = first - last <= max(_BULK_FALL * max(abs(first), step), least)
+    return OutlierCount(count, threshold, resolved=bool(flat and count < most))

@@ -46,9 +46,11 @@ def range_eigenpairs(
     else:
         kept = torch.arange(len(values), device=values.device) < k
     after = values[~kept][:guard] if k is not None else values[:0]
+    rotation = rotation[:, kept].to(basis.dtype)
     return checked_eigenpairs(
         operator,
-        basis @ rotation[:, kept].to(basis.dtype),
+        basis @ rotation,
+        images=image @ rotation,
         tolerance=max(tolerance, 1e2 * torch.finfo(operator.dtype).eps),
         method="range",
         products_before=before,

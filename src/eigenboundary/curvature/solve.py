@@ -52,7 +52,7 @@ def top_eigenpairs(
         "range" use products alone, "range" for all non-null eigenpairs.
     tolerance : float, optional
         Residual :math:`\|A v - \lambda v\| / |\lambda_1|` to reach; default 1e-10 in float64,
-        1e-5 in float32.
+        1e-6 in float32.
     guard : int
         Further eigenvalues to estimate (to 1 %), without vectors.
     max_products : int, optional

@@ -1,0 +1,49 @@
+# Everything runs in .venv, which the first target that needs it makes.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all lint format types bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+install: $(STAMP) ## Make .venv and install the package for development
+
+demo: $(STAMP) ## Train and analyse three small networks; writes eigenboundary-demo/report.html
+	$(BIN)/eigenboundary demo
+
+test: lint types ## Lint, check types, run the tests
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-all: lint types ## The same with the tests that take minutes
+	$(BIN)/python -m pytest -q
+
+lint: $(STAMP) ## Check style and formatting
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+
+format: $(STAMP) ## Format the code
+	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests
+
+types: $(STAMP) ## Check types
+	$(BIN)/mypy src
+
+bench: $(STAMP) ## Measure times and accuracies
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove .venv, caches and the demo's output
+	rm -rf $(VENV) build dist eigenboundary-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is as new as the last installation: installed again when requirements change.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python 3.10 or newer is needed; '$(PYTHON)' is older (make PYTHON=python3.12 …)."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@

@@ -1,0 +1,140 @@
+"""The commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from eigenboundary.cli import options, terminal
+from eigenboundary.version import __version__
+
+__all__ = ["app", "main"]
+
+EXIT_CODES = (
+    "Exit codes: 0 success; 2 a mistake in what was given; 3 finished, but some eigenpairs did "
+    "not converge; 130 interrupted."
+)
+
+app = typer.Typer(
+    help="What the Hessian of a classifier's loss knows about its decision boundary.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Entry point of the `eigenboundary` command."""
+    terminal.tolerate_encoding()
+    app(prog_name="eigenboundary")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"eigenboundary {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog=EXIT_CODES)
+def demo(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results.", metavar="DIR")
+    ] = Path("eigenboundary-demo"),
+    seed: options.Seed = 0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compute again what the folder already holds.")
+    ] = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train three small networks, analyse them, and compare them in DIR/report.html.
+
+    Takes about a minute. What is finished stays in the folder: after Ctrl-C the same command goes
+    on from there.
+    """
+    with terminal.session(quiet=quiet, verbose=verbose) as shell:
+        from eigenboundary.cli import commands
+
+        commands.demo(shell, output, seed=seed, force=force)
+
+
+@app.command(epilog=EXIT_CODES)
+def analyze(
+    model: options.Model,
+    data: options.Data,
+    weights: options.Weights = None,
+    k: options.Eigenpairs = "10",
+    curvature: options.Curvature = "hessian",
+    loss: options.LossName = "cross_entropy",
+    output_hook: options.OutputHook = None,
+    parameters: options.Parameters = None,
+    dtype: options.Dtype = None,
+    device: options.Device = None,
+    seed: options.Seed = 0,
+    batch_size: options.BatchSize = None,
+    method: options.Method = "auto",
+    tolerance: options.Tolerance = None,
+    max_products: options.MaxProducts = None,
+    control: options.Controls = None,
+    resume: options.Resume = None,
+    save: options.Save = None,
+    report: options.Report = None,
+    as_json: options.AsJson = False,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Analyse a trained classifier on its training samples.
+
+    [dim]eigenboundary analyze my_model:build --data train.npz --weights model.safetensors[/dim]
+    """
+    settings: dict[str, Any] = {
+        "curvature": curvature,
+        "parameters": parameters or None,
+        "dtype": dtype,
+        "device": device,
+        "seed": seed,
+        "batch_size": batch_size,
+        "method": method,
+        "tolerance": tolerance,
+        "max_products": max_products,
+        "controls": tuple(control or ()),
+    }
+    with terminal.session(quiet=quiet, verbose=verbose) as shell:
+        from eigenboundary.cli import commands
+
+        request = commands.Request(model, data, weights, k, loss, output_hook, resume, settings)
+        outputs = commands.Outputs(save, report, as_json, force)
+        commands.analyze(shell, request, outputs)
+
+
+@app.command(epilog=EXIT_CODES)
+def show(
+    run: Annotated[
+        Path,
+        typer.Argument(help="A saved analysis.", metavar="RUN.safetensors", show_default=False),
+    ],
+    report: options.Report = None,
+    as_json: options.AsJson = False,
+    force: options.Force = False,
+) -> None:
+    """Print a saved analysis, or make the report from it."""
+    with terminal.session() as shell:
+        from eigenboundary.cli import commands
+
+        commands.show(shell, run, commands.Outputs(None, report, as_json, force))

@@ -1,0 +1,180 @@
+"""What the commands do, once their options are read."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from eigenboundary import pipeline
+from eigenboundary.analysis import Analysis
+from eigenboundary.cli import sources, tables
+from eigenboundary.cli.terminal import INTERRUPTED, NOT_CONVERGED, StageProgress, Terminal
+from eigenboundary.data import preserved_random_state
+from eigenboundary.errors import InvalidInputError
+from eigenboundary.storage import load, new_file
+
+__all__ = ["Outputs", "Request", "analyze", "demo", "show"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to analyse; ``options`` go to :func:`eigenboundary.analyze` as they are."""
+
+    model: str
+    data: str
+    weights: Path | None
+    k: str
+    loss: str
+    output_hook: str | None
+    resume: Path | None
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the results go."""
+
+    save: Path | None
+    report: Path | None
+    as_json: bool
+    force: bool
+
+    def check(self, *inputs: Path | None) -> None:
+        """Before anything is computed: each file can be written, and none is an input."""
+        for name, path in (("--save", self.save), ("--report", self.report)):
+            if path is None:
+                continue
+            if path.exists() and not self.force:
+                raise InvalidInputError(
+                    f"{name} must be a new file unless --force is given; {str(path)!r} exists."
+                )
+            new_file(path, overwrite=True, name=name)
+            if any(other is not None and _same(path, other) for other in inputs):
+                raise InvalidInputError(
+                    f"{name} must not be one of the files that are read; got {str(path)!r}."
+                )
+        if self.save is not None and self.report is not None and _same(self.save, self.report):
+            raise InvalidInputError(
+                f"--save and --report must be two files; got {str(self.save)!r} for both."
+            )
+
+
+def analyze(shell: Terminal, request: Request, outputs: Outputs) -> None:
+    """Analyse, show, save; the exit code says whether all eigenpairs converged."""
+    outputs.check(Path(request.data), request.weights)
+    k = _eigenpairs(request.k)
+    start = None if request.resume is None else _load(request.resume, "--resume")
+    seed = request.options["seed"]
+    with sources.current_folder_importable(), StageProgress(shell) as progress:
+        progress.update("Reading", "model", 0, 1)
+        with preserved_random_state(seed):
+            model = sources.load_model(request.model)
+            if request.weights is not None:
+                sources.load_weights(model, request.weights)
+            progress.update("Reading", "data", 0, 1)
+            data = sources.load_data(request.data)
+        progress.update("Reading", "done", 1, 1)
+        analysis = pipeline.analyze(
+            model,
+            data,
+            k=k,
+            loss=sources.resolve(request.loss, "--loss") if ":" in request.loss else request.loss,
+            output=sources.resolve(request.output_hook, "--output-hook")
+            if request.output_hook is not None
+            else None,
+            start=start,
+            progress=lambda stage, done, total: progress.update("Analysing", stage, done, total),
+            **request.options,
+        )
+    if outputs.save is not None:
+        analysis.save(outputs.save, overwrite=outputs.force)
+        shell.say(f"Saved to {outputs.save}")
+    _present(shell, analysis, outputs)
+    if analysis.provenance.message == "interrupted":
+        raise typer.Exit(INTERRUPTED)
+    if not analysis.converged.all():
+        raise typer.Exit(NOT_CONVERGED)
+
+
+def show(shell: Terminal, run: Path, outputs: Outputs) -> None:
+    """Print a saved analysis, or make its report."""
+    outputs.check(run)
+    _present(shell, _load(run, "RUN"), outputs)
+
+
+def demo(shell: Terminal, folder: Path, *, seed: int, force: bool) -> None:
+    """Run the three networks, compare them in a table and in a report."""
+    from eigenboundary.experiments.demo import RUNS, run_demo
+
+    report = folder / "report.html"
+    results_are_here = any((folder / f"{run.name}.safetensors").exists() for run in RUNS)
+    if report.exists() and not force and not results_are_here:
+        raise InvalidInputError(
+            f"--output must be an empty folder or an earlier demo's unless --force is given; "
+            f"{str(report)!r} exists."
+        )
+    reused: list[str] = []
+    with StageProgress(shell) as progress:
+
+        def update(run: Any, stage: str, done: int, total: int) -> None:
+            progress.update(run.title, stage, done, total)
+            if stage == "saved":
+                reused.append(run.title)
+
+        analyses = run_demo(folder, seed=seed, force=force, progress=update)
+    if reused:
+        shell.say(f"Taken from an earlier run (--force computes anew): {', '.join(reused)}.")
+    shell.out.print(tables.comparison(analyses))
+    shell.out.print(tables.explanation())
+    _write_report(analyses, report, title="Demo: three small networks")
+    shell.say(
+        f"Report: {report}   Results: {folder}{'/' if str(folder) != '/' else ''}*.safetensors"
+    )
+
+
+def _present(shell: Terminal, analysis: Analysis, outputs: Outputs) -> None:
+    if outputs.report is not None:
+        title = (outputs.save or outputs.report).stem
+        _write_report({title: analysis}, outputs.report, title=None, overwrite=outputs.force)
+        shell.say(f"Report: {outputs.report}")
+    if outputs.as_json:
+        typer.echo(json.dumps(analysis.summary()))
+        return
+    shell.out.print(tables.headline(analysis))
+    shell.out.print(tables.eigenpairs(analysis))
+    for note in tables.notes(analysis):
+        shell.out.print(note)
+
+
+def _write_report(
+    analyses: dict[str, Analysis], path: Path, *, title: str | None, overwrite: bool = True
+) -> None:
+    from eigenboundary.report import write_report
+
+    write_report(analyses, path, title=title, overwrite=overwrite)
+
+
+def _load(path: Path, name: str) -> Analysis:
+    try:
+        return load(path)
+    except InvalidInputError as error:
+        raise InvalidInputError(re.sub("^path", name, str(error))) from None
+
+
+def _eigenpairs(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise InvalidInputError(f"--k must be an integer of at least 1 or 'all'; got {text!r}.")
+    return int(text)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.absolute() == other.absolute() or (
+        one.exists() and other.exists() and one.samefile(other)
+    )

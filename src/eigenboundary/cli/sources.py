@@ -1,0 +1,241 @@
+"""The user's model and objects by name, `module:function`, and weights from a file."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import logging
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from eigenboundary.cli.tabular import load_csv, load_npz
+from eigenboundary.errors import InvalidInputError
+
+__all__ = ["current_folder_importable", "load_data", "load_model", "load_weights", "resolve"]
+
+_log = logging.getLogger(__name__)
+
+_NESTED = ("state_dict", "model_state_dict", "model")
+# Wrappers that put their name before every parameter's.
+_WRAPPERS = ("module.", "_orig_mod.")
+_SHOWN = 4
+
+
+@contextmanager
+def current_folder_importable() -> Iterator[None]:
+    """Imports look in the current folder first, as under ``python -m``."""
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+# ------------------------------------------------------------------------------ module:function
+
+
+def resolve(reference: str, option: str) -> Any:
+    """The object that `module:name` stands for.
+
+    Raises
+    ------
+    InvalidInputError
+        If the module cannot be imported or has no such name.
+
+    Examples
+    --------
+    >>> resolve("math:pi", "--loss")
+    3.141592653589793
+    """
+    module_name, _, path = reference.partition(":")
+    if not module_name or not path:
+        raise InvalidInputError(
+            f"{option} must be given as module:function, e.g. my_model:build; got {reference!r}."
+        )
+    found = _import(module_name, option)
+    for name in path.split("."):
+        if not hasattr(found, name):
+            known = [known for known in vars(found) if not known.startswith("_")]
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" (there is {close[0]!r})" if close else ""
+            raise InvalidInputError(
+                f"{option} must name something in {module_name!r}; it has no {name!r}{hint}."
+            )
+        found = getattr(found, name)
+    return found
+
+
+def _import(name: str, option: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if name != missing and not name.startswith(f"{missing}."):
+            raise InvalidInputError(
+                f"{option} must name a module that can be imported; {name!r} itself imports "
+                f"{missing!r}, which is not installed."
+            ) from None
+        hint = f" (without the .py: {name[:-3]!r})" if name.endswith(".py") else ""
+        raise InvalidInputError(
+            f"{option} must name a module in the current folder or an installed one; there is no "
+            f"{name!r}{hint}."
+        ) from None
+    except (Exception, SystemExit) as error:
+        raise InvalidInputError(
+            f"{option} must name a module that can be imported; {name!r} {_raised(error)}."
+        ) from None
+
+
+def _call(found: Any, reference: str, what: str) -> Any:
+    try:
+        return found()
+    except (Exception, SystemExit) as error:
+        raise InvalidInputError(
+            f"{what} must work when called without arguments; {reference!r} {_raised(error)}."
+        ) from None
+
+
+def _raised(error: BaseException) -> str:
+    """What the user's code raised and where; the whole traceback goes to the log."""
+    _log.info("the traceback of this error:", exc_info=error)
+    message = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"has a SyntaxError: {message}"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"raised {type(error).__name__}: {message} ({Path(frame.filename).name}:{frame.lineno})"
+
+
+# ------------------------------------------------------------------------------------- the model
+
+
+def load_model(reference: str) -> nn.Module:
+    """The network that a module, or the function or class in it, stands for.
+
+    Raises
+    ------
+    InvalidInputError
+        If it cannot be had; the sentence names what it raised.
+    """
+    found = resolve(reference, "MODULE:FUNCTION")
+    if not isinstance(found, nn.Module):
+        if not callable(found):
+            raise InvalidInputError(
+                f"MODULE:FUNCTION must be a function or a torch.nn.Module; {reference!r} is "
+                f"{_article(found)}."
+            )
+        found = _call(found, reference, "MODULE:FUNCTION")
+    if not isinstance(found, nn.Module):
+        raise InvalidInputError(
+            f"MODULE:FUNCTION must return a torch.nn.Module; {reference!r} returned "
+            f"{_article(found)}."
+        )
+    return found
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load a state dict into the model, in place; no pickled code is run.
+
+    Raises
+    ------
+    InvalidInputError
+        If the file is missing, damaged or holds no state dict, or that does not fit the model.
+    """
+    if not path.is_file():
+        raise InvalidInputError(f"--weights must be an existing file; {str(path)!r} is none.")
+    state = _state_dict(path)
+    wanted = model.state_dict()
+    for wrapper in _WRAPPERS:
+        if all(name.startswith(wrapper) for name in state) and not set(state) & set(wanted):
+            state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
+    missing = [name for name in wanted if name not in state]
+    unexpected = [name for name in state if name not in wanted]
+    problems = [
+        f"{name} has shape {tuple(state[name].shape)} where the model's has {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in state and isinstance(tensor, Tensor) and state[name].shape != tensor.shape
+    ][:_SHOWN]
+    if missing:
+        problems.append(f"lacks {_listed(missing)}")
+    if unexpected:
+        problems.append(f"has {_listed(unexpected)} that the model has not")
+    if problems:
+        raise InvalidInputError(
+            f"--weights must fit the model; {str(path)!r}: {', '.join(problems)}."
+        )
+    model.load_state_dict(state)
+
+
+def _state_dict(path: Path) -> dict[str, Tensor]:
+    kind = "a .safetensors file" if path.suffix == ".safetensors" else "a file of torch.save"
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        reason = str(error).splitlines()[0]
+    except Exception as error:  # torch.load raises many kinds for a damaged file
+        pickled = "weights_only" in str(error).lower() or "weights only" in str(error).lower()
+        reason = (
+            "it holds more than tensors; save model.state_dict() alone"
+            if pickled
+            else f"{type(error).__name__}: {(str(error).strip() or '-').splitlines()[0]}"
+        )
+    else:
+        for key in _NESTED:
+            if isinstance(stored, Mapping) and isinstance(stored.get(key), Mapping):
+                stored = stored[key]
+                break
+        if isinstance(stored, Mapping) and all(isinstance(t, Tensor) for t in stored.values()):
+            return dict(stored)
+        reason = f"it holds {_article(stored)} with other things than tensors"
+    raise InvalidInputError(
+        f"--weights must be {kind} with a state dict; {str(path)!r} cannot be read as one "
+        f"({reason.rstrip('.')})."
+    )
+
+
+# -------------------------------------------------------------------------------------- the data
+
+
+def load_data(source: str) -> Any:
+    """Samples from an .npz or .csv file, or from `module:function`.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no such file or function, or it does not hold samples.
+    """
+    path = Path(source)
+    suffix = path.suffix.lower()
+    if suffix in (".npz", ".csv"):
+        if not path.is_file():
+            raise InvalidInputError(f"--data must be an existing file; {source!r} is none.")
+        return load_npz(path) if suffix == ".npz" else load_csv(path)
+    if ":" not in source or path.exists():
+        raise InvalidInputError(
+            f"--data must be a .npz file, a .csv file or module:function; got {source!r}."
+        )
+    found = resolve(source, "--data")
+    is_function = callable(found) and not hasattr(found, "__getitem__")
+    return _call(found, source, "--data") if is_function or isinstance(found, type) else found
+
+
+def _listed(names: list[str]) -> str:
+    rest = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _article(value: Any) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

@@ -1,0 +1,32 @@
+"""Pictures of an analysis, in scikit-learn's Display manner.
+
+A display holds numbers, never a model. ``from_analysis`` draws and returns it; ``plot`` draws on
+axes that are given, or on a new pyplot figure, and returns the display, which keeps its artists in
+attributes that end in an underscore.
+
+==================================  ===========================================================
+:class:`SpectrumDisplay`            eigenvalues, outliers and bulk
+:class:`AlignmentDisplay`           training samples against eigenvectors, sorted by class
+:class:`DecisionBoundaryDisplay`    the plane of two-dimensional inputs
+:class:`EmbeddingDisplay`           other inputs, on a PCA or t-SNE embedding
+:class:`ControlsDisplay`            top eigenvectors against control directions
+:class:`MassDisplay`                squared alignment captured by the first i eigenvectors
+==================================  ===========================================================
+"""
+
+from eigenboundary.displays.alignments import AlignmentDisplay
+from eigenboundary.displays.boundary import DecisionBoundaryDisplay
+from eigenboundary.displays.controls import ControlsDisplay
+from eigenboundary.displays.embedding import EmbeddingDisplay, embed
+from eigenboundary.displays.mass import MassDisplay
+from eigenboundary.displays.spectrum import SpectrumDisplay
+
+__all__ = [
+    "AlignmentDisplay",
+    "ControlsDisplay",
+    "DecisionBoundaryDisplay",
+    "EmbeddingDisplay",
+    "MassDisplay",
+    "SpectrumDisplay",
+    "embed",
+]

@@ -1,0 +1,207 @@
+"""The demo: three small networks, trained on the spot and analysed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from eigenboundary import checks
+from eigenboundary.analysis import Analysis
+from eigenboundary.errors import InvalidInputError
+from eigenboundary.experiments import datasets, networks
+from eigenboundary.experiments.training import evaluate, train
+from eigenboundary.pipeline import analyze
+from eigenboundary.storage import load
+from eigenboundary.version import __version__
+
+__all__ = ["RUNS", "DemoRun", "run_demo", "saved_run"]
+
+_log = logging.getLogger(__name__)
+
+_EIGENPAIRS = 20
+_CONTROLS = ("lowest", "random_directions")
+
+
+@dataclass(frozen=True)
+class DemoRun:
+    """One network on one data set.
+
+    Attributes
+    ----------
+    name : str
+        Also the name of the file the analysis is saved to.
+    title : str
+    dataset, network : str
+    network_options, training_options : dict
+    """
+
+    name: str
+    title: str
+    dataset: str
+    network: str
+    network_options: dict[str, Any] = field(default_factory=dict)
+    training_options: dict[str, Any] = field(default_factory=dict)
+
+
+# Adam where plain SGD may need a hundred thousand epochs for the last sample, as on the blobs.
+RUNS: tuple[DemoRun, ...] = (
+    DemoRun(
+        "iris",
+        "Iris (4-30-30-3)",
+        "iris",
+        "fnn",
+        {"inputs": 4, "classes": 3, "hidden": (30, 30)},
+        {"epochs": 3000, "learning_rate": 0.1, "target_loss": 1e-2},
+    ),
+    DemoRun(
+        "digits",
+        "Digits 0, 1, 7 (CNN)",
+        "digits",
+        "digits_cnn",
+        {"classes": 3},
+        {"epochs": 500, "learning_rate": 3e-3, "optimizer": "adam", "target_loss": 2e-3},
+    ),
+    DemoRun(
+        "blobs",
+        "Gaussians (2-100-100-3)",
+        "gaussian_blobs",
+        "fnn",
+        {"inputs": 2, "classes": 3, "hidden": (100, 100)},
+        {"epochs": 5000, "learning_rate": 3e-3, "optimizer": "adam", "target_loss": 2e-3},
+    ),
+)
+
+#: Called with (run, stage, done, total).
+DemoProgress = Callable[[DemoRun, str, int, int], None]
+
+
+def run_demo(
+    folder: str | Path,
+    *,
+    seed: int = 0,
+    force: bool = False,
+    progress: DemoProgress | None = None,
+) -> dict[str, Analysis]:
+    """Train and analyse the networks of :data:`RUNS`, keeping each result as soon as it is there.
+
+    Parameters
+    ----------
+    folder : path
+        Each analysis is saved as ``<name>.safetensors`` in it; it is made where missing.
+    seed : int
+        Of the data, the networks and their training.
+    force : bool
+        Compute anew what an earlier run with this seed and version left in the folder.
+    progress : callable, optional
+        Called as ``progress(run, stage, done, total)``; the stage is "saved" where an earlier
+        result is taken.
+
+    Returns
+    -------
+    dict of Analysis
+        By the title of the run.
+
+    Raises
+    ------
+    InvalidInputError
+        If the folder cannot be written to, or holds something else under these names.
+    KeyboardInterrupt
+        On Ctrl-C; what was finished is in the folder.
+    """
+    checks.check_seed(seed)
+    target = Path(folder)
+    earlier = {run.name: saved_run(run, target, seed, force) for run in RUNS}
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(
+            f"folder must be one that can be written to; got {str(target)!r} ({error.strerror})."
+        ) from None
+    results = {}
+    with _one_thread():
+        for run in RUNS:
+            analysis = earlier[run.name]
+            if analysis is not None and progress is not None:
+                progress(run, "saved", 1, 1)
+            if analysis is None:
+                analysis = _train_and_analyze(run, seed, progress)
+                analysis.save(_file(run, target), overwrite=True)
+                if progress is not None:
+                    progress(run, "done", 1, 1)
+            results[run.title] = analysis
+    return results
+
+
+def saved_run(run: DemoRun, folder: str | Path, seed: int, force: bool) -> Analysis | None:
+    """The analysis an earlier demo left in the folder, if it is of this seed and version."""
+    path = _file(run, Path(folder))
+    if force or not path.exists():
+        return None
+    try:
+        analysis = load(path)
+    except InvalidInputError:
+        raise InvalidInputError(
+            f"folder must hold none but the demo's own {path.name}; {str(path)!r} is no analysis."
+        ) from None
+    made_by = analysis.provenance
+    if (made_by.seed, made_by.versions.get("eigenboundary")) != (seed, __version__):
+        _log.info("%s is of another seed or version and is computed anew", path)
+        return None
+    return analysis
+
+
+def _file(run: DemoRun, folder: Path) -> Path:
+    return folder / f"{run.name}.safetensors"
+
+
+def _train_and_analyze(run: DemoRun, seed: int, progress: DemoProgress | None) -> Analysis:
+    def report(stage: str, done: int, total: int) -> None:
+        if progress is not None:
+            progress(run, stage, done, total)
+
+    split = datasets.load(run.dataset, seed)
+    model: nn.Module = networks.build(run.network, seed=seed, **run.network_options)
+    trained = train(
+        model,
+        split.train,
+        **run.training_options,
+        target_accuracy=1.0,
+        seed=seed,
+        progress=lambda epoch, epochs: report("training", epoch, epochs),
+    )
+    _, accuracy = evaluate(model, split.test)
+    analysis = analyze(
+        model,
+        split.train,
+        k=_EIGENPAIRS,
+        dtype="float64",
+        seed=seed,
+        controls=_CONTROLS,
+        progress=report,
+    )
+    # An interrupted analysis is no finished one: the next run has to compute it again.
+    if analysis.provenance.message == "interrupted":
+        raise KeyboardInterrupt
+    note = (
+        f"Trained for {trained.epochs} epochs in {trained.seconds:.1f} s; accuracy on "
+        f"{len(split.test[1])} samples not trained on: {accuracy:.1%}."
+    )
+    return replace(analysis, notes=(*analysis.notes, note))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Networks this small gain nothing from threads, and lose much on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

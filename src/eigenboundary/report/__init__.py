@@ -1,0 +1,111 @@
+"""One self-contained HTML page about one analysis or several: numbers, pictures, provenance.
+
+The page loads nothing: pictures are embedded, styles are inline, there are no scripts. It is made
+from the analyses alone, so ones loaded without their networks will do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eigenboundary.analysis import Analysis
+from eigenboundary.errors import InvalidInputError
+from eigenboundary.report import pictures, tables, words
+from eigenboundary.storage import new_file
+from eigenboundary.version import __version__
+
+__all__ = ["write_report"]
+
+_TITLE = "Decision boundary report"
+
+
+def write_report(
+    analyses: Mapping[str, Analysis],
+    path: str | Path,
+    *,
+    title: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write an HTML page about one or several analyses.
+
+    Parameters
+    ----------
+    analyses : mapping of str to Analysis
+        By the name to show. Of several, a table that compares them comes first.
+    path : path
+        The file to write.
+    title : str, optional
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no analysis, or the file exists and ``overwrite`` is not set.
+    """
+    target = new_file(path, overwrite=overwrite, name="path")
+    _check(analyses)
+    page = _render(analyses, title)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _check(analyses: Any) -> None:
+    if not isinstance(analyses, Mapping) or not analyses:
+        got = "an empty one" if isinstance(analyses, Mapping) else type(analyses).__name__
+        raise InvalidInputError(
+            f"analyses must be a mapping of at least one name to its analysis; got {got}."
+        )
+    for name, analysis in analyses.items():
+        if not isinstance(analysis, Analysis):
+            raise InvalidInputError(
+                f"analyses must hold Analysis objects; got {type(analysis).__name__} for {name!r}."
+            )
+
+
+def _render(analyses: Mapping[str, Analysis], title: str | None) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("eigenboundary", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    several = len(analyses) > 1
+    heading = title or (_TITLE if several else str(next(iter(analyses))))
+    return environment.get_template("template.html").render(
+        title=heading,
+        version=__version__,
+        several=several,
+        comparison=tables.comparison(analyses) if several else None,
+        sections=[
+            _section(str(name), analysis, f"a{index}")
+            for index, (name, analysis) in enumerate(analyses.items(), start=1)
+        ],
+        glossary=words.GLOSSARY,
+    )
+
+
+def _section(name: str, analysis: Analysis, anchor: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "anchor": anchor,
+        "headline": tables.headline(analysis),
+        "summary": words.summary(analysis),
+        "warnings": words.warnings(analysis),
+        "eigenpairs": tables.eigenpairs(analysis),
+        "omitted": tables.omitted(analysis),
+        "k": analysis.k,
+        "complexity": tables.complexity(analysis),
+        "pictures": pictures.draw(analysis),
+        "provenance": tables.provenance(analysis),
+    }

@@ -1,0 +1,229 @@
+"""What the numbers of an analysis mean, in sentences that claim no more than is known."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eigenboundary.analysis import Analysis
+from eigenboundary.displays.style import format_number
+
+__all__ = [
+    "GLOSSARY",
+    "curvature_name",
+    "interval",
+    "is_narrow",
+    "percent",
+    "sides",
+    "summary",
+    "warnings",
+]
+
+#: An interval this narrow relative to its upper end counts as known.
+_NARROW = 0.1
+
+GLOSSARY: tuple[tuple[str, str], ...] = (
+    (
+        "Eigenpair (λᵢ, vᵢ)",
+        "A direction vᵢ in parameter space and the curvature λᵢ of the training loss along it, "
+        "sharpest first.",
+    ),
+    (
+        "Reinforcing gradient g(x)",
+        "Gradient of the loss at input x with the network's own prediction as the target; it "
+        "needs no label.",
+    ),
+    (
+        "Alignment Aᵢ(x)",
+        "Cosine between g(x) and vᵢ, from −1 to 1. Its sign flips across the section of the "
+        "decision boundary that vᵢ encodes.",
+    ),
+    (
+        "Squared alignment",
+        "The mean of Aᵢ(x)² over the training samples. Over all p eigenvectors the shares sum to "
+        "100 %.",
+    ),
+    (
+        "Outliers",
+        "Eigenvalues that stand apart from the bulk near zero; more of them go with a more "
+        "complex boundary.",
+    ),
+    (
+        "Effective number",
+        "exp of the entropy of the shares: over how many eigenvectors the gradients spread.",
+    ),
+    (
+        "Participation number",
+        "1 / Σ share²: the same, with less weight on small shares.",
+    ),
+    (
+        "G_θ at ε",
+        "Share of all p eigenvectors whose mean |Aᵢ| over the training samples exceeds ε; "
+        "smaller means a simpler boundary.",
+    ),
+    (
+        "Residual, vector error",
+        "‖H vᵢ − λᵢ vᵢ‖ / |λ₁|, and a bound on the distance of the computed eigenvector from a "
+        "true one; 1 means that it cannot be told from its neighbours.",
+    ),
+)
+
+
+def percent(share: float) -> str:
+    """A share as a percentage that hides no small remainder.
+
+    Examples
+    --------
+    >>> percent(0.1062), percent(1.0), percent(0.9999), percent(1.2e-5), percent(0.0)
+    ('10.6 %', '100 %', '99.99 %', '0.0012 %', '0 %')
+    """
+    value = 100 * share
+    if 0 < value < 0.05:
+        return f"{format_number(value, 2)} %"
+    if 99.95 <= value < 100:
+        return f"{min(value, 99.99):.2f} %"
+    return f"{value:.1f}".removesuffix(".0") + " %"
+
+
+def interval(bounds: tuple[float, float]) -> str:
+    """An interval, e.g. ``[6.27, 16.8]``."""
+    return f"[{format_number(bounds[0])}, {format_number(bounds[1])}]"
+
+
+def is_narrow(bounds: tuple[float, float]) -> bool:
+    """Whether an interval is narrow enough to speak of one number."""
+    low, high = bounds
+    return high - low <= _NARROW * high
+
+
+def curvature_name(analysis: Analysis) -> str:
+    """The matrix that was analysed."""
+    known = {"hessian": "Hessian", "gauss_newton": "Gauss–Newton matrix"}
+    return known.get(analysis.curvature, analysis.curvature)
+
+
+def sides(analysis: Analysis, index: int) -> str:
+    """The predicted classes of the most aligned samples on either side, e.g. ``1 | 2``."""
+    cosines = analysis.training_alignment[:, index]
+    if cosines.min() >= 0 or cosines.max() <= 0:
+        if not cosines.any():
+            return "–"
+        return f"{analysis.predictions[np.abs(cosines).argmax()]} only"
+    positive = analysis.predictions[cosines.argmax()]
+    negative = analysis.predictions[cosines.argmin()]
+    return f"within {positive}" if positive == negative else f"{positive} | {negative}"
+
+
+def summary(analysis: Analysis) -> list[str]:
+    """Four or five sentences, one a list entry."""
+    return [
+        _network(analysis),
+        _outliers(analysis),
+        _effective(analysis),
+        _generalization(analysis),
+        *_sections(analysis),
+    ]
+
+
+def warnings(analysis: Analysis) -> list[str]:
+    """What a reader must know before trusting the numbers."""
+    result = list(analysis.notes)
+    unconverged = int((~analysis.converged).sum())
+    if unconverged and not any("converge" in note for note in analysis.notes):
+        result.append(f"{unconverged} of {analysis.k} eigenpairs did not converge.")
+    if unconverged:
+        result.append(
+            "Pairs that did not converge are marked in the table of eigenpairs; larger values of "
+            "tolerance or max_products, or start= with this analysis, may finish them."
+        )
+    if not analysis.outlier_count.resolved:
+        result.append(
+            f"The outlier count, {analysis.outliers}, is only a lower bound: all eigenvalues known "
+            "could be outliers, so the bulk was not seen. A larger k shows more."
+        )
+    return result
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _network(analysis: Analysis) -> str:
+    return (
+        f"The network has {analysis.n_parameters:,} parameters and predicts the label of "
+        f"{percent(analysis.accuracy)} of the {analysis.n_samples:,} analysed samples of "
+        f"{analysis.n_classes} classes, at a loss of {format_number(analysis.loss_value)}."
+    )
+
+
+def _outliers(analysis: Analysis) -> str:
+    count, name = analysis.outliers, curvature_name(analysis)
+    if not analysis.outlier_count.resolved:
+        if not count:
+            return (
+                f"Too few eigenvalues of the {name} are known to tell outliers from the bulk; a "
+                "larger k would."
+            )
+        return (
+            f"At least {_plural(count, 'eigenvalue')} of the {name} may be apart from the bulk, "
+            "whose edge was not seen; a larger k would show it."
+        )
+    if not count:
+        return f"No eigenvalue of the {name} stands apart from the bulk."
+    verb = "stands" if count == 1 else "stand"
+    beyond = f" (eigenvectors were computed for {analysis.k} of them)" if count > analysis.k else ""
+    return (
+        f"{_plural(count, 'eigenvalue')} of the {name} {verb} apart from the bulk{beyond}: the "
+        "loss is sharp in as many directions of parameter space."
+    )
+
+
+def _effective(analysis: Analysis) -> str:
+    numbers = analysis.complexity
+    low, high = numbers.effective_number_interval
+    if is_narrow((low, high)):
+        spread = f"occupies {format_number(numbers.effective_number)} effective eigenvectors"
+    else:
+        spread = (
+            f"occupies at least {format_number(low)} and at most {format_number(high)} effective "
+            "eigenvectors"
+        )
+    outside = numbers.mass_outside
+    computed = "eigenvector" if analysis.k == 1 else f"{analysis.k} eigenvectors"
+    if outside < 1e-9:
+        rest = f"the {computed} computed hold all of the squared alignment"
+    else:
+        rest = f"{percent(outside)} of the squared alignment lies outside the {computed} computed"
+    return f"The boundary {spread}; {rest}."
+
+
+def _generalization(analysis: Analysis) -> str:
+    g = analysis.complexity.generalization(1e-3)
+    high = g.interval[1]
+    opening = f"The generalization measure G_θ at ε = 10⁻³ lies in {interval(g.interval)}"
+    if is_narrow(g.interval):
+        return f"{opening} and so is known well."
+    cause = (
+        f"with k = {analysis.k}"
+        if analysis.k < analysis.n_parameters
+        else "with eigenvectors that are not resolved better"
+    )
+    if high > 0.5:
+        advice = "; increase k or use k=None" if analysis.k < analysis.n_parameters else ""
+        return f"{opening}: {cause} it is not determined{advice}."
+    return f"{opening}: {cause} it is only bounded."
+
+
+def _sections(analysis: Analysis) -> list[str]:
+    shown = []
+    for index in range(min(3, analysis.k)):
+        text = sides(analysis, index)
+        if " | " in text:
+            first, second = text.split(" | ")
+            shown.append((f"v{'₁₂₃'[index]}", f"{first} and {second}"))
+    if not shown:
+        return []
+    return [
+        f"The most aligned samples on the two sides of {shown[0][0]} are of classes {shown[0][1]}"
+        + "".join(f"; of {name}, {classes}" for name, classes in shown[1:])
+        + "."
+    ]

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import eigenboundary as eb
+from tests.references import dense_hessian
+
+Blobs = tuple[np.ndarray, np.ndarray]
+
+
+class Kept:
+    """Everything about a model that an analysis must leave as it was."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.state = copy.deepcopy(model.state_dict())
+        self.identity = [id(p) for p in model.parameters()]
+        self.training = [m.training for m in model.modules()]
+        self.requires_grad = [p.requires_grad for p in model.parameters()]
+        self.gradients = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
+
+    def assert_unchanged(self, model: nn.Module) -> None:
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(tensor, self.state[name]), name
+        assert self.identity == [id(p) for p in model.parameters()]
+        assert self.training == [m.training for m in model.modules()]
+        assert self.requires_grad == [p.requires_grad for p in model.parameters()]
+        for p, before in zip(model.parameters(), self.gradients, strict=True):
+            assert (p.grad is None) == (before is None)
+            assert before is None or torch.equal(p.grad, before)
+
+
+def test_the_model_is_left_exactly_as_it_was(blobs: Blobs) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(2, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Dropout(), nn.Linear(5, 3)
+    )
+    model[0].bias.requires_grad_(False)
+    model[1].eval()
+    model(torch.randn(4, 2)).sum().backward()
+    kept, random_state = Kept(model), torch.get_rng_state()
+    analysis = eb.analyze(model, blobs, k=3, dtype="float64")
+    kept.assert_unchanged(model)
+    assert torch.equal(random_state, torch.get_rng_state())
+    assert "0.bias" not in analysis.parameter_names
+
+
+def test_training_mode_is_said_and_eval_mode_used(
+    blobs: Blobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 5), nn.BatchNorm1d(5), nn.Dropout(), nn.Linear(5, 3))
+    analysis = eb.analyze(model.train(), blobs, k=3)
+    assert "BatchNorm1d, Dropout" in analysis.notes[0]
+    assert "eval mode" in caplog.text
+    quiet = eb.analyze(model.eval(), blobs, k=3)
+    assert quiet.notes == ()
+    np.testing.assert_array_equal(quiet.eigenvalues, analysis.eigenvalues)
+
+
+def test_a_pattern_picks_one_layers_hessian(small_model: nn.Module, blobs: Blobs) -> None:
+    problem = eb.Problem(small_model, blobs, parameters="2.*")
+    assert problem.parameter_names == ("2.weight", "2.bias")
+    whole = dense_hessian(small_model, torch.tensor(blobs[0]), torch.tensor(blobs[1]))
+    block = eb.HessianOperator(problem).to_dense()
+    torch.testing.assert_close(block, whole[-21:, -21:])
+
+
+def test_several_patterns_keep_the_models_order(small_model: nn.Module, blobs: Blobs) -> None:
+    problem = eb.Problem(small_model, blobs, parameters=["2.bias", "0.*"])
+    assert problem.parameter_names == ("0.weight", "0.bias", "2.bias")
+
+
+def test_the_output_hook_picks_the_logits(small_model: nn.Module, blobs: Blobs) -> None:
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = small_model
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"logits": self.inner(x)}
+
+    expected = eb.analyze(small_model, blobs, k=3, grid=0)
+    analysis = eb.analyze(Wrapped(), blobs, k=3, grid=0, output=lambda o: o["logits"])
+    np.testing.assert_array_equal(analysis.eigenvalues, expected.eigenvalues)
+
+
+def test_unflatten_inverts_flatten(small_model: nn.Module, blobs: Blobs) -> None:
+    problem = eb.Problem(small_model, blobs)
+    rows = torch.randn(4, 39, dtype=torch.float64)
+    torch.testing.assert_close(problem.flatten(problem.unflatten(rows)), rows)
+    expected = torch.cat([p.detach().reshape(-1) for p in small_model.parameters()])
+    torch.testing.assert_close(problem.theta, expected)
+
+
+def test_labels_predictions_loss_and_accuracy_are_the_models(
+    small_model: nn.Module, blobs: Blobs
+) -> None:
+    problem = eb.Problem(small_model, blobs)
+    x, y = torch.tensor(blobs[0]), torch.tensor(blobs[1])
+    outputs = small_model(x)
+    assert problem.loss_value == pytest.approx(
+        float(torch.nn.functional.cross_entropy(outputs, y)), rel=1e-12
+    )
+    assert torch.equal(problem.predictions, outputs.argmax(1))
+    assert problem.accuracy == pytest.approx(float((outputs.argmax(1) == y).double().mean()))
+
+
+def test_integer_inputs_reach_the_model_as_they_are() -> None:
+    model = nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.Linear(6, 2))
+    x = np.random.default_rng(0).integers(0, 7, size=(12, 2))
+    assert eb.Problem(model, (x, np.arange(12) % 2)).n_classes == 2
+
+
+def test_tied_weights_count_once() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
+            self.b.weight = self.a.weight
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b(self.a(x).tanh())
+
+    model = Tied().double()
+    x, y = torch.randn(9, 3, dtype=torch.float64), torch.arange(9) % 3
+    problem = eb.Problem(model, (x, y))
+    assert problem.n_parameters == 9
+    torch.testing.assert_close(eb.HessianOperator(problem).to_dense(), dense_hessian(model, x, y))
+
+
+class BatchMean(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x - x.mean(0))
+
+
+def with_weight(value: float) -> nn.Module:
+    model = nn.Linear(2, 3)
+    model.weight.data[0, 0] = value
+    return model
+
+
+def once_differentiable(f: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return f.gather(1, y[:, None]).squeeze(1).mul(-1)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        ("model", {}, "model must be a torch.nn.Module"),
+        (nn.Linear, {}, "model must be a torch.nn.Module"),
+        (nn.ReLU(), {}, "at least one parameter"),
+        (nn.Linear(2, 3).requires_grad_(False), {}, "at least one parameter"),
+        (nn.Linear(2, 3), {"parameters": "fc*"}, "parameters must match"),
+        (nn.Linear(2, 3), {"parameters": ["bias", "fc*"]}, "'fc\\*' matches none"),
+        (with_weight(float("nan")), {}, "finite weights; 'weight'"),
+        (with_weight(float("inf")), {}, "finite weights"),
+        (nn.Linear(2, 1), {}, "at least two outputs"),
+        (nn.Sequential(nn.Linear(2, 3), nn.Flatten(0)), {}, r"shape \(2, C\)"),
+        (nn.LSTM(2, 3), {}, "output argument"),
+        (nn.Linear(4, 3), {}, "accept data's inputs"),
+        (nn.Linear(2, 2), {}, "labels from 0 to 1"),
+        (BatchMean(2, 3), {}, "independently"),
+        (nn.Sequential(nn.BatchNorm1d(2, track_running_stats=False), nn.Linear(2, 3)), {}, "'0'"),
+        (nn.Linear(2, 3).half(), {}, "dtype must be given"),
+        (nn.Linear(2, 3), {"dtype": torch.float16}, "dtype must be float32 or float64"),
+        (nn.Linear(2, 3), {"dtype": "int64"}, "dtype must be float32 or float64"),
+        (nn.Linear(2, 3), {"device": "nowhere"}, "device must be"),
+        (nn.Linear(2, 3), {"seed": -1}, "seed must be"),
+        (nn.Linear(2, 3), {"seed": 0.5}, "seed must be"),
+        (nn.Linear(2, 3), {"batch_size": 0}, "batch_size must be"),
+        (nn.Linear(2, 3), {"loss": "log_loss"}, "loss must be one of"),
+        (nn.Linear(2, 3), {"loss": "nll"}, "log-probabilities"),
+        (nn.Linear(2, 3), {"loss": nn.CrossEntropyLoss()}, "one value a sample"),
+        (nn.Linear(2, 3), {"loss": lambda f, y: f.mean() + f[:, 0] ** 2}, "other samples"),
+        (nn.Linear(2, 3), {"loss": lambda f, y: f.argmax(1).float()}, "twice differentiable"),
+        (nn.Linear(2, 3), {"loss": once_differentiable}, "twice differentiable"),
+        (nn.Linear(2, 3), {"loss": lambda f, y: 1 / 0}, "loss must map"),
+    ],
+)
+def test_an_unusable_argument_is_refused_in_one_sentence(
+    model: nn.Module, options: dict[str, object], message: str, blobs: Blobs
+) -> None:
+    data = blobs[0].astype(np.float32), blobs[1]
+    with pytest.raises(eb.InvalidInputError, match=message) as caught:
+        eb.Problem(model, data, **options)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_infinite_outputs_are_refused(blobs: Blobs) -> None:
+    class Overflow(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) / (x[:, :1] < 1)
+
+    with pytest.raises(eb.InvalidInputError, match="finite outputs"):
+        eb.Problem(Overflow(2, 3), blobs)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_gpu_gives_the_numbers_of_the_cpu(
+    small_model: nn.Module, blobs: Blobs, dtype: str
+) -> None:
+    cpu = eb.analyze(small_model, blobs, k=5, dtype=dtype, method="krylov")
+    gpu = eb.analyze(small_model, blobs, k=5, dtype=dtype, method="krylov", device="cuda")
+    tolerance = 1e-8 if dtype == "float64" else 1e-3
+    np.testing.assert_allclose(gpu.eigenvalues, cpu.eigenvalues, rtol=tolerance)
+    np.testing.assert_allclose(gpu.training_alignment, cpu.training_alignment, atol=10 * tolerance)
