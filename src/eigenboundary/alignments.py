@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 # Bytes for the per-sample gradients held at once.
 _GRADIENT_BYTES = 2**25
+# Directions pushed forward at once.
+_VECTORS = 64
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,15 @@ def align(classifier: Classifier, batches: Iterator[Tensor], vectors: Any) -> Al
     directions = unit_columns(classifier, vectors)
     cosines, log_norms, outputs = [], [], []
     for x in batches:
-        values, tangents = pushforward(classifier, x, directions)
+        values = classifier.evaluate(x)
         residual, log_scale = classifier.loss.residual(values, values.argmax(-1))
-        numerators = torch.einsum("knc,nc->nk", tangents, residual)
+        numerators = torch.cat(
+            [
+                torch.einsum("knc,nc->nk", pushforward(classifier, x, block)[1], residual)
+                for block in directions.split(_VECTORS, dim=1)
+            ],
+            dim=1,
+        )
         norms = _pulled_back_norms(classifier, x, residual)
         safe = torch.where(norms > 0, norms, torch.ones_like(norms))
         cosines.append((numerators / safe.unsqueeze(1).to(numerators.dtype)).clamp(-1, 1))
@@ -134,11 +142,12 @@ def unit_columns(classifier: Classifier, vectors: Any) -> Tensor:
     norms = column_norms(columns)
     if not torch.isfinite(norms).all() or not (norms > 0).all():
         raise checks.InvalidInputError("vectors must be finite and not zero.")
-    return columns / norms.to(columns.dtype)
+    # One vector after the other in memory: what splits it into parameters then copies nothing.
+    return (columns / norms.to(columns.dtype)).T.contiguous().T
 
 
 def _samples(classifier: Classifier, vectors: Any) -> int:
-    return classifier.samples_per_chunk(2 * torch.as_tensor(vectors).shape[-1])
+    return classifier.samples_per_chunk(min(2 * torch.as_tensor(vectors).shape[-1], _VECTORS))
 
 
 def _pulled_back_norms(classifier: Classifier, x: Tensor, residual: Tensor) -> Tensor:

@@ -214,10 +214,10 @@ class Analysis:
     def summary(self) -> dict[str, Any]:
         """The headline numbers as plain Python values, intervals as pairs."""
         numbers = self.complexity
-        g = {
-            str(epsilon): dataclasses.asdict(numbers.generalization(epsilon))
-            for epsilon in (1e-3, 1e-2, "random")
-        }
+        g = {}
+        for epsilon in (1e-3, 1e-2, "random"):
+            entry = dataclasses.asdict(numbers.generalization(epsilon))
+            g[str(epsilon)] = entry | {"interval": list(entry["interval"])}
         return {
             "curvature": self.curvature,
             "loss": self.loss,

@@ -130,10 +130,14 @@ class Classifier:
         return digest.hexdigest()
 
     @torch.no_grad()
+    def evaluate(self, x: Tensor) -> Tensor:
+        """Outputs for a batch that is ready to compute with, shape (n, C)."""
+        return self.outputs(self.parameters, x)
+
     def predict(self, x: Tensor) -> Tensor:
         """Outputs for any inputs, streamed; shape (len(x), C)."""
         samples = self.samples_per_chunk(1)
-        return torch.cat([self.outputs(self.parameters, b) for b in self.input_batches(x, samples)])
+        return torch.cat([self.evaluate(batch) for batch in self.input_batches(x, samples)])
 
     def samples_per_chunk(self, directions: int, budget: int = 2**27) -> int:
         """Samples whose activations, for so many directions at once, fit in ``budget`` bytes."""

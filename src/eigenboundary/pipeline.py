@@ -131,15 +131,7 @@ def analyze(
     >>> analysis.eigenvalues.shape, analysis.training_alignment.shape
     ((5,), (60, 5))
     """
-    checks.check_choice(curvature, "curvature", tuple(CURVATURES))
-    checks.check_choice(method, "method", METHODS)
-    checks.check_tolerance(tolerance)
-    checks.check_positive_integer(max_products, "max_products", optional=True)
-    checks.check_positive_integer(k, "k", optional=True)
-    for kind in controls:
-        checks.check_choice(kind, "controls", CONTROLS)
-    if not isinstance(grid, int) or isinstance(grid, bool) or grid < 0 or grid == 1:
-        raise InvalidInputError(f"grid must be 0 or an integer of at least 2; got {grid!r}.")
+    _check_arguments(k, curvature, seed, method, tolerance, max_products, controls, grid)
     clock = _Clock(progress)
     with preserved_random_state(seed):
         with clock.stage("data"):
@@ -179,6 +171,32 @@ def analyze(
     return _assemble(
         problem, pairs, aligned, curvature, control_alignment, inputs, indices, plane, clock, seed
     )
+
+
+def _check_arguments(
+    k: Any,
+    curvature: Any,
+    seed: Any,
+    method: Any,
+    tolerance: Any,
+    max_products: Any,
+    controls: Sequence[str],
+    grid: Any,
+) -> None:
+    checks.check_choice(curvature, "curvature", tuple(CURVATURES))
+    checks.check_choice(method, "method", METHODS)
+    if method == "gram" and curvature != "gauss_newton":
+        raise InvalidInputError("method 'gram' needs curvature 'gauss_newton'; got 'hessian'.")
+    checks.check_seed(seed)
+    checks.check_tolerance(tolerance)
+    checks.check_positive_integer(max_products, "max_products", optional=True)
+    checks.check_positive_integer(k, "k", optional=True)
+    if isinstance(controls, str):
+        raise InvalidInputError(f"controls must be a sequence of names; got {controls!r}.")
+    for kind in controls:
+        checks.check_choice(kind, "controls", CONTROLS)
+    if not isinstance(grid, int) or isinstance(grid, bool) or grid < 0 or grid == 1:
+        raise InvalidInputError(f"grid must be 0 or an integer of at least 2; got {grid!r}.")
 
 
 class _Clock:

@@ -42,8 +42,7 @@ def survey(classifier: Classifier, source: SampleSource) -> Survey:
             check_loss(classifier)
         for x, y in _chunks(classifier, x_all, y_all):
             _check_labels(y, classifier.n_classes)
-            with torch.no_grad():
-                outputs = classifier.outputs(classifier.parameters, x)
+            outputs = classifier.evaluate(x)
             _check_outputs(classifier, outputs, len(x))
             total += float(classifier.loss.per_sample(outputs, y).double().sum())
             labels.append(y.cpu())
@@ -106,8 +105,7 @@ def _probe(classifier: Classifier, x: Tensor) -> tuple[int, int]:
         if not any(True for _ in module.children())
     ]
     try:
-        with torch.no_grad():
-            outputs = classifier.outputs(classifier.parameters, two)
+        outputs = classifier.evaluate(two)
     except Exception as error:
         came = f"{tuple(two.shape)} of {str(two.dtype).removeprefix('torch.')}"
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
@@ -138,8 +136,7 @@ def _probe(classifier: Classifier, x: Tensor) -> tuple[int, int]:
 
 
 def _check_samples_independent(classifier: Classifier, two: Tensor, outputs: Tensor) -> None:
-    with torch.no_grad():
-        alone = classifier.outputs(classifier.parameters, two[:1])
+    alone = classifier.evaluate(two[:1])
     scale = float(outputs.abs().max())
     if torch.isfinite(outputs).all() and float((alone - outputs[:1]).abs().max()) > 1e-3 * scale:
         raise InvalidInputError(

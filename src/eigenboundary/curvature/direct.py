@@ -132,8 +132,7 @@ def _row_blocks(problem: Problem) -> list[tuple[Tensor, Tensor]]:
 
 def _factor_rows(problem: Problem, x: Tensor, y: Tensor) -> Tensor:
     r"""Rows :math:`S_s^T J_s / \sqrt n` of F for one batch, float64, shape (bC, p)."""
-    with torch.no_grad():
-        outputs = problem.outputs(problem.parameters, x)
+    outputs = problem.evaluate(x)
     squares, basis = torch.linalg.eigh(problem.loss.output_hessian(outputs, y).double())
     if float(squares.min()) < -1e-6 * float(squares.abs().max()):
         raise InvalidInputError(

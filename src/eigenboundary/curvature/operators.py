@@ -30,6 +30,10 @@ __all__ = [
 ]
 
 
+# More vectors at once leave too few samples a chunk to be worth it.
+_MOST_VECTORS = 64
+
+
 class SymmetricOperator(ABC):
     """A symmetric p×p matrix A, known by its products.
 
@@ -66,20 +70,21 @@ class SymmetricOperator(ABC):
                 f"vectors must have shape ({self.size},) or ({self.size}, k); "
                 f"got {tuple(block.shape)}."
             )
-        columns = block.unsqueeze(1) if block.ndim == 1 else block
+        # One vector after the other in memory: what splits it into parameters then copies nothing.
+        columns = (block.unsqueeze(1) if block.ndim == 1 else block).T.contiguous().T
         self.products += columns.shape[1]
         step = self.block_limit
         parts = [self._product(columns[:, i : i + step]) for i in range(0, columns.shape[1], step)]
-        result = parts[0] if len(parts) == 1 else torch.cat([*parts, columns[:, :0]], dim=1)
+        result = torch.cat(parts, dim=1) if len(parts) != 1 else parts[0]
         return result.squeeze(1) if block.ndim == 1 else result
 
     @property
     def block_limit(self) -> int:
         """Most vectors to multiply at once."""
-        return max(1, 2**25 // self.size)
+        return max(1, min(_MOST_VECTORS, 2**25 // self.size))
 
     def _identity_blocks(self) -> Any:
-        step = min(self.block_limit, 256)
+        step = self.block_limit
         for start in range(0, self.size, step):
             width = min(step, self.size - start)
             block = torch.zeros(self.size, width, dtype=self.dtype, device=self.device)

@@ -1,0 +1,43 @@
+"""Run benchmarks: ``python -m benchmarks [NAME] [--json]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+
+from benchmarks.jobs import JOBS
+
+
+def run_fresh(name: str) -> dict[str, object]:
+    """Run one benchmark in its own process, so that no other has warmed anything up."""
+    command = [sys.executable, "-m", "benchmarks.jobs", name]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    if finished.returncode:
+        sys.exit(f"benchmark {name} failed:\n{finished.stderr}")
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+def show(result: dict[str, object]) -> None:
+    print(result.pop("benchmark"))
+    for key, value in result.items():
+        text = f"{value:.4g}" if isinstance(value, float) else value
+        print(f"  {key:<28} {text}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("name", nargs="?", choices=sorted(JOBS), help="default: all of them")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a benchmark")
+    arguments = parser.parse_args()
+    for name in [arguments.name] if arguments.name else JOBS:
+        result = run_fresh(name)
+        if arguments.json:
+            print(json.dumps(result))
+        else:
+            show(result)
+
+
+if __name__ == "__main__":
+    main()

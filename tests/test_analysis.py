@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from torch import nn
+
+import eigenboundary as eb
+
+Blobs = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture
+def analysis(small_model: nn.Module, blobs: Blobs) -> eb.Analysis:
+    return eb.analyze(small_model, blobs, k=4, grid=9)
+
+
+def test_an_analysis_is_frozen_down_to_its_arrays(analysis: eb.Analysis) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        analysis.loss_value = 0.0  # type: ignore[misc]
+    with pytest.raises(ValueError, match="read-only"):
+        analysis.eigenvalues[0] = 0
+
+
+def test_printing_shows_the_headline_numbers(analysis: eb.Analysis) -> None:
+    text = str(analysis)
+    low, high = analysis.complexity.effective_number_interval
+    for part in (
+        "3-class network",
+        "p = 39",
+        "n = 30",
+        f"{analysis.eigenvalues[0]:.4g}",
+        "4 of 4 converged",
+        f"[{low:.3g}, {high:.3g}]",
+        f"{analysis.complexity.mass_outside:.1%}",
+        "dense",
+    ):
+        assert part in text
+
+
+def test_the_table_of_eigenvectors_has_its_numbers(analysis: eb.Analysis) -> None:
+    table = analysis.to_dataframe()
+    assert table.index.tolist() == [1, 2, 3, 4]
+    np.testing.assert_array_equal(table["eigenvalue"], analysis.eigenvalues)
+    np.testing.assert_allclose(table["mass"].sum(), 1 - analysis.complexity.mass_outside)
+    top = int(table["sample_positive"].iloc[0])
+    assert analysis.training_alignment[top, 0] == analysis.training_alignment[:, 0].max()
+    assert table["class_positive"].iloc[0] == analysis.predictions[top]
+    assert table["outlier"].sum() == min(analysis.outliers, 4)
+
+
+def test_the_table_of_samples_has_their_alignments(analysis: eb.Analysis, blobs: Blobs) -> None:
+    table = analysis.samples_to_dataframe()
+    np.testing.assert_array_equal(table["label"], blobs[1])
+    np.testing.assert_array_equal(table[["A_1", "A_2", "A_3", "A_4"]], analysis.training_alignment)
+
+
+def test_the_summary_is_plain_and_complete(analysis: eb.Analysis) -> None:
+    import json
+
+    summary = json.loads(json.dumps(analysis.summary()))
+    g = analysis.complexity.generalization("random")
+    assert summary["generalization"]["random"]["value"] == g.value
+    assert summary["generalization"]["random"]["interval"] == list(g.interval)
+    assert summary["outliers"] == analysis.outliers
+    assert summary == analysis.summary()
+
+
+def test_provenance_says_how_the_numbers_came_about(small_model: nn.Module, blobs: Blobs) -> None:
+    made = eb.analyze(small_model, blobs, k=4, seed=5, method="krylov", dtype="float32").provenance
+    assert (made.seed, made.dtype, made.device, made.solver) == (5, "float32", "cpu", "krylov")
+    assert made.products > 0
+    assert set(made.seconds) == {"data", "eigenpairs", "alignment", "controls", "pictures"}
+    assert set(made.versions) == {"eigenboundary", "torch", "numpy", "python"}
+
+
+def test_float32_intervals_allow_for_rounding(small_model: nn.Module, blobs: Blobs) -> None:
+    whole = eb.analyze(small_model, blobs, k=39, dtype="float64", method="dense").complexity
+    for k in (3, 10, 39):
+        part = eb.analyze(small_model, blobs, k=k, dtype="float32", method="dense").complexity
+        for epsilon in (1e-3, 1e-2, "random"):
+            low, high = part.generalization(epsilon).interval
+            assert low <= whole.generalization(epsilon).value <= high
