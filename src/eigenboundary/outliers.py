@@ -5,13 +5,14 @@ from empirical distribution of eigenvalues*). Near the edge of a bulk the sorted
 follow :math:`\lambda_j \approx a - b\,(j-1)^{2/3}`: the slope b is fitted to five eigenvalues
 just below the presumed edge, and outliers end at the last gap of at least
 
-.. math:: \delta = 2 |b|.
+.. math:: \delta = 2 |b|
 
 and at least 5 % of the eigenvalue below it: a Hessian's bulk has steps finer than that inside.
 The edge is then presumed below the outliers just found, and the fit is repeated until the count
 stays the same. Five eigenvalues that fall among themselves by more than 30 % of the first of
-them, and of the gap above, are no bulk: its edge is not in sight then, and the count only a lower
-bound. The twenty largest eigenvalues are looked at first, and ten more as long as that is so.
+them, and by more than half the gap above, are no bulk: its edge is not in sight then, and the
+count only a lower bound. The twenty largest eigenvalues are looked at first, and ten more as long
+as that is so.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _FITTED = 5
 _ROUNDS = 20
 _FIRST, _FURTHER = 20, 10
 _LEAST_RELATIVE_GAP = 0.05
-_BULK_FALL = 0.3
+_BULK_FALL, _GAP_FALL = 0.3, 0.5
 
 
 @dataclass(frozen=True)
@@ -99,5 +100,5 @@ def _count(values: NDArray[np.float64], noise: float) -> OutlierCount:
             break
     first, last = values[count], values[count + _FITTED - 1]
     step = values[count - 1] - first if count else 0.0
-    flat = first - last <= max(_BULK_FALL * max(abs(first), step), least)
+    flat = first - last <= max(_BULK_FALL * abs(first), _GAP_FALL * step, least)
     return OutlierCount(count, threshold, resolved=bool(flat and count < most))

@@ -55,7 +55,7 @@ def demo(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the results.", metavar="DIR")
     ] = Path("eigenboundary-demo"),
-    seed: options.Seed = 0,
+    seed: options.Seed = 1,
     force: Annotated[
         bool, typer.Option("--force", help="Compute again what the folder already holds.")
     ] = False,

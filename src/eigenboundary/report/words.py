@@ -137,8 +137,8 @@ def warnings(analysis: Analysis) -> list[str]:
         )
     if not analysis.outlier_count.resolved:
         result.append(
-            f"The outlier count, {analysis.outliers}, is only a lower bound: all eigenvalues known "
-            "could be outliers, so the bulk was not seen. A larger k shows more."
+            f"The outlier count, {analysis.outliers}, is only a lower bound: the eigenvalues known "
+            "do not reach down to a bulk. A larger k shows more."
         )
     return result
 
