@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint format types bench clean
+.PHONY: help install demo test test-all lint format types bench images clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -23,18 +23,21 @@ test-all: lint types ## The same with the tests that take minutes
 	$(BIN)/python -m pytest -q
 
 lint: $(STAMP) ## Check style and formatting
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 format: $(STAMP) ## Format the code
-	$(BIN)/ruff check --fix src tests
-	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 types: $(STAMP) ## Check types
 	$(BIN)/mypy src
 
 bench: $(STAMP) ## Measure times and accuracies
 	$(BIN)/python -m benchmarks
+
+images: $(STAMP) ## Make the README's pictures anew
+	$(BIN)/python -m docs.make_images
 
 clean: ## Remove .venv, caches and the demo's output
 	rm -rf $(VENV) build dist eigenboundary-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Make the pictures of the README: ``python docs/make_images.py``, from the repository root."""
+"""Make the pictures of the README: ``python -m docs.make_images``, from the repository root."""
 
 from __future__ import annotations
 
@@ -14,4 +14,6 @@ if __name__ == "__main__":
     analysis = eb.analyze(model, data, k=10, grid=250)
     figure = Figure()
     eb.DecisionBoundaryDisplay.from_analysis(analysis, axes=figure)
-    figure.savefig(Path(__file__).parent / "images" / "gauss_normal.png", dpi=110)
+    figure.savefig(
+        Path(__file__).parent / "images" / "gauss_normal.png", dpi=110, bbox_inches="tight"
+    )

@@ -157,6 +157,7 @@ def _network(analysis: Analysis) -> str:
 
 def _outliers(analysis: Analysis) -> str:
     count, name = analysis.outliers, curvature_name(analysis)
+    verb = "stands" if count == 1 else "stand"
     if not analysis.outlier_count.resolved:
         if not count:
             return (
@@ -164,12 +165,11 @@ def _outliers(analysis: Analysis) -> str:
                 "larger k would."
             )
         return (
-            f"At least {_plural(count, 'eigenvalue')} of the {name} may be apart from the bulk, "
-            "whose edge was not seen; a larger k would show it."
+            f"At least {_plural(count, 'eigenvalue')} of the {name} {verb} apart; the bulk's edge "
+            "was not in sight, and a larger k would show it."
         )
     if not count:
         return f"No eigenvalue of the {name} stands apart from the bulk."
-    verb = "stands" if count == 1 else "stand"
     beyond = f" (eigenvectors were computed for {analysis.k} of them)" if count > analysis.k else ""
     return (
         f"{_plural(count, 'eigenvalue')} of the {name} {verb} apart from the bulk{beyond}: the "
