@@ -24,7 +24,7 @@ from eigenboundary.curvature import (
     SymmetricOperator,
     top_eigenpairs,
 )
-from eigenboundary.curvature.solve import METHODS, check_k
+from eigenboundary.curvature.solve import METHODS, as_start, check_k
 from eigenboundary.data import preserved_random_state
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.grid import PlaneGrid, evaluate_plane
@@ -226,15 +226,8 @@ class _Clock:
 def _start_vectors(start: Analysis | Any, problem: Problem) -> Tensor | None:
     if start is None:
         return None
-    vectors = torch.as_tensor(
-        np.array(start.eigenvectors) if isinstance(start, Analysis) else start
-    )
-    if vectors.ndim != 2 or vectors.shape[0] != problem.n_parameters:
-        raise InvalidInputError(
-            f"start must have eigenvectors of shape ({problem.n_parameters}, j); got "
-            f"{tuple(vectors.shape)}."
-        )
-    return vectors.to(problem.device, problem.dtype)
+    vectors = np.array(start.eigenvectors) if isinstance(start, Analysis) else start
+    return as_start(vectors, problem.n_parameters).to(problem.device, problem.dtype)
 
 
 def _controls(

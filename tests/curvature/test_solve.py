@@ -116,11 +116,11 @@ def test_too_few_products_leave_pairs_said_to_be_unconverged(
     pairs = eb.top_eigenpairs(operator, 10, method="krylov", max_products=90)
     assert not pairs.converged.all()
     assert "not converged" in pairs.message
-    assert "did not reach the tolerance" in caplog.text
+    assert "not certified to the tolerance" in caplog.text
     images = operator.matrix @ pairs.vectors
     norms = (images - pairs.vectors * pairs.values).norm(dim=0) / pairs.scale
     np.testing.assert_allclose(norms, pairs.residuals, atol=1e-12)
-    assert ((norms <= pairs.tolerance) == pairs.converged).all()
+    assert not pairs.converged.any()  # none was checked for a missed neighbour
 
 
 class Interrupting(SymmetricOperator):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from eigenboundary.curvature.eigenpairs import Eigenpairs, checked_eigenpairs
+from eigenboundary.curvature.eigenpairs import Eigenpairs, checked_eigenpairs, residual_scale
 from eigenboundary.curvature.linalg import column_norms, orthonormal_extension, random_block
 from eigenboundary.curvature.operators import GaussNewtonOperator, SymmetricOperator
 from eigenboundary.derivatives import pullback
@@ -25,6 +25,16 @@ __all__ = ["dense_eigenpairs", "gram_eigenpairs"]
 
 # Bytes for the rows of F that are held at once.
 _BLOCK_BYTES = 2**28
+# Largest Gram matrix to take apart where there is a choice.
+_GRAM_ROWS = 3000
+
+
+def gram_pays(problem: Problem) -> bool:
+    """Whether F fits in a few blocks; with many, each is computed too often."""
+    rows = problem.n_samples * problem.n_classes
+    return rows <= min(problem.n_parameters, _GRAM_ROWS) and (
+        8 * rows * problem.n_parameters <= 2 * _BLOCK_BYTES
+    )
 
 
 def ends(size: int, k: int, which: str) -> Tensor:
@@ -42,6 +52,7 @@ def dense_eigenpairs(
 ) -> Eigenpairs:
     """Eigenpairs from the p×p matrix: p products and p³ operations."""
     before = operator.products
+    tolerance = max(tolerance, 1e2 * torch.finfo(operator.dtype).eps)
     values, vectors = torch.linalg.eigh(operator.to_dense())
     values, vectors = values.flip(0), vectors.flip(1)
     kept = ends(operator.size, k, which)
@@ -55,7 +66,7 @@ def dense_eigenpairs(
         tolerance=tolerance,
         method="dense",
         products_before=before,
-        scale=float(values[0].abs()) if which == "largest" else float(values.abs().max()),
+        scale=residual_scale(values, which),
         next_values=after,
         next_residuals=torch.zeros_like(after),
         rest=(float(others.min()), float(others.max())) if len(others) else None,
@@ -79,6 +90,7 @@ def gram_eigenpairs(
             f"method 'gram' needs a GaussNewtonOperator; got {type(operator).__name__}."
         )
     before = operator.products
+    tolerance = max(tolerance, 1e2 * torch.finfo(operator.dtype).eps)
     problem = operator.problem
     values, coefficients = torch.linalg.eigh(_gram_matrix(problem))
     values, coefficients = values.flip(0), coefficients.flip(1)

@@ -11,7 +11,7 @@ from torch import Tensor
 from eigenboundary.curvature.linalg import column_norms, fix_signs
 from eigenboundary.curvature.operators import SymmetricOperator
 
-__all__ = ["Eigenpairs", "checked_eigenpairs", "default_tolerance"]
+__all__ = ["Eigenpairs", "checked_eigenpairs", "default_tolerance", "residual_scale"]
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,29 @@ class Eigenpairs:
         distance gap to the nearest other eigenvalue (Davis & Kahan 1970).
         """
         values = self.values
+        rounding = 10 * torch.finfo(self.vectors.dtype).eps
+        norms = (self.residuals + rounding) * self.scale
         gaps = torch.full_like(values, math.inf)
         if len(values) > 1:
-            between = (values[:-1] - values[1:]).abs()
-            gaps[:-1] = between
-            gaps[1:] = torch.minimum(gaps[1:], between)
+            between = values[:-1] - values[1:]
+            gaps[:-1] = between - norms[1:]
+            gaps[1:] = torch.minimum(gaps[1:], between - norms[:-1])
         if self.rest is not None:
             low, high = self.rest
-            gaps = torch.minimum(gaps, torch.maximum(values - high, low - values).clamp_min(0))
-        norms = self.residuals * self.scale
+            gaps = torch.minimum(gaps, torch.maximum(values - high, low - values))
         errors = math.sqrt(2) * norms / gaps.clamp_min(1e-300)
         return torch.where(gaps > 2 * norms, errors, 1.0).clamp_max(1.0)
+
+
+def residual_scale(values: Tensor, which: str) -> float:
+    r"""What residuals are relative to: :math:`|\lambda_1|`, or the norm where that is no measure.
+
+    ``values`` are descending. A largest eigenvalue near zero, or another end of the spectrum,
+    leaves the spectral norm.
+    """
+    top, norm = abs(float(values[0])), float(values.abs().max())
+    relative = math.sqrt(torch.finfo(torch.float64).eps)
+    return top if which == "largest" and top > relative * norm else norm
 
 
 def default_tolerance(dtype: torch.dtype) -> float:
@@ -98,7 +110,7 @@ def checked_eigenpairs(
     products_before: int,
     scale: float | None = None,
     message: str = "",
-    trusted: bool = True,
+    trusted: bool | Tensor = True,
     next_values: Tensor | None = None,
     next_residuals: Tensor | None = None,
     rest: tuple[float, float] | None = None,
@@ -109,16 +121,16 @@ def checked_eigenpairs(
     They come from fresh products, or from the products' ``images`` where the caller has them.
 
     ``rest`` holds the eigenvalues not returned; ``scale`` replaces :math:`|\lambda_1|` where the
-    largest eigenvalue is not among the vectors; ``trusted=False`` marks every pair as not
-    converged.
+    largest eigenvalue is not among the vectors; pairs that are not ``trusted`` are
+    marked as not converged.
     """
     if images is None:
         images = operator @ vectors
     values = (vectors.double() * images.double()).sum(0)
-    order = values.argsort(descending=True)
+    order = values.argsort(descending=True, stable=True)
     values, vectors, images = values[order], vectors[:, order], images[:, order]
     norms = column_norms(images - vectors * values.to(vectors.dtype))
-    reference = abs(float(values[0])) if scale is None else scale
+    reference = (abs(float(values[0])) if len(values) else 0.0) if scale is None else scale
     residuals = norms / reference if reference > 0 else norms
     empty = torch.zeros(0, dtype=torch.float64)
     return Eigenpairs(

@@ -21,7 +21,11 @@ import torch
 from torch import Tensor
 
 from eigenboundary.curvature.direct import ends
-from eigenboundary.curvature.eigenpairs import Eigenpairs, checked_eigenpairs
+from eigenboundary.curvature.eigenpairs import (
+    Eigenpairs,
+    checked_eigenpairs,
+    residual_scale,
+)
 from eigenboundary.curvature.linalg import (
     column_norms,
     inner,
@@ -39,10 +43,13 @@ Progress = Callable[[int, int, int], None]
 
 _BASIS_BYTES = 2**29
 _CHECK_BLOCK = 4
-_CHECK_STEPS = 25
+_CHECK_BASIS = 100
 _MISS_PROBABILITY = 1e-6
 _GUARD_TOLERANCE = 1e-2
 _PATIENCE = 4
+_STAGNATED = "stagnated"
+#: Message of pairs whose search was ended by Ctrl-C.
+INTERRUPTED = "interrupted"
 
 
 class _Subspace:
@@ -144,6 +151,10 @@ class _Plan:
             return torch.arange(0)
         return torch.arange(min(self.k, size), min(self.k + self.guard, size))
 
+    def least(self, dimension: int) -> int:
+        """Basis vectors without which there are too few Ritz pairs."""
+        return min(dimension, self.k * (2 if self.which == "both" else 1) + self.guard)
+
     def kept(self, size: int) -> Tensor:
         """Ritz vectors that survive a restart: the wanted ones and as many again."""
         room = size // 2 if self.which != "both" else size // 4
@@ -151,8 +162,7 @@ class _Plan:
         return ends(size, min(count, size), self.which)
 
     def scale(self, values: Tensor) -> float:
-        top = float(values[0].abs())
-        return top if self.which == "largest" else max(top, float(values[-1].abs()))
+        return residual_scale(values, self.which)
 
 
 def krylov_eigenpairs(
@@ -174,25 +184,46 @@ def krylov_eigenpairs(
     """
     before = operator.products
     plan = _plan(operator, k, which, tolerance, guard, max_products)
-    subspace = _Subspace(operator, plan.capacity, None)
     first = random_block(_like(operator), plan.block, seed)
-    subspace.extend(first if start is None else torch.cat([start.to(first), first], dim=1))
-    message = ""
-    # A miss-free pass ends the search; each round takes up at least one missed direction.
-    for attempt in range(plan.k + 1):
-        try:
+    if start is not None:
+        first = torch.cat([start.to(first), first], dim=1)
+    capacity = min(operator.size, max(plan.capacity, first.shape[1] + 2 * plan.block))
+    subspace = _Subspace(operator, capacity, None)
+    subspace.extend(first)
+    certified = 0
+    try:
+        message = _iterate(subspace, plan, before, seed, progress)
+        while not message:
+            missed, settled = _missed(subspace, plan, plan.k, seed + operator.products, before)
+            if missed is None:
+                certified = plan.k if settled else 0
+                message = "" if settled else "it could not be ruled out that one was missed"
+                break
+            _log.info("further eigenvalues were found in the complement; going on")
+            _make_room(subspace, plan, missed.shape[1])
+            if not subspace.extend(missed):
+                message = "it could not be ruled out that one was missed"
+                break
             message = _iterate(subspace, plan, before, seed, progress)
-            missed = None if message else _missed(subspace, plan, seed + 1 + attempt)
-        except KeyboardInterrupt:
-            _log.warning("interrupted: returning the eigenpairs found so far")
-            message = "interrupted"
-            break
-        if message or missed is None:
-            break
-        _log.info("a further eigenvalue was found in the complement; going on")
-        _make_room(subspace, plan, missed.shape[1])
-        subspace.extend(missed)
-    return _result(subspace, plan, before, message)
+        if message.startswith(_STAGNATED):
+            certified = _certify_leading(subspace, plan, seed + operator.products, before)
+    except KeyboardInterrupt:
+        _log.warning("interrupted: returning the eigenpairs found so far")
+        message = INTERRUPTED
+    return _result(subspace, plan, before, message, certified)
+
+
+def _certify_leading(subspace: _Subspace, plan: _Plan, seed: int, before: int) -> int:
+    """How many leading pairs have converged with none missing between them."""
+    if plan.which != "largest":
+        return 0
+    values, coefficients = subspace.ritz()
+    open_pairs, _ = _unconverged(subspace, plan, values, coefficients)
+    leading = min(int(open_pairs[0]), plan.k)
+    if not leading:
+        return 0
+    missed, settled = _missed(subspace, plan, leading, seed, before)
+    return leading if settled and missed is None else 0
 
 
 def _like(operator: SymmetricOperator) -> tuple[int, torch.dtype, torch.device]:
@@ -237,14 +268,14 @@ def _iterate(
             progress(total - len(open_pairs), total, used)
         if not len(open_pairs):
             return ""
-        if used >= plan.max_products:
+        if used >= plan.max_products and subspace.size >= plan.least(operator.size):
             return f"stopped after {used} products with {len(open_pairs)} pairs not converged"
         if subspace.size + plan.block > subspace.capacity and subspace.size < operator.size:
             waited = 0 if worst < 0.5 * best else waited + 1
             if worst > 0.1 * best and subspace.capacity < plan.capacity_limit:
                 subspace.grow_to(min(2 * subspace.capacity, plan.capacity_limit))
             elif waited >= _PATIENCE:
-                return f"stagnated at a relative residual of {worst:.1e}"
+                return f"{_STAGNATED} at a relative residual of {worst:.1e}"
             if subspace.size + plan.block > subspace.capacity:
                 kept = plan.kept(subspace.size)
                 subspace.restart(values[kept], coefficients[:, kept])
@@ -265,13 +296,13 @@ def _unconverged(
 ) -> tuple[Tensor, float]:
     """Indices of the pairs to work on, and the worst wanted pair's relative residual."""
     size, dimension = subspace.size, subspace.operator.size
-    enough = min(dimension, plan.k * (2 if plan.which == "both" else 1) + plan.guard)
+    enough = plan.least(dimension)
     wanted, guards = plan.wanted(size), plan.guards(size)
     watched = torch.cat([wanted, guards])
     norms = column_norms(subspace.residuals(values[watched], coefficients[:, watched])).cpu()
     scale = plan.scale(values) or 1.0
     within = norms <= plan.tolerance * scale
-    loose = norms <= torch.maximum(_GUARD_TOLERANCE * values[watched].abs(), norms.new_tensor(0.0))
+    loose = norms <= _GUARD_TOLERANCE * values[watched].abs()
     within[len(wanted) :] |= loose[len(wanted) :]
     if size == dimension:
         within[:] = True
@@ -282,55 +313,78 @@ def _unconverged(
     return open_pairs, worst
 
 
-def _missed(subspace: _Subspace, plan: _Plan, seed: int) -> Tensor | None:
-    r"""Search the complement of the converged pairs for an eigenvalue that should be among them.
+def _missed(
+    subspace: _Subspace, plan: _Plan, k: int, seed: int, before: int
+) -> tuple[Tensor | None, bool]:
+    """Search the complement of the k converged pairs for eigenvalues that belong among them.
 
-    The complement's largest Ritz value from b random starts and j block steps falls short of its
-    largest eigenvalue by more than a fraction ε of its spread with probability at most
-    :math:`(1.648 \sqrt{p}\, e^{-\sqrt\varepsilon(2j-1)})^b` (Kuczyński & Woźniakowski 1992). The
-    search goes on until that is below 1e-6 for ε the distance to the smallest returned
-    eigenvalue, or the Ritz pair itself has converged below it.
+    Returns the vectors found, or None, and whether the search came to an end.
     """
-    operator = subspace.operator
     values, coefficients = subspace.ritz()
-    locked = _well_known(subspace, plan, values, coefficients)
-    found, _ = subspace.combine(coefficients[:, locked])
-    room = operator.size - len(locked)
+    known, _ = subspace.combine(coefficients[:, _well_known(subspace, plan, values, coefficients)])
+    slack = 10 * plan.tolerance * (plan.scale(values) or 1.0)
+    for sign in (1.0, -1.0):
+        if plan.which == ("smallest" if sign > 0 else "largest"):
+            continue
+        threshold = sign * float(values[k - 1 if sign > 0 else -k])
+        found, settled = _search(
+            subspace.operator, known, sign, threshold, slack, plan, seed, before
+        )
+        if found is not None or not settled:
+            return found, settled
+    return None, True
+
+
+def _search(
+    operator: SymmetricOperator,
+    known: Tensor,
+    sign: float,
+    threshold: float,
+    slack: float,
+    plan: _Plan,
+    seed: int,
+    before: int,
+) -> tuple[Tensor | None, bool]:
+    r"""Look for an eigenvalue of sign·A above ``threshold``, orthogonal to what is known.
+
+    The largest Ritz value from b random starts and j block steps falls short of the largest
+    eigenvalue by more than a fraction ε of the spread with probability at most
+    :math:`(1.648 \sqrt{p}\, e^{-\sqrt\varepsilon(2j-1)})^b` (Kuczyński & Woźniakowski 1992). The
+    search goes on until that is below 1e-6 for ε the distance to the threshold, or the largest
+    Ritz pair itself has converged below it.
+    """
+    room = operator.size - known.shape[1]
     if room <= 0:
-        return None
-    wanted = plan.wanted(subspace.size)
-    slack = plan.tolerance * (plan.scale(values) or 1.0)
-    checks = []
-    if plan.which in ("largest", "both"):
-        checks.append((1.0, float(values[plan.k - 1])))
-    if plan.which in ("smallest", "both"):
-        checks.append((-1.0, -float(values[wanted[-plan.k]])))
+        return None, True
     block = min(_CHECK_BLOCK, room)
-    search = _Subspace(operator, min(room, _CHECK_STEPS * block), found)
+    search = _Subspace(operator, min(room, max(_CHECK_BASIS, 4 * block)), known)
     search.extend(random_block(_like(operator), block, seed))
-    for step in range(1, _CHECK_STEPS + 1):
+    step, restarted = 1, False
+    while True:
         theta, weights = search.ritz()
-        settled = True
-        for sign, threshold in checks:
-            index = 0 if sign > 0 else search.size - 1
-            top, bottom = sign * float(theta[index]), sign * float(theta[-1 - index])
-            if top > threshold + 10 * slack:
-                return search.combine(weights[:, [index]])[0]
-            residual = search.residuals(theta[[index]], weights[:, [index]])
-            near = float(column_norms(residual)[0]) <= max(slack, 0.1 * (threshold - top))
-            gap = (threshold - top) / max(threshold - bottom, 1e-300)
-            settled &= near or _miss_probability(gap, step, block, room) < _MISS_PROBABILITY
-        if settled:
-            return None
-        last = [0, search.size - 1] if plan.which == "both" else [0 if checks[0][0] > 0 else -1]
-        order = list(range(min(block, search.size)))
-        if last[0] == -1:
-            order = [search.size - 1 - i for i in order]
-        elif len(last) == 2:
-            order = [i if i % 2 == 0 else search.size - i for i in order]
-        if not search.extend(search.residuals(theta[order], weights[:, order])):
-            return None
-    return None
+        order = torch.arange(search.size) if sign > 0 else torch.arange(search.size).flip(0)
+        ordered = sign * theta[order]
+        above = int((ordered > threshold + slack).sum())
+        if above:
+            return search.combine(weights[:, order[:above]])[0], True
+        chosen = order[:block]
+        residuals = search.residuals(theta[chosen], weights[:, chosen])
+        gap = threshold - float(ordered[0])
+        spread = threshold - float(ordered[-1])
+        if float(column_norms(residuals)[0]) <= max(slack / 10, 0.1 * gap):
+            return None, True
+        unlikely = _miss_probability(gap / max(spread, 1e-300), step, block, room)
+        if not restarted and unlikely < _MISS_PROBABILITY:
+            return None, True
+        if operator.products - before >= 2 * plan.max_products:
+            return None, False
+        if search.size + block > search.capacity and search.size < room:
+            half = order[: search.size // 2]
+            search.restart(theta[half], weights[:, half])
+            restarted = True
+        if not search.extend(residuals):
+            return None, True
+        step += 1
 
 
 def _miss_probability(gap: float, step: int, starts: int, size: int) -> float:
@@ -360,7 +414,9 @@ def _make_room(subspace: _Subspace, plan: _Plan, columns: int) -> None:
             subspace.restart(values[kept], coefficients[:, kept])
 
 
-def _result(subspace: _Subspace, plan: _Plan, before: int, message: str) -> Eigenpairs:
+def _result(
+    subspace: _Subspace, plan: _Plan, before: int, message: str, certified: int
+) -> Eigenpairs:
     operator = subspace.operator
     values, coefficients = subspace.ritz()
     wanted, guards = plan.wanted(subspace.size), plan.guards(subspace.size)
@@ -375,7 +431,7 @@ def _result(subspace: _Subspace, plan: _Plan, before: int, message: str) -> Eige
         products_before=before,
         scale=scale,
         message=message,
-        trusted=message != "interrupted",
+        trusted=torch.arange(len(wanted)) < (len(wanted) if not message else certified),
         next_values=values[guards],
         next_residuals=norms,
         rest=_rest(plan, values, guards, norms * scale, operator.size),
@@ -388,8 +444,9 @@ def _rest(
     """Where the eigenvalues lie that are not returned, as far as the Ritz values tell."""
     if len(plan.wanted(size)) >= size:
         return None
-    high = float(values[plan.k - 1]) if plan.which != "smallest" else math.inf
-    low = float(values[-plan.k]) if plan.which != "largest" else -math.inf
+    known = min(plan.k, len(values))
+    high = float(values[known - 1]) if plan.which != "smallest" else math.inf
+    low = float(values[-known]) if plan.which != "largest" else -math.inf
     if len(guards):
         high = min(high, float(values[guards[0]] + errors[0]))
     return low, high

@@ -27,8 +27,12 @@ def inner(left: Tensor, right: Tensor) -> Tensor:
 
 
 def column_norms(block: Tensor) -> Tensor:
-    """Euclidean norm of each column, in float64."""
-    return torch.linalg.vector_norm(block, dim=0, dtype=torch.float64)
+    """Euclidean norm of each column, in float64, without underflow or overflow."""
+    if not block.numel():
+        return torch.zeros(block.shape[1], dtype=torch.float64, device=block.device)
+    largest = block.abs().amax(0).double()
+    safe = torch.where(largest > 0, largest, torch.ones_like(largest))
+    return safe * torch.linalg.vector_norm(block / safe, dim=0, dtype=torch.float64)
 
 
 def random_block(like: Tensor | tuple[int, torch.dtype, torch.device], k: int, seed: int) -> Tensor:
@@ -48,13 +52,15 @@ def orthonormal_extension(block: Tensor, bases: Sequence[Tensor]) -> Tensor:
     """
     tiny = 1e-10 if block.dtype == torch.float64 else 1e-5
     norms = column_norms(block)
-    block = block[:, norms > 0] / norms[norms > 0].to(block.dtype)
+    # Divided in float64: a tiny column's norm may be zero in its own precision.
+    block = (block[:, norms > 0] / norms[norms > 0]).to(block.dtype)
     for _ in range(3):  # "twice is enough"; the third pass mends what the first left out
         for basis in bases:
             if basis.shape[1]:
                 block = block - basis @ inner(basis, block).to(block.dtype)
         # Symmetric orthonormalisation shows which directions are only rounding.
         squares, rotation = torch.linalg.eigh(inner(block, block))
+        squares, rotation = squares.flip(0), rotation.flip(1)
         kept = squares > tiny**2
         if not kept.any():
             return block[:, :0]

@@ -75,7 +75,7 @@ class SymmetricOperator(ABC):
         self.products += columns.shape[1]
         step = self.block_limit
         parts = [self._product(columns[:, i : i + step]) for i in range(0, columns.shape[1], step)]
-        result = torch.cat(parts, dim=1) if len(parts) != 1 else parts[0]
+        result = torch.cat(parts, dim=1) if parts else columns.clone()
         return result.squeeze(1) if block.ndim == 1 else result
 
     @property

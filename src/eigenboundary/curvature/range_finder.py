@@ -36,7 +36,12 @@ def range_eigenpairs(
 ) -> Eigenpairs:
     """All eigenpairs whose eigenvalue exceeds ``tolerance`` times the largest, or the top k."""
     before = operator.products
+    tolerance = max(tolerance, 1e2 * torch.finfo(operator.dtype).eps)
     basis, scale = _range(operator, tolerance, seed, progress, before)
+    if k is not None and basis.shape[1] < k:  # the null space has the rest
+        like = (operator.size, operator.dtype, operator.device)
+        null = random_block(like, k - basis.shape[1], seed - 1 if seed else 2**31)
+        basis = torch.cat([basis, orthonormal_extension(null, [basis])], dim=1)
     image = operator @ basis
     projected = inner(basis, image)
     values, rotation = torch.linalg.eigh((projected + projected.T) / 2)
@@ -51,7 +56,7 @@ def range_eigenpairs(
         operator,
         basis @ rotation,
         images=image @ rotation,
-        tolerance=max(tolerance, 1e2 * torch.finfo(operator.dtype).eps),
+        tolerance=tolerance,
         method="range",
         products_before=before,
         next_values=after,
@@ -78,7 +83,9 @@ def _range(
         # |Ax| / |x| for a Gaussian x is the norm spread over sqrt(p) directions.
         scale = max(scale, float(torch.linalg.matrix_norm(image.double(), 2)) / width**0.5)
         left = image - basis @ inner(basis, image).to(basis.dtype)
-        if draw and float(column_norms(left).max()) <= 0.1 * tolerance * scale:
+        # A product carries rounding of the size of |A| |x|; what is below it is no direction.
+        noise = 4 * torch.finfo(operator.dtype).eps * operator.size**0.5
+        if draw and float(column_norms(left).max()) <= max(0.1 * tolerance, noise) * scale:
             break
         new = orthonormal_extension(left, [basis])
         if not new.shape[1]:

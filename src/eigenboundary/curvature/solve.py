@@ -7,9 +7,10 @@ import logging
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from eigenboundary import checks
-from eigenboundary.curvature.direct import dense_eigenpairs, gram_eigenpairs
+from eigenboundary.curvature.direct import dense_eigenpairs, gram_eigenpairs, gram_pays
 from eigenboundary.curvature.eigenpairs import Eigenpairs, default_tolerance
 from eigenboundary.curvature.krylov import Progress, krylov_eigenpairs
 from eigenboundary.curvature.operators import GaussNewtonOperator, SymmetricOperator
@@ -22,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 METHODS = ("auto", "dense", "gram", "krylov", "range")
 _DENSE_BELOW = 400
-_GRAM_BELOW = 3000
+_DENSE_AT_MOST = 2048
 
 
 def top_eigenpairs(
@@ -85,7 +86,16 @@ def top_eigenpairs(
     checks.check_choice(method, "method", METHODS)
     checks.check_tolerance(tolerance)
     checks.check_seed(seed)
+    checks.check_positive_integer(max_products, "max_products", optional=True)
+    if not isinstance(operator, SymmetricOperator):
+        raise InvalidInputError(
+            "operator must be a SymmetricOperator, e.g. HessianOperator(problem) or "
+            f"MatrixOperator(matrix); got {type(operator).__name__}."
+        )
+    if not isinstance(guard, int) or guard < 0:
+        raise InvalidInputError(f"guard must be an integer of at least 0; got {guard!r}.")
     check_k(k, operator.size)
+    first = None if start is None else as_start(start, operator.size)
     if which == "both" and k is not None:
         k = min(k, operator.size // 2) or 1
     chosen, reason = _choose(operator, k, which) if method == "auto" else (method, "as asked")
@@ -114,19 +124,35 @@ def top_eigenpairs(
             tolerance=limit,
             guard=guard,
             max_products=max_products,
-            start=None if start is None else torch.as_tensor(start),
+            start=first,
             seed=seed,
             progress=progress,
         )
     if not pairs.converged.all():
         _log.warning(
-            "%d of %d eigenpairs did not reach the tolerance %.0e (%s)",
+            "%d of %d eigenpairs are not certified to the tolerance %.0e (%s)",
             int((~pairs.converged).sum()),
             len(pairs.converged),
             limit,
             pairs.message or f"largest residual {float(pairs.residuals.max()):.1e}",
         )
     return dataclasses.replace(pairs, reason=reason)
+
+
+def as_start(start: Any, size: int) -> Tensor:
+    """Vectors to start from, as finite columns (p, j)."""
+    try:
+        vectors = torch.as_tensor(start)
+    except (TypeError, ValueError, RuntimeError):
+        raise InvalidInputError(
+            f"start must be an analysis or vectors of shape ({size}, j); got "
+            f"{type(start).__name__}."
+        ) from None
+    if vectors.ndim != 2 or vectors.shape[0] != size or not torch.isfinite(vectors).all():
+        raise InvalidInputError(
+            f"start must have finite eigenvectors of shape ({size}, j); got {tuple(vectors.shape)}."
+        )
+    return vectors
 
 
 def check_k(k: int | None, size: int) -> None:
@@ -140,12 +166,14 @@ def _choose(operator: SymmetricOperator, k: int | None, which: str) -> tuple[str
     size = operator.size
     if size <= _DENSE_BELOW:
         return "dense", f"p = {size} is small"
-    if isinstance(operator, GaussNewtonOperator) and which == "largest":
-        rows = operator.problem.n_samples * operator.problem.n_classes
-        if rows <= min(size, _GRAM_BELOW):
-            return "gram", f"nC = {rows} is small"
+    if (
+        isinstance(operator, GaussNewtonOperator)
+        and which == "largest"
+        and gram_pays(operator.problem)
+    ):
+        return "gram", f"nC = {operator.problem.n_samples * operator.problem.n_classes} is small"
     if k is None:
         return "range", "all non-null eigenpairs of a large matrix"
-    if 5 * k > size and size <= 8192:
+    if 5 * k > size and size <= _DENSE_AT_MOST:
         return "dense", f"k = {k} is a large part of p = {size}"
     return "krylov", f"p = {size} is large and k = {k} small"
