@@ -160,7 +160,7 @@ def test_unconverged_pairs_are_noted(caplog: pytest.LogCaptureFixture) -> None:
         ({"controls": "lowest"}, "controls must be a sequence"),
         ({"grid": 1}, "grid must be"),
         ({"grid": "fine"}, "grid must be"),
-        ({"start": np.ones((3, 2))}, r"start must have eigenvectors of shape \(39, j\)"),
+        ({"start": np.ones((3, 2))}, r"start must have finite eigenvectors of shape \(39, j\)"),
         ({"seed": "x"}, "seed must be"),
     ],
 )

@@ -27,6 +27,7 @@ from torch import Tensor
 from eigenboundary import checks
 from eigenboundary.curvature.linalg import column_norms
 from eigenboundary.derivatives import pullback, pushforward
+from eigenboundary.interrupts import safe_point
 from eigenboundary.network import Classifier
 from eigenboundary.problem import Problem
 
@@ -88,6 +89,8 @@ def alignment(problem: Classifier, x: Any, vectors: Any) -> Tensor:
     >>> eb.alignment(problem, x[:5], torch.eye(9)[:, :4]).shape
     torch.Size([5, 4])
     """
+    if not isinstance(problem, Classifier):
+        raise checks.InvalidInputError(f"problem must be a Problem; got {type(problem).__name__}.")
     inputs = problem.prepare(x)
     batches = problem.input_batches(inputs, _samples(problem, vectors))
     return align(problem, batches, vectors).cosines
@@ -104,6 +107,7 @@ def align(classifier: Classifier, batches: Iterator[Tensor], vectors: Any) -> Al
     directions = unit_columns(classifier, vectors)
     cosines, log_norms, outputs = [], [], []
     for x in batches:
+        safe_point()
         values = classifier.evaluate(x)
         residual, log_scale = classifier.loss.residual(values, values.argmax(-1))
         numerators = torch.cat(

@@ -45,8 +45,9 @@ def check_positive_integer(value: Any, name: str, *, optional: bool = False) -> 
 
 
 def check_seed(seed: Any) -> None:
-    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or seed < 0:
-        raise InvalidInputError(f"seed must be a non-negative integer; got {seed!r}.")
+    whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+    if not whole or not 0 <= seed < 2**63:
+        raise InvalidInputError(f"seed must be an integer from 0 to 2**63 - 1; got {seed!r}.")
 
 
 def check_choice(value: Any, name: str, choices: Sequence[str]) -> None:
@@ -70,6 +71,15 @@ def check_model(model: Any) -> None:
         raise InvalidInputError(
             f"model must be a torch.nn.Module instance; got {type(model).__name__}."
         )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InvalidInputError(
+            "model must be a plain torch.nn.Module; got a TorchScript module, which has no second "
+            "derivatives here."
+        )
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
+        raise InvalidInputError(
+            "model must have initialised parameters; got a lazy module that has seen no data."
+        )
     devices = sorted({str(p.device) for p in model.parameters()})
     if len(devices) > 1:
         raise InvalidInputError(
@@ -90,9 +100,11 @@ def resolve_device(device: str | torch.device | None, model: nn.Module) -> torch
         return next((p.device for p in model.parameters()), torch.device("cpu"))
     try:
         resolved = torch.device(device)
+        if resolved.type == "meta":
+            raise ValueError("it holds no numbers")
         torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+    except (RuntimeError, AssertionError, TypeError, ValueError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].split(".")[0][:100]
         raise InvalidInputError(
             f"device must be one that torch can use here; got {device!r} ({reason})."
         ) from None
@@ -127,6 +139,10 @@ def select_parameters(model: nn.Module, patterns: str | Sequence[str] | None) ->
         )
     if patterns is None:
         return tuple(trainable)
+    if not isinstance(patterns, str | list | tuple) or not patterns:
+        raise InvalidInputError(
+            f"parameters must be a glob pattern or several of them; got {patterns!r}."
+        )
     wanted = [patterns] if isinstance(patterns, str) else list(patterns)
     for pattern in wanted:
         if not isinstance(pattern, str) or not fnmatch.filter(trainable, pattern):
@@ -143,11 +159,16 @@ def check_finite_parameters(module: nn.Module) -> None:
             raise InvalidInputError(f"model must have finite weights; {name!r} holds NaN or inf.")
 
 
+def _depends_on_mode(module: nn.Module) -> bool:
+    dropout = getattr(module, "dropout", 0)  # recurrent and attention layers hold its probability
+    return isinstance(module, _MODE_DEPENDENT) or (isinstance(dropout, float) and dropout > 0)
+
+
 def training_mode_notes(model: nn.Module) -> tuple[str, ...]:
-    names = {type(m).__name__ for m in model.modules() if isinstance(m, _MODE_DEPENDENT)}
-    training = any(m.training for m in model.modules() if isinstance(m, _MODE_DEPENDENT))
+    training = [m for m in model.modules() if m.training and _depends_on_mode(m)]
     if not training:
         return ()
+    names = {type(m).__name__ for m in training}
     return (
         f"The model was in training mode and has {', '.join(sorted(names))}: it was analysed in "
         "eval mode (running statistics, no dropout).",

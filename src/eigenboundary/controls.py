@@ -13,6 +13,7 @@ from torch import Tensor
 
 from eigenboundary import checks
 from eigenboundary.curvature.eigenpairs import Eigenpairs
+from eigenboundary.curvature.krylov import INTERRUPTED
 from eigenboundary.curvature.linalg import orthonormal_extension, random_block
 from eigenboundary.curvature.operators import SymmetricOperator
 from eigenboundary.curvature.solve import check_k, top_eigenpairs
@@ -68,6 +69,6 @@ def control_vectors(
 
 def _uninterrupted(pairs: Eigenpairs) -> Tensor:
     """The vectors; half-found ones would be no control."""
-    if pairs.message == "interrupted":
+    if pairs.message == INTERRUPTED:
         raise KeyboardInterrupt
     return pairs.vectors

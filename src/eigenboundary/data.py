@@ -43,9 +43,9 @@ def preserved_random_state(seed: int) -> Iterator[None]:
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=list(devices)):
         try:
-            torch.manual_seed(seed)
-            np.random.seed(seed % 2**32)
-            random.seed(seed)
+            torch.manual_seed(int(seed))
+            np.random.seed(int(seed) % 2**32)
+            random.seed(int(seed))
             yield
         finally:
             np.random.set_state(numpy_state)
@@ -70,8 +70,17 @@ class LoaderSource:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         with preserved_random_state(self.seed):
-            for batch in self.loader:
-                yield _as_pair(batch, "each batch of data")
+            try:
+                for batch in self.loader:
+                    yield _as_pair(batch, "each batch of data")
+            except (InvalidInputError, GeneratorExit):
+                raise
+            except Exception as error:
+                reason = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
+                raise InvalidInputError(
+                    "data must be readable from the first sample to the last; it raised "
+                    f"{type(error).__name__}: {reason}."
+                ) from error
 
 
 def as_source(data: Any, *, cache_bytes: int, seed: int) -> SampleSource:
@@ -118,6 +127,11 @@ def _cached(source: LoaderSource, cache_bytes: int) -> SampleSource:
     if not kept:
         raise InvalidInputError("data must hold at least one sample; got an empty one.")
     xs, ys = zip(*kept, strict=True)
+    if ys[0].ndim == 0 or any(len(x) != len(y) for x, y in kept):
+        raise InvalidInputError(
+            "data must give batches (x, y) with one label an input; got x of shape "
+            f"{tuple(xs[0].shape)} and y of shape {tuple(ys[0].shape)} (batch_size=None?)."
+        )
     if len({tuple(x.shape[1:]) for x in xs}) > 1:
         raise InvalidInputError("data must hold inputs of one shape; batches differ in shape.")
     return TensorSource(torch.cat(xs), torch.cat(ys))
@@ -152,8 +166,16 @@ def _replayable(loader: DataLoader[Any], seed: int) -> DataLoader[Any]:
     }
     if plain:
         return DataLoader(loader.dataset, batch_size=batch_size, shuffle=False, **common)
+    generators = {
+        id(g): g
+        for part in (loader, loader.sampler, loader.batch_sampler)
+        if isinstance(g := getattr(part, "generator", None), torch.Generator)
+    }.values()
+    states = [g.get_state() for g in generators]
     with preserved_random_state(seed):
         drawn = list(loader.batch_sampler if loader.batch_sampler is not None else loader.sampler)
+    for generator, state in zip(generators, states, strict=True):
+        generator.set_state(state)
     if loader.batch_sampler is None:
         return DataLoader(loader.dataset, batch_size=None, sampler=drawn, **common)
     return DataLoader(loader.dataset, batch_sampler=drawn, **common)
@@ -177,10 +199,9 @@ def _as_pair(batch: Any, name: str, convert: bool = True) -> tuple[Any, Any]:
 
 def _as_tensor(values: Any, name: str) -> Tensor:
     if isinstance(values, Tensor):
-        return values.detach()
+        return values.detach().clone()  # the caller may change it while the analysis holds it
     try:
         array = np.asarray(values)
-        # A copy: the caller may change the array while the analysis holds it.
         return torch.from_numpy(np.array(array))
     except (TypeError, ValueError) as error:
         raise InvalidInputError(

@@ -24,10 +24,12 @@ from eigenboundary.curvature import (
     SymmetricOperator,
     top_eigenpairs,
 )
+from eigenboundary.curvature.krylov import INTERRUPTED
 from eigenboundary.curvature.solve import METHODS, as_start, check_k
 from eigenboundary.data import preserved_random_state
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.grid import PlaneGrid, evaluate_plane
+from eigenboundary.interrupts import deferred_interrupts
 from eigenboundary.losses import Loss, PerSampleLoss
 from eigenboundary.outliers import count_outliers
 from eigenboundary.problem import Problem
@@ -133,7 +135,7 @@ def analyze(
     """
     _check_arguments(k, curvature, seed, method, tolerance, max_products, controls, grid)
     clock = _Clock(progress)
-    with preserved_random_state(seed):
+    with preserved_random_state(seed), deferred_interrupts():
         with clock.stage("data"):
             problem = Problem(
                 model,
@@ -164,7 +166,8 @@ def analyze(
         with clock.stage("alignment"):
             aligned = training_alignment(problem, pairs.vectors)
         with clock.stage("controls"):
-            control_alignment = _controls(problem, operator, controls, len(pairs.values), seed)
+            kinds = () if pairs.message == INTERRUPTED else controls
+            control_alignment = _controls(problem, operator, kinds, len(pairs.values), seed)
         with clock.stage("pictures"):
             inputs, indices = problem.training_inputs(_KEPT_INPUTS)
             plane = _plane(problem, pairs.vectors, inputs, grid)
@@ -266,9 +269,15 @@ def _assemble(
     vanished = int(torch.isneginf(aligned.log_norms).sum())
     if vanished:
         notes.append(f"{vanished} reinforcing gradients vanish; their alignment is set to 0.")
+    if not len(pairs.values) or float(pairs.values[0]) <= torch.finfo(problem.dtype).tiny:
+        notes.append(
+            "The largest eigenvalue is not above zero in this precision: the loss has no curvature "
+            "left to speak of (dtype='float64' may see more)."
+        )
     if not pairs.converged.all():
         notes.append(
-            f"{int((~pairs.converged).sum())} eigenpairs did not converge"
+            f"{int((~pairs.converged).sum())} of {len(pairs.converged)} eigenpairs did not "
+            "converge, or were not checked for one that is missing"
             f"{': ' + pairs.message if pairs.message else ''}."
         )
     return Analysis(

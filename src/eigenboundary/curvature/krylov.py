@@ -43,7 +43,8 @@ Progress = Callable[[int, int, int], None]
 
 _BASIS_BYTES = 2**29
 _CHECK_BLOCK = 4
-_CHECK_BASIS = 100
+_CHECK_BASIS = 400
+_CHECK_RESIDUAL = 1e-2
 _MISS_PROBABILITY = 1e-6
 _GUARD_TOLERANCE = 1e-2
 _PATIENCE = 4
@@ -208,6 +209,8 @@ def krylov_eigenpairs(
         if message.startswith(_STAGNATED):
             certified = _certify_leading(subspace, plan, seed + operator.products, before)
     except KeyboardInterrupt:
+        if subspace.size < plan.least(operator.size):
+            raise
         _log.warning("interrupted: returning the eigenpairs found so far")
         message = INTERRUPTED
     return _result(subspace, plan, before, message, certified)
@@ -270,13 +273,14 @@ def _iterate(
             return ""
         if used >= plan.max_products and subspace.size >= plan.least(operator.size):
             return f"stopped after {used} products with {len(open_pairs)} pairs not converged"
-        if subspace.size + plan.block > subspace.capacity and subspace.size < operator.size:
+        # A basis with room for the whole space is filled up instead: then it is exact.
+        if subspace.size + plan.block > subspace.capacity < operator.size:
             waited = 0 if worst < 0.5 * best else waited + 1
             if worst > 0.1 * best and subspace.capacity < plan.capacity_limit:
                 subspace.grow_to(min(2 * subspace.capacity, plan.capacity_limit))
             elif waited >= _PATIENCE:
                 return f"{_STAGNATED} at a relative residual of {worst:.1e}"
-            if subspace.size + plan.block > subspace.capacity:
+            if subspace.size + plan.block > subspace.capacity < operator.size:
                 kept = plan.kept(subspace.size)
                 subspace.restart(values[kept], coefficients[:, kept])
                 values, coefficients = subspace.ritz()
@@ -357,7 +361,8 @@ def _search(
     if room <= 0:
         return None, True
     block = min(_CHECK_BLOCK, room)
-    search = _Subspace(operator, min(room, max(_CHECK_BASIS, 4 * block)), known)
+    capacity = max(4 * block, min(_CHECK_BASIS, plan.capacity_limit))
+    search = _Subspace(operator, min(room, capacity), known)
     search.extend(random_block(_like(operator), block, seed))
     step, restarted = 1, False
     while True:
@@ -371,14 +376,14 @@ def _search(
         residuals = search.residuals(theta[chosen], weights[:, chosen])
         gap = threshold - float(ordered[0])
         spread = threshold - float(ordered[-1])
-        if float(column_norms(residuals)[0]) <= max(slack / 10, 0.1 * gap):
+        if float(column_norms(residuals)[0]) <= max(slack / 10, _CHECK_RESIDUAL * gap):
             return None, True
         unlikely = _miss_probability(gap / max(spread, 1e-300), step, block, room)
         if not restarted and unlikely < _MISS_PROBABILITY:
             return None, True
         if operator.products - before >= 2 * plan.max_products:
             return None, False
-        if search.size + block > search.capacity and search.size < room:
+        if search.size + block > search.capacity < room:
             half = order[: search.size // 2]
             search.restart(theta[half], weights[:, half])
             restarted = True
@@ -395,11 +400,15 @@ def _miss_probability(gap: float, step: int, starts: int, size: int) -> float:
 
 
 def _well_known(subspace: _Subspace, plan: _Plan, values: Tensor, coefficients: Tensor) -> Tensor:
-    """Ritz pairs accurate enough to be split off: the wanted ones and some that follow."""
+    """Ritz pairs accurate enough to be split off: the wanted ones and some that follow.
+
+    What is split off with a residual ρ lowers the eigenvalues that are left by about ρ² over the
+    distance, so that a missed one could hide.
+    """
     wanted = plan.wanted(subspace.size)
     norms = column_norms(subspace.residuals(values, coefficients)).cpu()
     distance = (values.unsqueeze(1) - values[wanted].unsqueeze(0)).abs().amin(1)
-    known = norms <= 0.05 * distance
+    known = norms <= 1e-3 * distance
     known[wanted] = True
     return known.nonzero().squeeze(1)
 

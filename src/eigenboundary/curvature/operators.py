@@ -19,6 +19,7 @@ from torch import Tensor
 
 from eigenboundary.derivatives import hessian_product, pushforward, summed_pullback
 from eigenboundary.errors import InvalidInputError
+from eigenboundary.interrupts import safe_point
 from eigenboundary.problem import Problem
 
 __all__ = [
@@ -140,6 +141,8 @@ class ProblemOperator(SymmetricOperator):
     """A curvature matrix of a problem's training loss, its products summed over the data."""
 
     def __init__(self, problem: Problem) -> None:
+        if not isinstance(problem, Problem):
+            raise InvalidInputError(f"problem must be a Problem; got {type(problem).__name__}.")
         super().__init__(problem.n_parameters, problem.dtype, problem.device)
         self.problem = problem
 
@@ -150,6 +153,7 @@ class ProblemOperator(SymmetricOperator):
     def _product(self, block: Tensor) -> Tensor:
         total = torch.zeros_like(block)
         for x, y in self.problem.batches(self.problem.samples_per_chunk(block.shape[1])):
+            safe_point()
             total += self._batch_product(x, y, block)
         return total / self.problem.n_samples
 
