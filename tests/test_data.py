@@ -79,6 +79,24 @@ def test_samples_that_change_between_passes_are_refused() -> None:
         as_source(Noisy(lambda: float(next(counter))), cache_bytes=0, seed=0)
 
 
+class Broken(Noisy):
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        raise OSError("sample 3 cannot be read")
+
+
+def test_a_dataset_that_cannot_be_read_is_refused_in_one_sentence() -> None:
+    with pytest.raises(eb.InvalidInputError, match="OSError: sample 3 cannot be read"):
+        eb.analyze(torch.nn.Linear(2, 2), Broken(None), k=2)
+
+
+def test_a_samplers_own_generator_is_left_alone() -> None:
+    generator = torch.Generator().manual_seed(3)
+    before = generator.get_state()
+    sampler = torch.utils.data.WeightedRandomSampler([1.0] * 11, 8, generator=generator)
+    as_source(DataLoader(TensorDataset(X, Y), sampler=sampler), cache_bytes=0, seed=0)
+    assert torch.equal(before, generator.get_state())
+
+
 class Stream(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         return iter(zip(X, Y, strict=True))
@@ -134,6 +152,6 @@ def test_random_states_are_left_alone(blobs: tuple[np.ndarray, np.ndarray]) -> N
 )
 def test_unusable_data_is_refused_in_one_sentence(data: object, message: str) -> None:
     with pytest.raises(eb.InvalidInputError, match=message) as caught:
-        eb.analyze(torch.nn.Linear(2, 2), data)
+        eb.analyze(torch.nn.Linear(2, 2), data, k=2)
     assert "\n" not in str(caught.value)
     assert str(caught.value).split()[0] in ("data", "each", "model")

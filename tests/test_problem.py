@@ -133,6 +133,74 @@ def test_tied_weights_count_once() -> None:
     torch.testing.assert_close(eb.HessianOperator(problem).to_dense(), dense_hessian(model, x, y))
 
 
+def test_a_parallel_wrapper_is_looked_through(small_model: nn.Module, blobs: Blobs) -> None:
+    problem = eb.Problem(nn.DataParallel(small_model), blobs)
+    assert problem.parameter_names[0] == "0.weight"
+
+
+@pytest.mark.parametrize("kind", ["weight_norm", "spectral_norm", "lstm"])
+def test_layers_with_awkward_derivatives_have_the_right_hessian(kind: str) -> None:
+    torch.manual_seed(0)
+    parametrizations = torch.nn.utils.parametrizations
+    x, y = torch.randn(9, 4, dtype=torch.float64), torch.arange(9) % 3
+    model: nn.Module
+    if kind == "lstm":
+        model, x = Recurrent(), torch.randn(9, 5, 4, dtype=torch.float64)
+    else:
+        first = getattr(parametrizations, kind)(nn.Linear(4, 6))
+        model = nn.Sequential(first, nn.Tanh(), nn.Linear(6, 3)).eval()
+    problem = eb.Problem(model.double(), (x, y))
+
+    def gradient(theta: torch.Tensor) -> torch.Tensor:
+        parameters = {k: v[0] for k, v in problem.unflatten(theta.unsqueeze(0)).items()}
+        variables = {k: v.clone().requires_grad_(True) for k, v in parameters.items()}
+        loss = torch.nn.functional.cross_entropy(problem.outputs(variables, x), y)
+        return torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, variables.values())])
+
+    direction = torch.randn_like(problem.theta)
+    step = 1e-5 * direction
+    expected = (gradient(problem.theta + step) - gradient(problem.theta - step)) / 2e-5
+    torch.testing.assert_close(
+        eb.HessianOperator(problem) @ direction, expected, rtol=1e-5, atol=1e-7
+    )
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.head = nn.LSTM(4, 5, batch_first=True), nn.Linear(5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.inner(x)[0][:, -1])
+
+
+class Detached(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).detach()
+
+
+class Sliced(nn.Module):
+    """Slicing a ParameterList makes new parameters, which θ does not reach."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList([torch.randn(2, 2), torch.randn(2, 3)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for weight in self.weights[:-1]:
+            x = (x @ weight).tanh()
+        return x @ self.weights[-1]
+
+
+class Renormalising(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(9, 2, max_norm=0.1), nn.Linear(2, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.table(x.round().long().clamp(0, 8)).sum(1))
+
+
 class BatchMean(nn.Linear):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x - x.mean(0))
@@ -160,11 +228,20 @@ def once_differentiable(f: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         (with_weight(float("nan")), {}, "finite weights; 'weight'"),
         (with_weight(float("inf")), {}, "finite weights"),
         (nn.Linear(2, 1), {}, "at least two outputs"),
-        (nn.Sequential(nn.Linear(2, 3), nn.Flatten(0)), {}, r"shape \(2, C\)"),
+        (nn.Sequential(nn.Linear(2, 3), nn.Flatten(0)), {}, r"shape \(8, C\)"),
         (nn.LSTM(2, 3), {}, "output argument"),
         (nn.Linear(4, 3), {}, "accept data's inputs"),
         (nn.Linear(2, 2), {}, "labels from 0 to 1"),
         (BatchMean(2, 3), {}, "independently"),
+        (Detached(2, 3), {}, "depend on its parameters"),
+        (Sliced(), {}, "use its parameters as they are"),
+        (Renormalising(), {}, "not change its parameters"),
+        (torch.jit.script(nn.Linear(2, 3)), {}, "TorchScript"),
+        (nn.LazyLinear(3), {}, "lazy"),
+        (nn.Linear(2, 3), {"parameters": []}, "parameters must be"),
+        (nn.Linear(2, 3), {"parameters": 5}, "parameters must be"),
+        (nn.Linear(2, 3), {"device": "meta"}, "device must be"),
+        (nn.Linear(2, 3), {"seed": 2**64}, "seed must be"),
         (nn.Sequential(nn.BatchNorm1d(2, track_running_stats=False), nn.Linear(2, 3)), {}, "'0'"),
         (nn.Linear(2, 3).half(), {}, "dtype must be given"),
         (nn.Linear(2, 3), {"dtype": torch.float16}, "dtype must be float32 or float64"),

@@ -129,6 +129,17 @@ def lacking_arrays(path: Path) -> None:
     save_file({"x": np.zeros(3)}, path, metadata={"eigenboundary": json.dumps({"format": 1})})
 
 
+def with_wrong_shapes(path: Path) -> None:
+    with safe_open(path, framework="np") as stored:
+        arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        metadata = stored.metadata()
+    save_file({**arrays, "eigenvectors": np.zeros((5, 4))}, path, metadata=metadata)
+
+
+def with_another_header(path: Path) -> None:
+    save_file({"x": np.zeros(3)}, path, metadata={"eigenboundary": "[1, 2]"})
+
+
 def missing(path: Path) -> None:
     path.unlink()
 
@@ -144,6 +155,8 @@ def no_file(path: Path) -> None:
         (of_another_kind, "written by Analysis.save"),
         (of_a_later_version, "format version 1; .* version 99"),
         (lacking_arrays, "complete analysis file"),
+        (with_wrong_shapes, r"eigenvectors must have shape \(39, 4\), and has \(5, 4\)"),
+        (with_another_header, "format version 1"),
         (missing, "existing analysis file"),
         (no_file, "damaged"),
     ],

@@ -22,11 +22,13 @@ __all__ = [
     "check_positive_integer",
     "check_seed",
     "check_tolerance",
+    "count_parameters",
     "prepare_inputs",
     "resolve_device",
     "resolve_dtype",
     "select_parameters",
     "training_mode_notes",
+    "unwrapped",
 ]
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -95,6 +97,15 @@ def check_model(model: Any) -> None:
             )
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network itself, where the model only spreads it over devices."""
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        inner = model.module
+        assert isinstance(inner, nn.Module)
+        return inner
+    return model
+
+
 def resolve_device(device: str | torch.device | None, model: nn.Module) -> torch.device:
     if device is None:
         return next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -151,6 +162,13 @@ def select_parameters(model: nn.Module, patterns: str | Sequence[str] | None) ->
                 f"of {', '.join(trainable[:8])}{', …' if len(trainable) > 8 else ''}."
             )
     return tuple(n for n in trainable if any(fnmatch.fnmatchcase(n, w) for w in wanted))
+
+
+def count_parameters(model: nn.Module, patterns: str | Sequence[str] | None) -> int:
+    """The length p of θ."""
+    model = unwrapped(model)
+    named = dict(model.named_parameters())
+    return sum(named[name].numel() for name in select_parameters(model, patterns))
 
 
 def check_finite_parameters(module: nn.Module) -> None:

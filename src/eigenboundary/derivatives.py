@@ -27,7 +27,13 @@ from torch.func import grad, jvp, vjp, vmap
 
 from eigenboundary.network import Classifier, Tree
 
-__all__ = ["hessian_product", "pullback", "pushforward", "summed_pullback"]
+__all__ = [
+    "hessian_product",
+    "pullback",
+    "pushforward",
+    "scalar_hessian_product",
+    "summed_pullback",
+]
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -46,20 +52,28 @@ def hessian_product(classifier: Classifier, x: Tensor, y: Tensor, vectors: Tenso
     -------
     Tensor, shape (p, k)
     """
+    return scalar_hessian_product(
+        classifier, x, lambda f: classifier.loss.per_sample(f, y).sum(), vectors
+    )
 
-    def summed_loss(parameters: Tree) -> Tensor:
-        return classifier.loss.per_sample(classifier.outputs(parameters, x), y).sum()
+
+def scalar_hessian_product(
+    classifier: Classifier, x: Tensor, scalar: Callable[[Tensor], Tensor], vectors: Tensor
+) -> Tensor:
+    """Product of the Hessian in θ of ``scalar(outputs)`` with each column, shape (p, k)."""
+
+    def value(parameters: Tree) -> Tensor:
+        return scalar(classifier.outputs(parameters, x))
 
     def forward_over_reverse() -> Tensor:
         tangents = classifier.unflatten(vectors.T.contiguous())
-        products = vmap(lambda t: jvp(grad(summed_loss), (classifier.parameters,), (t,))[1])(
-            tangents
-        )
+        gradient = grad(value)
+        products = vmap(lambda t: jvp(gradient, (classifier.parameters,), (t,))[1])(tangents)
         return classifier.flatten(products).T
 
     def reverse_over_reverse() -> Tensor:
         variables = _variables(classifier)
-        flat = _differentiable_pullback(summed_loss(variables), variables, None)
+        flat = _differentiable_pullback(value(variables), variables, None)
         return _transposed_products(flat, variables, vectors)
 
     return _either(classifier, "hessian_product", forward_over_reverse, reverse_over_reverse)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -57,6 +58,7 @@ class Classifier:
         batch_size: int | None = None,
     ) -> None:
         checks.check_model(model)
+        model = checks.unwrapped(model)
         checks.check_positive_integer(batch_size, "batch_size", optional=True)
         self.loss = as_loss(loss)
         self.output = output
@@ -155,7 +157,17 @@ def _detached_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -
             f"model must be copyable with copy.deepcopy (remove hooks that hold tensors); "
             f"got {type(error).__name__}: {error}."
         ) from None
+    for part in module.modules():
+        dim = getattr(part, "dim", None)
+        if type(part).__name__ == "_WeightNorm" and isinstance(dim, int):
+            part.forward = functools.partial(_weight_norm, dim)
     return module.eval().requires_grad_(False).to(device=device, dtype=dtype)
+
+
+def _weight_norm(dim: int, g: Tensor, v: Tensor) -> Tensor:
+    """Weight normalisation written out: torch's fused kernel has a wrong second derivative."""
+    others = [d for d in range(v.ndim) if d != dim % v.ndim] if dim != -1 else list(range(v.ndim))
+    return v * (g / v.square().sum(others, keepdim=True).sqrt())
 
 
 @contextlib.contextmanager

@@ -134,6 +134,9 @@ def analyze(
     ((5,), (60, 5))
     """
     _check_arguments(k, curvature, seed, method, tolerance, max_products, controls, grid)
+    checks.check_model(model)
+    if not isinstance(data, tuple | list):  # reading all of a loader may take long
+        check_k(k, checks.count_parameters(model, parameters))
     clock = _Clock(progress)
     with preserved_random_state(seed), deferred_interrupts():
         with clock.stage("data"):

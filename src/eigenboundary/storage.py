@@ -154,10 +154,11 @@ def load(
         raise InvalidInputError(
             f"path must be a complete analysis file; {str(path)!r} lacks {error}."
         ) from None
+    _check_shapes(analysis, path)
     if model is None:
         return analysis
     classifier = _attach(analysis, model, loss, output, device)
-    classifier.activations = int(header["activations"])
+    classifier.activations = int(header.get("activations", 1))
     return dataclasses.replace(analysis, classifier=classifier)
 
 
@@ -174,12 +175,41 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             f"path must be a file written by Analysis.save; {str(path)!r} is not, or is damaged "
             f"({type(error).__name__})."
         ) from None
-    if header.get("format") != FORMAT_VERSION:
+    if not isinstance(header, dict) or header.get("format") != FORMAT_VERSION:
+        header = header if isinstance(header, dict) else {}
         raise InvalidInputError(
             f"path must be of format version {FORMAT_VERSION}; {str(path)!r} is of version "
             f"{header.get('format')!r} (use the eigenboundary that wrote it)."
         )
     return arrays, header
+
+
+def _check_shapes(analysis: Analysis, path: str | Path) -> None:
+    """Every array has the shape that n, k, p and C ask for."""
+    n, k, p = analysis.n_samples, len(analysis.eigenvalues), analysis.n_parameters
+    expected: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+        "eigenvalues": (analysis.eigenvalues.shape, (k,)),
+        "residuals": (analysis.residuals.shape, (k,)),
+        "converged": (analysis.converged.shape, (k,)),
+        "eigenvectors": (analysis.eigenvectors.shape, (p, k)),
+        "vector_errors": (analysis.vector_errors.shape, (k,)),
+        "training_alignment": (analysis.training_alignment.shape, (n, k)),
+        "log_gradient_norms": (analysis.log_gradient_norms.shape, (n,)),
+        "labels": (analysis.labels.shape, (n,)),
+        "predictions": (analysis.predictions.shape, (n,)),
+        **{f"controls.{name}": (a.shape, (n, k)) for name, a in analysis.controls.items()},
+    }
+    if analysis.grid is not None:
+        rows = (len(analysis.grid.y), len(analysis.grid.x))
+        outputs = (*rows, analysis.n_classes)
+        expected["grid.outputs"] = (analysis.grid.outputs.shape, outputs)
+        expected["grid.alignment"] = (analysis.grid.alignment.shape, (*rows, k))
+    for name, (came, wanted) in expected.items():
+        if came != wanted:
+            raise InvalidInputError(
+                f"path must be an undamaged analysis file; in {str(path)!r} {name} must have "
+                f"shape {wanted}, and has {came}."
+            )
 
 
 def _attach(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from eigenboundary.checks import check_finite_inputs
 from eigenboundary.data import SampleSource
+from eigenboundary.derivatives import scalar_hessian_product, summed_pullback
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.network import Classifier
 
@@ -40,6 +43,7 @@ def survey(classifier: Classifier, source: SampleSource) -> Survey:
             classifier.input_shape = x_all.shape[1:]
             classifier.n_classes, classifier.activations = _probe(classifier, x_all)
             check_loss(classifier)
+            check_derivatives(classifier, x_all[:3])
         for x, y in _chunks(classifier, x_all, y_all):
             _check_labels(y, classifier.n_classes)
             outputs = classifier.evaluate(x)
@@ -93,28 +97,98 @@ def _check_labels(y: Tensor, n_classes: int) -> None:
         )
 
 
+class _ActivationCounter(TorchDispatchMode):
+    """Counts the numbers that a forward pass computes, however its layers are written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, Tensor) and not func.is_view:
+                self.numbers += tensor.numel()
+        return result
+
+
+def check_derivatives(classifier: Classifier, x: Tensor) -> None:
+    r"""The outputs must be differentiable functions of θ, twice.
+
+    The gradient of a random combination of outputs is compared with plain autograd's, and its
+    Hessian must be symmetric: :math:`u^T H v = v^T H u`.
+    """
+    x = classifier.to_compute(x)
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn(classifier.n_classes, generator=generator).to(x.device, classifier.dtype)
+    rows = weights.expand(1, len(x), -1)
+    try:
+        ours = summed_pullback(classifier, x, rows).squeeze(1)
+        plain = _plain_gradient(classifier, x, weights)
+        directions = torch.randn(classifier.n_parameters, 2, generator=generator)
+        directions = directions.to(x.device, classifier.dtype)
+        images = scalar_hessian_product(classifier, x, lambda f: (f * weights).sum(), directions)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise InvalidInputError(
+            f"model must be twice differentiable in its parameters; torch says: {reason}."
+        ) from error
+    small = 1e-3 if classifier.dtype == torch.float32 else 1e-7
+    if not float(plain.abs().max()) > 0:
+        raise InvalidInputError(
+            "model must give outputs that depend on its parameters; their gradient is zero "
+            "(is something detached?)."
+        )
+    if float((ours - plain).abs().max()) > small * float(plain.abs().max()):
+        raise InvalidInputError(
+            "model must use its parameters as they are when it is called; the gradient differs "
+            "from autograd's (are parameters sliced out of a ParameterList?)."
+        )
+    cross = directions.double().T @ images.double()
+    scale = float(images.double().norm(dim=0).max() * directions.double().norm(dim=0).max())
+    if abs(float(cross[0, 1] - cross[1, 0])) > small * scale:
+        raise InvalidInputError(
+            "model must be twice differentiable in its parameters; its Hessian is not symmetric "
+            "(the second derivative of one of its layers is wrong)."
+        )
+
+
+def _plain_gradient(classifier: Classifier, x: Tensor, weights: Tensor) -> Tensor:
+    """The same gradient by calling the module as its author would."""
+    chosen = [dict(classifier.module.named_parameters())[n] for n in classifier.parameter_names]
+    for parameter in chosen:
+        parameter.requires_grad_(True)
+    try:
+        with torch.enable_grad():
+            raw = classifier.module(x)
+            outputs = raw if classifier.output is None else classifier.output(raw)
+            if not outputs.requires_grad:
+                return torch.zeros(classifier.n_parameters)
+            pieces = torch.autograd.grad(
+                (outputs * weights).sum(), chosen, allow_unused=True, materialize_grads=True
+            )
+    finally:
+        for parameter in chosen:
+            parameter.requires_grad_(False)
+    return torch.cat([piece.reshape(-1) for piece in pieces])
+
+
 def _probe(classifier: Classifier, x: Tensor) -> tuple[int, int]:
     """The number of classes, and of activations a sample, from two samples' forward pass."""
-    two = classifier.to_compute(x[:2])
-    counts: list[int] = []
-    hooks = [
-        module.register_forward_hook(
-            lambda _m, _i, out: counts.append(out.numel() if isinstance(out, Tensor) else 0)
-        )
-        for module in classifier.module.modules()
-        if not any(True for _ in module.children())
-    ]
+    two = classifier.to_compute(x[:8])
+    theta = classifier.theta
+    counter = _ActivationCounter()
     try:
-        outputs = classifier.evaluate(two)
+        with counter:
+            outputs = classifier.evaluate(two)
     except Exception as error:
         came = f"{tuple(two.shape)} of {str(two.dtype).removeprefix('torch.')}"
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InvalidInputError(
             f"model must accept data's inputs; for a batch of shape {came} it raised: {reason}."
         ) from None
-    finally:
-        for hook in hooks:
-            hook.remove()
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(two):
         came = (
             f"shape {tuple(outputs.shape)}"
@@ -131,14 +205,21 @@ def _probe(classifier: Classifier, x: Tensor) -> tuple[int, int]:
             "model must have at least two outputs, one a class; got outputs of shape "
             f"{tuple(outputs.shape)}."
         )
+    if not torch.equal(theta, classifier.theta):
+        raise InvalidInputError(
+            "model must not change its parameters when it is called; they differ after one forward "
+            "pass (an Embedding with max_norm does that)."
+        )
     _check_samples_independent(classifier, two, outputs)
-    return n_classes, max(1, (sum(counts) + outputs.numel()) // len(two))
+    return n_classes, max(1, counter.numbers // len(two))
 
 
 def _check_samples_independent(classifier: Classifier, two: Tensor, outputs: Tensor) -> None:
-    alone = classifier.evaluate(two[:1])
-    scale = float(outputs.abs().max())
-    if torch.isfinite(outputs).all() and float((alone - outputs[:1]).abs().max()) > 1e-3 * scale:
+    if not torch.isfinite(outputs).all():
+        return  # said of all samples later
+    again, alone = classifier.evaluate(two), classifier.evaluate(two[:1])
+    change = max(float((again - outputs).abs().max()), float((alone - outputs[:1]).abs().max()))
+    if change > 1e-3 * float(outputs.abs().max()):
         raise InvalidInputError(
             "model must treat samples independently and deterministically in eval mode; the "
             "output for one sample changed when it was computed alone."
