@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import eigenboundary as eb
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.experiments import RUNS, build, demo, load, run_demo, train
 from eigenboundary.experiments.training import evaluate
@@ -213,15 +214,25 @@ def test_the_demo_saves_each_run_and_takes_it_up_again(quick_runs, tmp_path):
         assert set(first[title].controls) == {"random_directions"}
 
 
-def test_another_seed_or_force_computes_the_demo_anew(quick_runs, tmp_path):
-    run_demo(tmp_path)
-    for options in ({"seed": 1}, {"seed": 1, "force": True}):
-        stages = set()
-        analyses = run_demo(
-            tmp_path, progress=lambda run, stage, *_, seen=stages: seen.add(stage), **options
-        )
-        assert "saved" not in stages
-        assert {a.provenance.seed for a in analyses.values()} == {1}
+def test_another_seeds_demo_is_overwritten_only_by_force(quick_runs, tmp_path):
+    run_demo(tmp_path, seed=0)
+    before = (tmp_path / "iris.safetensors").read_bytes()
+    with pytest.raises(InvalidInputError, match=r"demo of seed 1 unless .* is of seed 0"):
+        run_demo(tmp_path, seed=1)
+    assert (tmp_path / "iris.safetensors").read_bytes() == before
+    stages = set()
+    analyses = run_demo(
+        tmp_path, seed=1, force=True, progress=lambda run, stage, *_: stages.add(stage)
+    )
+    assert "saved" not in stages
+    assert {a.provenance.seed for a in analyses.values()} == {1}
+
+
+def test_an_analysis_that_is_not_the_demos_is_not_taken_for_it(quick_runs, tmp_path):
+    x, y = load("iris").train
+    eb.analyze(build("fnn", inputs=4, classes=3), (x, y), k=3).save(tmp_path / "iris.safetensors")
+    with pytest.raises(InvalidInputError, match="is another analysis"):
+        run_demo(tmp_path)
 
 
 def test_what_was_finished_before_an_interrupt_is_kept(quick_runs, tmp_path):

@@ -274,7 +274,10 @@ class Analysis:
     def __str__(self) -> str:
         numbers = self.complexity
         g = numbers.generalization(1e-3)
-        at_least = "" if self.outlier_count.resolved else "at least "
+        found = self.outlier_count
+        outliers = str(found.count) if found.resolved else f"at least {found.count}"
+        if not found.resolved and not found.count:
+            outliers = "not determined (a larger k may tell)"
         values = ", ".join(f"{v:.4g}" for v in self.eigenvalues[:5])
         low, high = numbers.effective_number_interval
         g_low, g_high = g.interval
@@ -285,7 +288,7 @@ class Analysis:
             f"  {self.curvature + ' λ':<16} {values}{', …' if self.k > 5 else ''} "
             f"({int(self.converged.sum())} of {self.k} converged, "
             f"residual ≤ {self.residuals.max():.0e})",
-            f"  outliers         {at_least}{self.outliers}",
+            f"  outliers         {outliers}",
             f"  effective number {numbers.effective_number:.3g}, in [{low:.3g}, {high:.3g}]",
             f"  G_θ (ε = 1e-3)   {g.value:.3g}, in [{g_low:.3g}, {g_high:.3g}]",
             f"  mass outside     {numbers.mass_outside:.1%} of the squared alignment lies outside "

@@ -98,6 +98,11 @@ def save(analysis: Analysis, path: str | Path, *, overwrite: bool = False) -> No
     try:
         save_file(arrays, partial, metadata={_KEY: json.dumps(header)})
         os.replace(partial, target)
+    except (OSError, SafetensorError) as error:
+        raise InvalidInputError(
+            f"path must be a place that can be written to; {str(target)!r} could not be "
+            f"({type(error).__name__})."
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -26,6 +26,8 @@ __all__ = ["RUNS", "DemoRun", "run_demo", "saved_run"]
 _log = logging.getLogger(__name__)
 
 _EIGENPAIRS = 20
+# Begins the note by which the demo knows its own results again.
+_NOTE = "Trained for"
 _CONTROLS = ("lowest", "random_directions")
 
 
@@ -110,7 +112,8 @@ def run_demo(
     Raises
     ------
     InvalidInputError
-        If the folder cannot be written to, or holds something else under these names.
+        If the folder cannot be written to, or holds something else under these names: another
+        analysis, or the demo of another seed or version.
     KeyboardInterrupt
         On Ctrl-C; what was finished is in the folder.
     """
@@ -149,10 +152,18 @@ def saved_run(run: DemoRun, folder: str | Path, seed: int, force: bool) -> Analy
         raise InvalidInputError(
             f"folder must hold none but the demo's own {path.name}; {str(path)!r} is no analysis."
         ) from None
+    if not any(note.startswith(_NOTE) for note in analysis.notes):
+        raise InvalidInputError(
+            f"folder must hold none but the demo's own {path.name} unless overwriting is forced; "
+            f"{str(path)!r} is another analysis."
+        )
     made_by = analysis.provenance
     if (made_by.seed, made_by.versions.get("eigenboundary")) != (seed, __version__):
-        _log.info("%s is of another seed or version and is computed anew", path)
-        return None
+        raise InvalidInputError(
+            f"folder must be empty or hold the demo of seed {seed} unless overwriting is forced; "
+            f"{str(path)!r} is of seed {made_by.seed}, version "
+            f"{made_by.versions.get('eigenboundary')}."
+        )
     return analysis
 
 
@@ -189,7 +200,7 @@ def _train_and_analyze(run: DemoRun, seed: int, progress: DemoProgress | None) -
     if analysis.provenance.message == "interrupted":
         raise KeyboardInterrupt
     note = (
-        f"Trained for {trained.epochs} epochs in {trained.seconds:.1f} s; accuracy on "
+        f"{_NOTE} {trained.epochs} epochs in {trained.seconds:.1f} s; accuracy on "
         f"{len(split.test[1])} samples not trained on: {accuracy:.1%}."
     )
     return replace(analysis, notes=(*analysis.notes, note))

@@ -28,7 +28,7 @@ def _known(value: float, bounds: tuple[float, float]) -> dict[str, str]:
     if is_narrow(bounds):
         return {"value": format_number(value), "detail": f"in {interval(bounds)}"}
     low, high = (format_number(bound) for bound in bounds)
-    return {"value": f"{low} to {high}", "detail": f"{format_number(value)} from those computed"}
+    return {"value": f"{low} to {high}", "detail": f"{format_number(value)} as far as computed"}
 
 
 def headline(analysis: Analysis) -> list[dict[str, str]]:
