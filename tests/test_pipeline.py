@@ -170,3 +170,12 @@ def test_unusable_arguments_are_refused_in_one_sentence(
     with pytest.raises(eb.InvalidInputError, match=message) as caught:
         eb.analyze(small_model, blobs, **options)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_a_loss_without_curvature_has_no_non_null_eigenpairs_to_analyse() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 150), nn.ReLU(), nn.Linear(150, 2))
+    model[2].weight.data *= 1e6  # so sure of itself that float32 has no curvature left
+    x = torch.randn(20, 2)
+    with pytest.raises(eb.InvalidInputError, match="k=None asks for all eigenpairs"):
+        eb.analyze(model, (x, model(x).argmax(1)), k=None, grid=0)

@@ -166,6 +166,11 @@ def analyze(
                 seed=seed,
                 progress=clock.eigenpairs,
             )
+        if not len(pairs.values):
+            raise InvalidInputError(
+                "k=None asks for all eigenpairs that are not null; in this precision the loss has "
+                "none (dtype='float64' may see some)."
+            )
         with clock.stage("alignment"):
             aligned = training_alignment(problem, pairs.vectors)
         with clock.stage("controls"):
