@@ -158,6 +158,7 @@ def test_unconverged_pairs_are_noted(caplog: pytest.LogCaptureFixture) -> None:
         ({"max_products": 0}, "max_products must be"),
         ({"controls": ["highest"]}, "controls must be one of"),
         ({"controls": "lowest"}, "controls must be a sequence"),
+        ({"controls": None}, "controls must be a sequence"),
         ({"grid": 1}, "grid must be"),
         ({"grid": "fine"}, "grid must be"),
         ({"start": np.ones((3, 2))}, r"start must have finite eigenvectors of shape \(39, j\)"),

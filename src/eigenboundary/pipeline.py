@@ -202,7 +202,7 @@ def _check_arguments(
     checks.check_tolerance(tolerance)
     checks.check_positive_integer(max_products, "max_products", optional=True)
     checks.check_positive_integer(k, "k", optional=True)
-    if isinstance(controls, str):
+    if not isinstance(controls, list | tuple | set):
         raise InvalidInputError(f"controls must be a sequence of names; got {controls!r}.")
     for kind in controls:
         checks.check_choice(kind, "controls", CONTROLS)
