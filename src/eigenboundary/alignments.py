@@ -151,7 +151,7 @@ def unit_columns(classifier: Classifier, vectors: Any) -> Tensor:
 
 
 def _samples(classifier: Classifier, vectors: Any) -> int:
-    return classifier.samples_per_chunk(min(2 * torch.as_tensor(vectors).shape[-1], _VECTORS))
+    return classifier.samples_per_chunk(min(2 * _width(vectors), _VECTORS))
 
 
 def _pulled_back_norms(classifier: Classifier, x: Tensor, residual: Tensor) -> Tensor:
@@ -165,3 +165,9 @@ def _pulled_back_norms(classifier: Classifier, x: Tensor, residual: Tensor) -> T
         gradients = pullback(classifier, x[part], residual[part].unsqueeze(1)).squeeze(1)
         norms.append(torch.linalg.vector_norm(gradients, dim=1).double())
     return torch.cat(norms)
+
+
+def _width(vectors: Any) -> int:
+    """Number of directions, as far as can be told before they are checked."""
+    shape = vectors.shape if hasattr(vectors, "shape") else torch.as_tensor(vectors).shape
+    return int(shape[-1]) if len(shape) else 1

@@ -130,3 +130,13 @@ class Problem(Classifier):
             kept.append(x[offset::step].cpu())
             start += len(x)
         return torch.cat(kept), torch.arange(0, self.n_samples, step)
+
+    def inputs_at(self, indices: Tensor) -> Tensor:
+        """Training inputs by their indices (m,), ready to compute with; repeats are allowed."""
+        wanted, position = indices.cpu().unique(return_inverse=True)
+        kept, start = [], 0
+        for x, _ in self._source:
+            here = wanted[(wanted >= start) & (wanted < start + len(x))] - start
+            kept.append(x[here.to(x.device)])
+            start += len(x)
+        return self.to_compute(torch.cat(kept)[position.to(kept[0].device)])

@@ -41,7 +41,7 @@ from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import safe_point
 from eigenboundary.problem import Problem
 
-__all__ = ["BoundaryDistance", "boundary_distance"]
+__all__ = ["BoundaryDistance", "as_norm", "boundary_distance", "nearest_boundary", "references_for"]
 
 # Numbers of all starts of a block of inputs.
 _NUMBERS = 2**22
@@ -143,7 +143,7 @@ def boundary_distance(
     checks.check_positive_integer(n_starts, "n_starts")
     checks.check_seed(seed)
     checks.check_tolerance(tolerance)
-    geometry = Geometry(_as_norm(norm), as_box(box))
+    geometry = Geometry(as_norm(norm), as_box(box))
     options = Options(output, device, dtype, batch_size)
     classifier, inputs = classifier_for_inputs(model, x, options)
     if not torch.equal(geometry.inside(inputs), inputs):
@@ -151,18 +151,48 @@ def boundary_distance(
             f"x must lie in the box from {geometry.box[0]:g} to {geometry.box[1]:g}; got entries "  # type: ignore[index]
             f"from {float(inputs.min()):g} to {float(inputs.max()):g}."
         )
-    samples = _references(classifier, references, inputs, geometry)
+    samples = references_for(classifier, references, inputs, geometry)
+    return nearest_boundary(classifier, inputs, samples, n_starts, seed, geometry, tolerance)
+
+
+def nearest_boundary(
+    classifier: Classifier,
+    x: Tensor,
+    samples: Samples,
+    n_starts: int,
+    seed: int,
+    geometry: Geometry,
+    tolerance: float | None = None,
+    ends: Tensor | None = None,
+) -> BoundaryDistance:
+    """The same for inputs that are ready to compute with.
+
+    Parameters
+    ----------
+    ends : Tensor, shape (m, e, ...), optional
+        Further inputs to start towards, e each.
+    """
     search = _Search(classifier, samples, n_starts, seed, geometry, tolerance)
-    return search.result(inputs)
+    return search.result(x, ends)
 
 
-def _as_norm(norm: Any) -> float:
+def as_norm(norm: Any) -> float:
+    """2 or infinity.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is anything else.
+    """
     if isinstance(norm, int | float) and not isinstance(norm, bool) and norm in (2, math.inf):
         return float(norm)
     raise InvalidInputError(f"norm must be 2 or inf; got {norm!r}.")
 
 
-def _references(classifier: Classifier, references: Any, x: Tensor, geometry: Geometry) -> Samples:
+def references_for(
+    classifier: Classifier, references: Any, x: Tensor, geometry: Geometry
+) -> Samples:
+    """The inputs to start towards: those given, else a problem's training samples, else x."""
     if references is not None:
         towards = classifier.to_compute(classifier.prepare(references, "references"))
     elif isinstance(classifier, Problem):
@@ -192,10 +222,13 @@ class _Search:
         self.n_rivals = min(_RIVALS, classifier.n_classes - 1)
         self.generator = torch.Generator().manual_seed(int(seed))
 
-    def result(self, x: Tensor) -> BoundaryDistance:
-        per_input = (self.n_starts + self.n_rivals + 1) * max(1, x[0].numel() if len(x) else 1)
-        step = max(1, _NUMBERS // per_input)
-        blocks = [self._block(x[i : i + step]) for i in range(0, len(x), step)]
+    def result(self, x: Tensor, ends: Tensor | None) -> BoundaryDistance:
+        if ends is None:
+            ends = x.new_zeros(len(x), 0, *x.shape[1:])
+        n_starts = self.n_starts + self.n_rivals + ends.shape[1] + 1
+        step = max(1, _NUMBERS // (n_starts * max(1, x[0].numel() if len(x) else 1)))
+        parts = (slice(row, row + step) for row in range(0, len(x), step))
+        blocks = [self._block(x[part], ends[part]) for part in parts]
         if not blocks:
             blocks = [self._nothing(x)]
         columns = [torch.cat(column).cpu().numpy() for column in zip(*blocks, strict=True)]
@@ -205,7 +238,7 @@ class _Search:
         none = x.new_zeros(0)
         return none, x, torch.zeros(0, 2, dtype=torch.int64), none, none.bool()
 
-    def _block(self, x: Tensor) -> tuple[Tensor, ...]:
+    def _block(self, x: Tensor, ends: Tensor) -> tuple[Tensor, ...]:
         """The result's columns for a block of inputs."""
         safe_point()
         outputs = outputs_at(self.classifier, x)
@@ -213,7 +246,7 @@ class _Search:
         rivals = outputs.topk(self.n_rivals + 1, dim=-1).indices
         rivals = torch.stack([r[r != a][: self.n_rivals] for r, a in zip(rivals, own, strict=True)])
         lower = linearized_distance(self.classifier, x, rivals, self.geometry)
-        found, converged = self._nearest(x, own, rivals, lower)
+        found, converged = self._nearest(x, own, rivals, lower, ends)
         self._check_the_way(x, own, found)
         verified = self._verified(x, own, found)
         classes, gap, _ = leading_two(outputs)
@@ -226,7 +259,7 @@ class _Search:
         return found.distance, points, pairs, lower, on_it | (converged & verified)
 
     def _nearest(
-        self, x: Tensor, own: Tensor, rivals: Tensor, lower: Tensor
+        self, x: Tensor, own: Tensor, rivals: Tensor, lower: Tensor, ends: Tensor
     ) -> tuple[Candidates, Tensor]:
         starts = start_crossings(
             self.classifier,
@@ -237,6 +270,7 @@ class _Search:
             self.n_starts,
             self.geometry,
             self.generator,
+            ends,
         )
         best, converged = self._refined(x, own, starts)
         rows = torch.arange(len(x), device=x.device)

@@ -18,27 +18,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.func import grad, vjp, vmap
 
 from eigenboundary import checks
-from eigenboundary.alignments import alignment, training_alignment, unit_columns
+from eigenboundary.alignments import training_alignment, unit_columns
+from eigenboundary.boundary.ascent import ascend, most_aligned, own_alignment
 from eigenboundary.boundary.classifiers import outputs_at
 from eigenboundary.boundary.crossings import leading_two
 from eigenboundary.boundary.distance import boundary_distance
 from eigenboundary.boundary.norms import Geometry
 from eigenboundary.boundary.points import boundary_points
-from eigenboundary.boundary.projection import project
 from eigenboundary.errors import InvalidInputError
-from eigenboundary.interrupts import safe_point
 from eigenboundary.problem import Problem
 
 __all__ = ["SectionMargins", "paper_margins"]
-
-_ROUNDS = 20
-_PROPOSALS = 16
-# The first moves along the boundary, as a share of the spread of its points; then they shrink.
-_FIRST_MOVE = 0.1
-_SHRINKING = 0.7
 
 
 @dataclass(frozen=True)
@@ -134,19 +126,19 @@ def paper_margins(
     directions = unit_columns(problem, vectors)
     cosines = training_alignment(problem, directions).cosines
     samples = torch.stack([cosines.argmax(0), cosines.argmin(0)], dim=1)  # (k, 2)
-    inputs = problem.training_inputs(problem.n_samples)[0]
-    x_t = problem.to_compute(inputs[samples.flatten().cpu()])
+    x_t = problem.inputs_at(samples.flatten())
     if constrained:
-        on_boundary = _on_boundary(problem, directions, n_points, seed)
-        x_b = on_boundary.repeat_interleave(2, dim=0)
+        found = boundary_points(problem, n=n_points, seed=seed)
+        points = problem.to_compute(torch.from_numpy(found.points))
+        x_b = most_aligned(problem, directions, points, seed)[0].repeat_interleave(2, dim=0)
     else:
-        x_b = _ascend(problem, x_t, directions.repeat_interleave(2, 1), n_steps, learning_rate)
+        x_b = ascend(problem, x_t, directions.repeat_interleave(2, 1), n_steps, learning_rate)
     classes, gap, _ = leading_two(outputs_at(problem, x_b))
     refined = boundary_distance(problem, x_t, seed=seed).value.reshape(tuple(samples.shape))
     return SectionMargins(
         samples=_numpy(samples),
         boundary_point=_numpy(x_b.reshape(*samples.shape, *x_b.shape[1:])),
-        alignment=_numpy(_own_alignment(problem, x_b, directions, 2).reshape(samples.shape)),
+        alignment=_numpy(own_alignment(problem, x_b, directions, 2).reshape(samples.shape)),
         gap=_numpy(gap.reshape(samples.shape)),
         classes=_numpy(classes.sort(1).values.reshape(*samples.shape, 2)),
         paper_margin=_numpy(Geometry().length(x_t - x_b).reshape(samples.shape)),
@@ -156,75 +148,3 @@ def paper_margins(
 
 def _numpy(values: Tensor) -> NDArray[Any]:
     return values.cpu().numpy()
-
-
-def _own_alignment(problem: Problem, x: Tensor, directions: Tensor, each: int) -> Tensor:
-    """Absolute alignment of ``each`` inputs for every direction, (k * each,), with that one."""
-    owner = torch.arange(directions.shape[1], device=x.device).repeat_interleave(each)
-    return alignment(problem, x, directions).gather(1, owner.unsqueeze(1)).squeeze(1).abs()
-
-
-def _on_boundary(problem: Problem, directions: Tensor, n_points: int, seed: int) -> Tensor:
-    """The boundary point with the largest absolute alignment for each direction, (k, ...)."""
-    points = problem.to_compute(
-        torch.from_numpy(boundary_points(problem, n=n_points, seed=seed).points)
-    )
-    if not len(points):
-        raise InvalidInputError("problem must have a decision boundary between its samples.")
-    value, row = alignment(problem, points, directions).abs().max(0)
-    best = points[row]
-    generator = torch.Generator().manual_seed(int(seed))
-    flat = points.flatten(1)
-    move = _FIRST_MOVE * (flat - flat.mean(0)).square().mean().sqrt()
-    for _ in range(_ROUNDS):
-        safe_point()
-        moves = torch.randn(len(best), _PROPOSALS, *best.shape[1:], generator=generator)
-        tried = project(problem, (best.unsqueeze(1) + move * moves.to(best)).flatten(0, 1))
-        proposed = problem.to_compute(torch.from_numpy(tried.points))
-        aligned = _own_alignment(problem, proposed, directions, _PROPOSALS)
-        aligned[~torch.from_numpy(tried.converged).to(aligned.device)] = 0
-        highest, chosen = aligned.reshape(len(best), _PROPOSALS).max(1)
-        better = (highest > value).nonzero().squeeze(1)
-        best[better] = proposed[better * _PROPOSALS + chosen[better]]
-        value[better] = highest[better]
-        move = move * _SHRINKING
-    return best
-
-
-def _ascend(
-    problem: Problem, start: Tensor, directions: Tensor, n_steps: int, learning_rate: float
-) -> Tensor:
-    """Gradient ascent on each input's squared alignment with its direction; the best of all steps.
-
-    The gradient in the input of a cosine of gradients in θ: reverse mode over reverse mode.
-    """
-
-    def squared_alignment(x: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-        values, pull = vjp(
-            lambda parameters: problem.outputs(parameters, x.unsqueeze(0)), problem.parameters
-        )[:2]
-        residual, _ = problem.loss.residual(values, values.argmax(-1))
-        g = problem.flatten(pull(residual)[0], leading=0)
-        square = (g @ direction).square() / g.square().sum()
-        return square, square.detach()
-
-    slopes = vmap(grad(squared_alignment, has_aux=True))
-    x, best = start.clone(), start.clone()
-    highest = start.new_full((len(start),), -1.0)
-    optimizer = torch.optim.Adam([x], lr=learning_rate, maximize=True)
-    for step in range(n_steps + 1):
-        safe_point()
-        try:
-            slope, value = slopes(x, directions.T)
-        except (RuntimeError, NotImplementedError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            raise InvalidInputError(
-                "constrained must be True for a network without second derivatives in parameters "
-                f"and inputs; torch says: {reason}."
-            ) from error
-        better = value > highest
-        best[better], highest[better] = x[better], value[better]
-        if step < n_steps:
-            x.grad = slope.nan_to_num()
-            optimizer.step()
-    return best

@@ -31,7 +31,14 @@ from eigenboundary.boundary.crossings import find_crossings, leading_two, resolv
 from eigenboundary.boundary.norms import Geometry, column
 from eigenboundary.classifier import Classifier
 
-__all__ = ["BoundaryProjection", "descend", "output_rounding", "project", "project_to_boundary"]
+__all__ = [
+    "BoundaryProjection",
+    "descend",
+    "onto_boundary",
+    "output_rounding",
+    "project",
+    "project_to_boundary",
+]
 
 _FIRST_OVERSHOOT = 0.02
 _OVERSHOOT_GROWTH = 1.5
@@ -117,22 +124,29 @@ def project(
     classifier: Classifier, x: Tensor, n_steps: int = 50, tolerance: float | None = None
 ) -> BoundaryProjection:
     """The same for inputs that are ready to compute with."""
+    points, converged = onto_boundary(classifier, x, n_steps, tolerance)
+    classes, left, _ = leading_two(outputs_at(classifier, points))
+    distance = Geometry().length(points - x)
+    columns = (points, classes.sort(1).values, left, distance, converged)
+    return BoundaryProjection(*(values.cpu().numpy() for values in columns))
+
+
+def onto_boundary(
+    classifier: Classifier,
+    x: Tensor,
+    n_steps: int = 50,
+    tolerance: float | None = None,
+    geometry: Geometry | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The points (m, ...) alone and whether they are on the boundary (m,); in any norm and box."""
     _, gap, _ = leading_two(outputs_at(classifier, x))
-    inside, outside, crossed = descend(classifier, x, None, Geometry(), n_steps)
+    inside, outside, crossed = descend(classifier, x, None, geometry or Geometry(), n_steps)
     found = find_crossings(classifier, inside, outside, tolerance)
     points = torch.where(column(found.leads, x), found.points, x)
     classes, left, _ = leading_two(outputs_at(classifier, points))
     rounding = output_rounding(classifier, points, classes)
     small = left <= resolve_tolerance(tolerance, x.dtype) * torch.maximum(gap, found.scale)
-    converged = crossed & found.leads & (small | (left <= rounding))
-    columns = (
-        points,
-        classes.sort(1).values,
-        left,
-        Geometry().length(points - x),
-        converged,
-    )
-    return BoundaryProjection(*(values.cpu().numpy() for values in columns))
+    return points, crossed & found.leads & (small | (left <= rounding))
 
 
 def descend(

@@ -54,9 +54,17 @@ def start_crossings(
     n_starts: int,
     geometry: Geometry,
     generator: torch.Generator,
+    towards: Tensor,
 ) -> list[Candidates]:
-    """Crossings met going downhill towards each rival, and going straight to near samples."""
-    ends = []
+    """Crossings met going downhill to each rival, and straight to near samples and other inputs.
+
+    Parameters
+    ----------
+    towards : Tensor, shape (m, e, ...)
+        The other inputs, e for each x.
+    """
+    everywhere = torch.ones_like(own, dtype=torch.bool)
+    ends = [(end, everywhere) for end in towards.unbind(1)]
     for other in rivals.unbind(1):
         _, outside, crossed = descend(classifier, x, other, geometry, _DESCENT_STEPS)
         ends.append((outside, crossed))

@@ -28,6 +28,7 @@ from eigenboundary.curvature import (
     HessianOperator,
     top_eigenpairs,
 )
+from eigenboundary.curvature.krylov import INTERRUPTED
 from eigenboundary.derivatives import pullback
 from eigenboundary.experiments.run import TrainedNetwork
 from eigenboundary.landscape import loss_at
@@ -70,7 +71,7 @@ class Subject:
     @cached_property
     def pairs(self) -> Eigenpairs:
         """All non-null eigenpairs of the Hessian."""
-        return top_eigenpairs(self.operator, None, seed=self.seed)
+        return _eigenpairs(self, None)
 
     @cached_property
     def points(self) -> Tensor:
@@ -89,6 +90,15 @@ class Subject:
     def complexity(self) -> Complexity:
         """The complexity numbers from all non-null eigenpairs."""
         return _complexity(self.problem, self.pairs)
+
+
+def _eigenpairs(subject: Subject, k: int | None, guard: int = 0) -> Eigenpairs:
+    """Those of the Hessian."""
+    pairs = top_eigenpairs(subject.operator, k, guard=guard, seed=subject.seed)
+    # What was only half found would be measured, and kept, as if it were the result.
+    if pairs.message == INTERRUPTED:
+        raise KeyboardInterrupt
+    return pairs
 
 
 def _problem(trained: TrainedNetwork, model: nn.Module) -> Problem:
@@ -152,7 +162,7 @@ def complexity(subject: Subject) -> Numbers:
 
 def outliers(subject: Subject) -> Numbers:
     """The number of outliers alone."""
-    pairs = top_eigenpairs(subject.operator, _TOP, guard=20, seed=subject.seed)
+    pairs = _eigenpairs(subject, _TOP, guard=20)
     return {"outliers": _outliers(pairs)}
 
 
@@ -192,7 +202,7 @@ def reparametrization(subject: Subject) -> Numbers:
 
 def margins(subject: Subject) -> Numbers:
     """How eigenvectors and simpler rivals find the samples nearest to the boundary."""
-    pairs = top_eigenpairs(subject.operator, _TOP, seed=subject.seed)
+    pairs = _eigenpairs(subject, _TOP)
     aligned = training_alignment(subject.problem, pairs.vectors)
     distances = subject.distances
     n = len(distances)

@@ -19,6 +19,7 @@ from eigenboundary.experiments.claims.measures import MEASURES, Numbers, Subject
 from eigenboundary.experiments.config import load_config
 from eigenboundary.experiments.run import TrainedNetwork, train_experiment
 from eigenboundary.experiments.threads import one_thread
+from eigenboundary.interrupts import deferred_interrupts
 from eigenboundary.version import __version__
 
 __all__ = ["ClaimsProgress", "check_claims"]
@@ -120,7 +121,7 @@ def _measure(
 
 def _measure_one(network: TrainedNetwork, kinds: list[str], folder: Path) -> dict[str, Numbers]:
     """All measures of one network; a process of its own has threads of its own to limit."""
-    with one_thread():
+    with one_thread(), deferred_interrupts():
         subject = Subject(network)
         return {kind: _numbers(kind, subject, folder) for kind in kinds}
 

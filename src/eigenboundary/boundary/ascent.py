@@ -1,0 +1,253 @@
+r"""Where on the decision boundary an eigenvector's alignment is largest.
+
+.. math:: x_b = \arg\max_x |A_i(x)| \quad \text{such that } x \text{ is on the boundary}
+
+The paper's search (arXiv:2306.07104) climbs over all inputs and may end off the boundary. Here
+every step is taken in the boundary's tangent plane, along the alignment's slope or at random, and
+projected back onto the boundary; one that does not lead higher is not taken. An alignment has
+kinks where a network of ReLUs has them, hence the random steps.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import torch
+from torch import Tensor
+from torch.func import grad, vjp, vmap
+
+from eigenboundary.alignments import alignment
+from eigenboundary.boundary.classifiers import gap_gradient, outputs_at
+from eigenboundary.boundary.crossings import leading_two
+from eigenboundary.boundary.norms import Geometry, column
+from eigenboundary.boundary.projection import onto_boundary, output_rounding
+from eigenboundary.errors import InvalidInputError
+from eigenboundary.interrupts import safe_point
+from eigenboundary.problem import Problem
+
+__all__ = ["ascend", "most_aligned", "own_alignment"]
+
+_log = logging.getLogger(__name__)
+
+_STARTS = 4
+_ROUNDS = 24
+# After so many rounds only the highest start of each eigenvector goes on.
+_FIRST_ROUNDS = 6
+_ALONG_SLOPE = (1.0, 0.25)
+_AT_RANDOM = 4
+# The first moves, as a share of the spread of the boundary's points; the search ends when they
+# have shrunk to the last.
+_FIRST_MOVE, _LAST_MOVE = 0.1, 1e-4
+_GROWTH, _SHRINKING = 1.5, 0.4
+# How many times its outputs' rounding a point is off the boundary, so that its class is certain.
+_SAFE_ROUNDINGS = 4
+# Bytes for the gradients, in θ, that slopes hold at once.
+_GRADIENT_BYTES = 2**28
+
+
+def own_alignment(problem: Problem, x: Tensor, directions: Tensor, each: int) -> Tensor:
+    """Absolute alignment of ``each`` inputs for every direction, (k * each,), with that one."""
+    blocks = zip(x.split(each), directions.unbind(1), strict=True)
+    return torch.cat([alignment(problem, block, v).squeeze(1).abs() for block, v in blocks])
+
+
+def most_aligned(
+    problem: Problem,
+    directions: Tensor,
+    points: Tensor,
+    seed: int,
+    box: tuple[float, float] | None = None,
+) -> tuple[Tensor, Tensor]:
+    r"""The boundary point with the largest absolute alignment for each direction.
+
+    Parameters
+    ----------
+    directions : Tensor, shape (p, k)
+        Unit columns.
+    points : Tensor, shape (m, ...)
+        Points of the boundary to start from: the most aligned of all, and of shares of them.
+    seed : int
+    box : (low, high), optional
+        Range that every entry of an input stays in; default: that of the points.
+
+    Returns
+    -------
+    x_b : Tensor, shape (k, ...)
+    alignment : Tensor, shape (k,)
+        :math:`|A_i(x_b)|`, at no less than at the best of the points.
+    """
+    generator = torch.Generator().manual_seed(int(seed))
+    bounds = box or (float(points.min()), float(points.max()))
+    geometry = Geometry(box=bounds) if bounds[0] < bounds[1] else Geometry()
+    best, value = _starts(problem, directions, points, generator)
+    k = directions.shape[1]
+    flat = points.flatten(1)
+    spread = (flat - flat.mean(0)).square().sum(1).mean().sqrt()
+    move = value.new_full(value.shape, _FIRST_MOVE) * spread
+    for turn in range(_ROUNDS):
+        safe_point()
+        if turn == _FIRST_ROUNDS:
+            rows = _leaders(value, k)
+            best, value, move = best[rows], value[rows], move[rows]
+        if bool((move < _LAST_MOVE * spread).all()):
+            break
+        proposals = _proposals(problem, best, directions, move, geometry, generator)
+        highest, chosen = _highest(problem, proposals, directions, geometry)
+        better = highest > value
+        best = torch.where(column(better, best), chosen, best)
+        value = torch.maximum(value, highest)
+        move = move * torch.where(better, _GROWTH, _SHRINKING)
+    return _on_the_more_aligned_side(problem, best[_leaders(value, k)], directions)
+
+
+def _on_the_more_aligned_side(
+    problem: Problem, x: Tensor, directions: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Boundary points a few roundings off it, to where the alignment is larger, and that.
+
+    On the boundary itself rounding decides which class is predicted, and where a third class is
+    near, the gradients that reinforce the two differ by more than their sign.
+    """
+    classes = leading_two(outputs_at(problem, x))[0]
+    gradient = gap_gradient(problem, x, classes[:, 0], classes[:, 1])[1]
+    normal, rate = Geometry().steepest(gradient)
+    length = (
+        _SAFE_ROUNDINGS
+        * output_rounding(problem, x, classes)
+        / rate.clamp(min=torch.finfo(x.dtype).tiny)
+    )
+    step = column(torch.where(rate > 0, length, torch.zeros_like(rate)), x) * normal
+    sides = torch.stack([x + step, x - step], dim=1)
+    aligned = own_alignment(problem, sides.flatten(0, 1), directions, 2).reshape(len(x), 2)
+    highest, chosen = aligned.max(1)
+    return sides[torch.arange(len(x), device=x.device), chosen], highest
+
+
+def _leaders(value: Tensor, k: int) -> Tensor:
+    """The row of the largest value of each of k equal shares."""
+    first = torch.arange(k, device=value.device) * (len(value) // k)
+    return first + value.reshape(k, -1).argmax(1)
+
+
+def _starts(
+    problem: Problem, directions: Tensor, points: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """For each direction the most aligned of all points, and of random shares of them."""
+    aligned = alignment(problem, points, directions).abs()
+    order = torch.randperm(len(points), generator=generator).to(points.device)
+    count = min(_STARTS, len(points))
+    groups = [order, *order.tensor_split(count - 1)] if count > 1 else [order]
+    value = torch.stack([aligned[group].max(0).values for group in groups], dim=1)
+    rows = torch.stack([group[aligned[group].argmax(0)] for group in groups], dim=1)
+    return points[rows.flatten()], value.flatten()
+
+
+def _proposals(
+    problem: Problem,
+    x: Tensor,
+    directions: Tensor,
+    move: Tensor,
+    geometry: Geometry,
+    generator: torch.Generator,
+) -> Tensor:
+    """Inputs (m, s, ...) a move away from boundary points x (m, ...) in the tangent plane."""
+    normal = _normals(problem, x)
+    owners = directions.repeat_interleave(len(x) // directions.shape[1], dim=1)
+    shape = (len(x), _AT_RANDOM, *x.shape[1:])
+    steps = list(torch.randn(shape, generator=generator, dtype=torch.float64).to(x).unbind(1))
+    slope = _slopes_or_none(problem, x, owners)
+    lengths = [1.0] * _AT_RANDOM
+    if slope is not None:
+        steps += [slope] * len(_ALONG_SLOPE)
+        lengths += _ALONG_SLOPE
+    moved = []
+    for step, length in zip(steps, lengths, strict=True):
+        tangent = step - column((step * normal).flatten(1).sum(1), x) * normal
+        norm = geometry.length(tangent)
+        unit = tangent / column(torch.where(norm > 0, norm, torch.ones_like(norm)), x)
+        moved.append(geometry.inside(x + column(length * move, x) * unit))
+    return torch.stack(moved, dim=1)
+
+
+def _highest(
+    problem: Problem, proposals: Tensor, directions: Tensor, geometry: Geometry
+) -> tuple[Tensor, Tensor]:
+    """The largest alignment of each row's proposals, once they are on the boundary, and where."""
+    m, s = proposals.shape[:2]
+    flat, converged = onto_boundary(problem, proposals.flatten(0, 1), geometry=geometry)
+    aligned = own_alignment(problem, flat, directions, len(flat) // directions.shape[1])
+    aligned = torch.where(converged, aligned, -math.inf).reshape(m, s)
+    highest, chosen = aligned.max(1)
+    rows = torch.arange(m, device=flat.device)
+    return highest, flat.reshape(proposals.shape)[rows, chosen]
+
+
+def _normals(problem: Problem, x: Tensor) -> Tensor:
+    """Unit normals of the boundary at points on it."""
+    classes = leading_two(outputs_at(problem, x))[0]
+    gradient = gap_gradient(problem, x, classes[:, 0], classes[:, 1])[1]
+    return Geometry().steepest(gradient)[0]
+
+
+# --------------------------------------------------------------------------- slopes in the input
+
+
+def _squared_alignment_slopes(
+    problem: Problem, x: Tensor, directions: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients in the input of each input's squared alignment with its direction, and these.
+
+    The gradient in the input of a cosine of gradients in θ: reverse mode over reverse mode.
+    """
+
+    def squared_alignment(x: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+        values, pull = vjp(
+            lambda parameters: problem.outputs(parameters, x.unsqueeze(0)), problem.parameters
+        )[:2]
+        residual, _ = problem.loss.residual(values, values.argmax(-1))
+        g = problem.flatten(pull(residual)[0], leading=0)
+        square = (g @ direction).square() / g.square().sum()
+        return square, square.detach()
+
+    slopes = vmap(grad(squared_alignment, has_aux=True))
+    per_input = torch.finfo(x.dtype).bits // 8 * 3 * problem.n_parameters
+    step = max(1, _GRADIENT_BYTES // per_input)
+    parts = [
+        slopes(x[row : row + step], directions.T[row : row + step])
+        for row in range(0, len(x), step)
+    ]
+    return torch.cat([slope for slope, _ in parts]), torch.cat([value for _, value in parts])
+
+
+def _slopes_or_none(problem: Problem, x: Tensor, directions: Tensor) -> Tensor | None:
+    try:
+        return _squared_alignment_slopes(problem, x, directions)[0].nan_to_num()
+    except (RuntimeError, NotImplementedError) as error:
+        _log.info("x_b is looked for by random steps alone: %s", error)
+        return None
+
+
+def ascend(
+    problem: Problem, start: Tensor, directions: Tensor, n_steps: int, learning_rate: float
+) -> Tensor:
+    """The paper's search: over all inputs, by gradient ascent; the best of all steps."""
+    x, best = start.clone(), start.clone()
+    highest = start.new_full((len(start),), -1.0)
+    optimizer = torch.optim.Adam([x], lr=learning_rate, maximize=True)
+    for step in range(n_steps + 1):
+        safe_point()
+        try:
+            slope, value = _squared_alignment_slopes(problem, x, directions)
+        except (RuntimeError, NotImplementedError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            raise InvalidInputError(
+                "constrained must be True for a network without second derivatives in parameters "
+                f"and inputs; torch says: {reason}."
+            ) from error
+        better = value > highest
+        best[better], highest[better] = x[better], value[better]
+        if step < n_steps:
+            x.grad = slope.nan_to_num()
+            optimizer.step()
+    return best
