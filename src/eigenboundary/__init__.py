@@ -8,6 +8,7 @@ the boundary is, with error bounds and pictures.
 from eigenboundary import datasets, networks, training
 from eigenboundary.alignments import alignment
 from eigenboundary.analysis import Analysis
+from eigenboundary.atlas import boundary_sections, smallest_margin
 from eigenboundary.boundary import boundary_distance, boundary_points
 from eigenboundary.complexity import Complexity
 from eigenboundary.controls import control_vectors
@@ -75,6 +76,7 @@ __all__ = [
     "boundary_along",
     "boundary_distance",
     "boundary_points",
+    "boundary_sections",
     "control_vectors",
     "count_outliers",
     "datasets",
@@ -89,6 +91,7 @@ __all__ = [
     "plane_through",
     "random_alphas",
     "reparametrize",
+    "smallest_margin",
     "top_eigenpairs",
     "training",
 ]

@@ -18,9 +18,8 @@ from eigenboundary.alignments import Alignment, training_alignment
 from eigenboundary.analysis import Analysis, Provenance
 from eigenboundary.controls import CONTROLS, control_vectors
 from eigenboundary.curvature import (
+    CURVATURES,
     Eigenpairs,
-    GaussNewtonOperator,
-    HessianOperator,
     SymmetricOperator,
     top_eigenpairs,
 )
@@ -35,14 +34,9 @@ from eigenboundary.outliers import count_outliers
 from eigenboundary.problem import Problem
 from eigenboundary.version import __version__
 
-__all__ = ["CURVATURES", "analyze"]
+__all__ = ["analyze"]
 
 _log = logging.getLogger(__name__)
-
-CURVATURES: dict[str, Callable[[Problem], SymmetricOperator]] = {
-    "hessian": HessianOperator,
-    "gauss_newton": GaussNewtonOperator,
-}
 
 #: Called with (stage, done, total); the total may grow.
 ProgressReport = Callable[[str, int, int], None]

@@ -14,12 +14,17 @@ from eigenboundary.boundary.distance import BoundaryDistance, boundary_distance
 from eigenboundary.boundary.margins import SectionMargins, paper_margins
 from eigenboundary.boundary.points import BoundaryPoints, boundary_points
 from eigenboundary.boundary.projection import BoundaryProjection, project_to_boundary
+from eigenboundary.boundary.sections import BoundarySections, Section
+from eigenboundary.boundary.smallest import SmallestMargin
 
 __all__ = [
     "BoundaryDistance",
     "BoundaryPoints",
     "BoundaryProjection",
+    "BoundarySections",
+    "Section",
     "SectionMargins",
+    "SmallestMargin",
     "boundary_distance",
     "boundary_points",
     "paper_margins",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eigenboundary import checks
+from eigenboundary.boundary.norms import Geometry
 from eigenboundary.classifier import Classifier
 from eigenboundary.data import as_source
 from eigenboundary.errors import InvalidInputError
@@ -20,6 +21,7 @@ from eigenboundary.survey import probe
 __all__ = [
     "Options",
     "Samples",
+    "check_has_boundary",
     "classifier_for_inputs",
     "classifier_with_samples",
     "gap_gradient",
@@ -92,11 +94,36 @@ def classifier_with_samples(
     x = classifier.to_compute(x)
     predictions = outputs_at(classifier, x).argmax(-1)
     if len(predictions.unique()) < 2:
-        raise InvalidInputError(
-            "data must hold samples that the model predicts as different classes; it predicts "
-            f"class {int(predictions[0])} for all {len(x)}."
-        )
+        raise _one_class("data", int(predictions[0]), len(x))
     return classifier, Samples(x, predictions, indices.to(x.device))
+
+
+def check_has_boundary(problem: Problem, geometry: Geometry) -> None:
+    """Whether margins of a problem's training samples can be looked for.
+
+    Raises
+    ------
+    InvalidInputError
+        If its inputs are not floating-point numbers, some lie outside the box, or all samples are
+        predicted as one class.
+    """
+    if not problem.floating_inputs:
+        raise InvalidInputError(
+            "data must hold floating-point inputs, between which a boundary can be looked for; "
+            "got integers."
+        )
+    if len(problem.predictions.unique()) < 2:
+        raise _one_class("data", int(problem.predictions[0]), problem.n_samples)
+    if geometry.box is not None:
+        for x, _ in problem.batches(_POOL):
+            geometry.check_inside(x, "data")
+
+
+def _one_class(name: str, label: int, n: int) -> InvalidInputError:
+    return InvalidInputError(
+        f"{name} must hold samples that the model predicts as different classes; it predicts "
+        f"class {label} for all {n}."
+    )
 
 
 def own_inputs(classifier: Classifier, at_most: int) -> tuple[Tensor, Tensor]:

@@ -146,11 +146,7 @@ def boundary_distance(
     geometry = Geometry(as_norm(norm), as_box(box))
     options = Options(output, device, dtype, batch_size)
     classifier, inputs = classifier_for_inputs(model, x, options)
-    if not torch.equal(geometry.inside(inputs), inputs):
-        raise InvalidInputError(
-            f"x must lie in the box from {geometry.box[0]:g} to {geometry.box[1]:g}; got entries "  # type: ignore[index]
-            f"from {float(inputs.min()):g} to {float(inputs.max()):g}."
-        )
+    geometry.check_inside(inputs, "x")
     samples = references_for(classifier, references, inputs, geometry)
     return nearest_boundary(classifier, inputs, samples, n_starts, seed, geometry, tolerance)
 

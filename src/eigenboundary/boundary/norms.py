@@ -77,6 +77,20 @@ class Geometry:
         """The nearest inputs in the box."""
         return x if self.box is None else x.clamp(*self.box)
 
+    def check_inside(self, x: Tensor, name: str) -> None:
+        """Whether inputs lie in the box.
+
+        Raises
+        ------
+        InvalidInputError
+            If some do not.
+        """
+        if self.box is not None and not torch.equal(self.inside(x), x):
+            raise InvalidInputError(
+                f"{name} must lie in the box from {self.box[0]:g} to {self.box[1]:g}; got entries "
+                f"from {float(x.min()):g} to {float(x.max()):g}."
+            )
+
     def nearest_on_plane(self, x: Tensor, gradient: Tensor, offset: Tensor) -> Tensor:
         r"""Nearest input to x, in the box, with :math:`\langle g, y - x\rangle` the offset (m,).
 

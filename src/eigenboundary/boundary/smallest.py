@@ -19,9 +19,12 @@ from eigenboundary.boundary.norms import Geometry
 from eigenboundary.interrupts import safe_point
 from eigenboundary.problem import Problem
 
-__all__ = ["SmallestMargin", "candidates", "smallest_of"]
+__all__ = ["SmallestMargin", "candidates", "most_examined", "smallest_of"]
 
 Array = NDArray[np.float64]
+
+_SHARE_EXAMINED = 0.12
+_EXAMINED_A_VECTOR = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,11 @@ class SmallestMargin:
     lower_estimate: float
     examined: NDArray[np.int64] = field(repr=False)
     distances: NDArray[Any] = field(repr=False)
+
+
+def most_examined(n: int, k: int) -> int:
+    """How many of n samples are examined with k eigenvectors, unless it is said."""
+    return min(n, max(2, min(int(_SHARE_EXAMINED * n), _EXAMINED_A_VECTOR * k)))
 
 
 def candidates(cosines: Array, budget: int) -> NDArray[np.int64]:

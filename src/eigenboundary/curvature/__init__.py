@@ -2,6 +2,7 @@
 
 from eigenboundary.curvature.eigenpairs import Eigenpairs
 from eigenboundary.curvature.operators import (
+    CURVATURES,
     GaussNewtonOperator,
     HessianOperator,
     MatrixOperator,
@@ -10,6 +11,7 @@ from eigenboundary.curvature.operators import (
 from eigenboundary.curvature.solve import top_eigenpairs
 
 __all__ = [
+    "CURVATURES",
     "Eigenpairs",
     "GaussNewtonOperator",
     "HessianOperator",

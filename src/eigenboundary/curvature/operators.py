@@ -12,6 +12,7 @@ An operator does not know who calls it, and a solver sees only an operator.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from eigenboundary.interrupts import safe_point
 from eigenboundary.problem import Problem
 
 __all__ = [
+    "CURVATURES",
     "GaussNewtonOperator",
     "HessianOperator",
     "MatrixOperator",
@@ -202,3 +204,10 @@ class GaussNewtonOperator(ProblemOperator):
         loss = self.problem.loss
         curved = torch.vmap(lambda t: loss.output_hessian_product(outputs, y, t))(tangents)
         return summed_pullback(self.problem, x, curved)
+
+
+#: The matrices of second derivatives by name.
+CURVATURES: dict[str, Callable[[Problem], SymmetricOperator]] = {
+    "hessian": HessianOperator,
+    "gauss_newton": GaussNewtonOperator,
+}
