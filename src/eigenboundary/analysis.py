@@ -12,6 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from eigenboundary.alignments import alignment
+from eigenboundary.boundary.sections import WEAK_SIDE, BoundarySections
+from eigenboundary.boundary.smallest import SmallestMargin
 from eigenboundary.classifier import Classifier
 from eigenboundary.complexity import Complexity
 from eigenboundary.errors import InvalidInputError
@@ -21,9 +23,6 @@ from eigenboundary.outliers import OutlierCount
 __all__ = ["Analysis", "Provenance"]
 
 Array = NDArray[np.float64]
-
-# A side this much less aligned than the other is no side of a section.
-_WEAK_SIDE = 0.1
 
 
 @dataclass(frozen=True)
@@ -100,6 +99,12 @@ class Analysis:
         For two-dimensional inputs.
     controls : dict of array, shape (n, k)
         Alignments of the training samples with control directions, by their kind.
+    sections : BoundarySections or None
+        Where margins were asked for: what part of the boundary each eigenvector encodes.
+    smallest_margin : SmallestMargin or None
+        Likewise.
+    test_accuracy : float or None
+        Of samples not trained on, where they were given.
     notes : tuple of str
     provenance : Provenance
     """
@@ -130,6 +135,9 @@ class Analysis:
     provenance: Provenance
     grid: PlaneGrid | None = None
     controls: dict[str, Array] = field(default_factory=dict)
+    sections: BoundarySections | None = None
+    smallest_margin: SmallestMargin | None = None
+    test_accuracy: float | None = None
     classifier: Classifier | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -191,7 +199,7 @@ class Analysis:
         reach = max(float(cosines[positive]), 0.0), max(-float(cosines[negative]), 0.0)
         if not max(reach):
             return "–"
-        if min(reach) < _WEAK_SIDE * max(reach):
+        if min(reach) < WEAK_SIDE * max(reach):
             return f"{self.predictions[positive if reach[0] > reach[1] else negative]} only"
         classes = self.predictions[positive], self.predictions[negative]
         return (
@@ -251,6 +259,7 @@ class Analysis:
             "n_classes": self.n_classes,
             "loss_value": self.loss_value,
             "accuracy": self.accuracy,
+            "test_accuracy": self.test_accuracy,
             "eigenvalues": self.eigenvalues.tolist(),
             "residuals": self.residuals.tolist(),
             "converged": self.converged.tolist(),
@@ -262,8 +271,26 @@ class Analysis:
             "participation_number_interval": list(numbers.participation_number_interval),
             "mass_outside": numbers.mass_outside,
             "generalization": g,
+            **self._margin_summary(),
             "notes": list(self.notes),
             "provenance": dataclasses.asdict(self.provenance),
+        }
+
+    def _margin_summary(self) -> dict[str, Any]:
+        if self.sections is None or self.smallest_margin is None:
+            return {"sections": None, "smallest_margin": None}
+        rows = self.sections.to_dataframe().reset_index().to_dict(orient="records")
+        found = self.smallest_margin
+        return {
+            "sections": [{name: _plain(value) for name, value in row.items()} for row in rows],
+            "boundary_unexplained": self.sections.unexplained,
+            "smallest_margin": {
+                "value": _plain(found.value),
+                "sample": found.sample_index,
+                "classes": list(found.classes),
+                "n_examined": found.n_examined,
+                "converged": found.converged,
+            },
         }
 
     # -------------------------------------------------------------------------- input, output
@@ -324,3 +351,12 @@ class Analysis:
             *(f"  note             {note}" for note in self.notes),
         ]
         return "\n".join(lines)
+
+
+def _plain(value: Any) -> Any:
+    """A number as JSON knows it; None where there is none."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    return float(value) if np.isfinite(value) else None

@@ -6,7 +6,6 @@ analysis that has them.
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,13 +22,12 @@ from eigenboundary.boundary.distance import as_norm
 from eigenboundary.boundary.norms import Geometry, as_box
 from eigenboundary.boundary.sections import BoundarySections, sections_of
 from eigenboundary.boundary.smallest import SmallestMargin, most_examined, smallest_of
-from eigenboundary.classifier import Classifier
 from eigenboundary.curvature import CURVATURES, top_eigenpairs
 from eigenboundary.curvature.solve import check_k
 from eigenboundary.data import preserved_random_state
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import deferred_interrupts
-from eigenboundary.problem import Problem
+from eigenboundary.problem import Problem, with_data
 
 __all__ = ["boundary_sections", "smallest_margin"]
 
@@ -254,7 +252,7 @@ def _problem_of(analysis: Analysis, data: Any, options: dict[str, Any]) -> Probl
         raise InvalidInputError(
             "data must be given with an analysis that was loaded from a file; got None."
         )
-    problem = _with_data(classifier, data)
+    problem = with_data(classifier, data)
     same = problem.n_samples == analysis.n_samples and np.array_equal(
         problem.labels.cpu().numpy(), analysis.labels
     )
@@ -264,19 +262,6 @@ def _problem_of(analysis: Analysis, data: Any, options: dict[str, Any]) -> Probl
             f"got {problem.n_samples} samples, or other labels."
         )
     return problem
-
-
-def _with_data(classifier: Classifier, data: Any) -> Problem:
-    return Problem(
-        classifier.module,
-        data,
-        classifier.loss,
-        output=classifier.output,
-        parameters=[glob.escape(name) for name in classifier.parameter_names],
-        device=classifier.device,
-        dtype=classifier.dtype,
-        batch_size=classifier.batch_size,
-    )
 
 
 def _refuse(options: dict[str, Any], data: Any, kind: str) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,12 @@ from torch import Tensor, nn
 
 from eigenboundary import checks
 from eigenboundary.alignments import Alignment, training_alignment
-from eigenboundary.analysis import Analysis, Provenance
+from eigenboundary.analysis import Analysis
+from eigenboundary.assembly import Extras, assemble
+from eigenboundary.boundary.classifiers import check_has_boundary
+from eigenboundary.boundary.norms import Geometry, as_box
+from eigenboundary.boundary.sections import sections_of
+from eigenboundary.boundary.smallest import most_examined, smallest_of
 from eigenboundary.controls import CONTROLS, control_vectors
 from eigenboundary.curvature import (
     CURVATURES,
@@ -30,9 +35,7 @@ from eigenboundary.errors import InvalidInputError
 from eigenboundary.grid import PlaneGrid, evaluate_plane
 from eigenboundary.interrupts import deferred_interrupts
 from eigenboundary.losses import Loss, PerSampleLoss
-from eigenboundary.outliers import count_outliers
-from eigenboundary.problem import Problem
-from eigenboundary.version import __version__
+from eigenboundary.problem import Problem, with_data
 
 __all__ = ["analyze"]
 
@@ -45,6 +48,7 @@ ProgressReport = Callable[[str, int, int], None]
 _GUARD = 10
 _SPECTRUM = 20
 _KEPT_INPUTS = 2000
+_BOUNDARY_POINTS = 1000
 
 
 def analyze(
@@ -67,6 +71,9 @@ def analyze(
     start: Analysis | Any = None,
     controls: Sequence[str] = (),
     grid: int = 100,
+    margins: bool = False,
+    box: tuple[float, float] | None = None,
+    test_data: Any = None,
     progress: ProgressReport | None = None,
 ) -> Analysis:
     r"""Say what the curvature of a classifier's loss knows about its decision boundary.
@@ -99,6 +106,13 @@ def analyze(
         Also align the samples with these control directions.
     grid : int
         Points a side of the picture of the plane, for two-dimensional inputs; 0 for none.
+    margins : bool
+        Also find the sections of the boundary that the eigenvectors encode, their margins and the
+        smallest margin (see :func:`~eigenboundary.boundary_sections`).
+    box : (low, high), optional
+        Range that every entry of an input has to stay in when margins are searched for.
+    test_data : (x, y), Dataset or DataLoader, optional
+        Samples not trained on, whose accuracy is noted.
     progress : callable, optional
         Called as ``progress(stage, done, total)``.
 
@@ -114,7 +128,8 @@ def analyze(
     Notes
     -----
     Ctrl-C while eigenvectors are computed ends the search; the analysis is finished with what was
-    found, pairs that have not converged marked as such. ``start=`` takes it up again.
+    found, pairs that have not converged marked as such. ``start=`` takes it up again. Ctrl-C while
+    margins are searched for finishes the analysis without them.
 
     Examples
     --------
@@ -132,6 +147,7 @@ def analyze(
         raise InvalidInputError(
             f"progress must be a function of (stage, done, total); got {progress!r}."
         )
+    geometry = Geometry(box=as_box(box))
     checks.check_model(model)
     if not isinstance(data, tuple | list):  # reading all of a loader may take long
         check_k(k, checks.count_parameters(model, parameters))
@@ -151,6 +167,9 @@ def analyze(
                 seed=seed,
             )
         check_k(k, problem.n_parameters)
+        if margins:
+            check_has_boundary(problem, geometry)
+        test_accuracy = None if test_data is None else _accuracy(problem, test_data)
         operator = CURVATURES[curvature](problem)
         with clock.stage("eigenpairs"):
             pairs = top_eigenpairs(
@@ -171,15 +190,23 @@ def analyze(
             )
         with clock.stage("alignment"):
             aligned = training_alignment(problem, pairs.vectors)
+        interrupted = pairs.message == INTERRUPTED
         with clock.stage("controls"):
-            kinds = () if pairs.message == INTERRUPTED else controls
+            kinds = () if interrupted else controls
             control_alignment = _controls(problem, operator, kinds, len(pairs.values), seed)
         with clock.stage("pictures"):
             inputs, indices = problem.training_inputs(_KEPT_INPUTS)
-            plane = _plane(problem, pairs.vectors, inputs, grid)
-    return _assemble(
-        problem, pairs, aligned, curvature, control_alignment, inputs, indices, plane, clock, seed
-    )
+            extras = Extras(
+                inputs,
+                indices,
+                _plane(problem, pairs.vectors, inputs, grid),
+                control_alignment,
+                test_accuracy=test_accuracy,
+            )
+        if margins and not interrupted:
+            with clock.stage("margins"):
+                extras = _with_margins(extras, problem, pairs, aligned, geometry, seed, clock)
+    return assemble(problem, pairs, aligned, curvature, extras, clock.seconds, seed)
 
 
 def _check_arguments(
@@ -245,7 +272,8 @@ def _controls(
     result = {}
     for kind in kinds:
         vectors = control_vectors(operator, kind, k, seed=seed)
-        result[kind] = _numpy(training_alignment(problem, vectors).cosines.double())
+        cosines = training_alignment(problem, vectors).cosines
+        result[kind] = cosines.cpu().double().numpy()
     return result
 
 
@@ -256,94 +284,39 @@ def _plane(problem: Problem, vectors: Tensor, inputs: Tensor, resolution: int) -
     return evaluate_plane(problem, vectors, inputs, resolution)
 
 
-def _numpy(tensor: Tensor) -> Any:
-    return tensor.detach().cpu().numpy().copy()
+def _accuracy(problem: Problem, test_data: Any) -> float:
+    """Of samples not trained on, which are looked at once."""
+    try:
+        return with_data(problem, test_data).accuracy
+    except InvalidInputError as error:
+        raise InvalidInputError(str(error).replace("data ", "test_data ", 1)) from error
 
 
-def _assemble(
+def _with_margins(
+    extras: Extras,
     problem: Problem,
     pairs: Eigenpairs,
     aligned: Alignment,
-    curvature: str,
-    controls: dict[str, Any],
-    inputs: Tensor,
-    indices: Tensor,
-    plane: PlaneGrid | None,
-    clock: _Clock,
+    geometry: Geometry,
     seed: int,
-) -> Analysis:
-    notes = list(problem.notes)
-    vanished = int(torch.isneginf(aligned.log_norms).sum())
-    if vanished:
-        notes.append(
-            f"{vanished} reinforcing gradients vanish: their alignment is set to 0, and they count "
-            "as mass outside."
+    clock: _Clock,
+) -> Extras:
+    """With the sections and the smallest margin, unless that is interrupted."""
+    cosines = aligned.cosines.cpu().double().numpy()
+    budget = most_examined(*cosines.shape)
+    try:
+        sections = sections_of(
+            problem,
+            pairs.vectors.cpu().numpy(),
+            pairs.values.cpu().double().numpy(),
+            pairs.converged.cpu().numpy(),
+            cosines,
+            geometry=geometry,
+            n_points=_BOUNDARY_POINTS,
+            seed=seed,
+            progress=clock.progress or (lambda stage, done, total: None),
         )
-    if problem.reverse_only:
-        notes.append(
-            "The network has an operation without forward-mode derivatives: reverse mode was used, "
-            "with the same numbers but more slowly."
-        )
-    if not len(pairs.values) or float(pairs.values[0]) <= torch.finfo(problem.dtype).tiny:
-        notes.append(
-            "The largest eigenvalue is not above zero in this precision: the loss has no curvature "
-            "left to speak of (dtype='float64' may see more)."
-        )
-    if not pairs.converged.all():
-        notes.append(
-            f"{int((~pairs.converged).sum())} of {len(pairs.converged)} eigenpairs did not "
-            "converge, or were not checked for one that is missing"
-            f"{': ' + pairs.message if pairs.message else ''}."
-        )
-    return Analysis(
-        eigenvalues=_numpy(pairs.values),
-        residuals=_numpy(pairs.residuals),
-        converged=_numpy(pairs.converged),
-        eigenvectors=_numpy(pairs.vectors),
-        vector_errors=_numpy(pairs.vector_errors),
-        next_eigenvalues=_numpy(pairs.next_values),
-        training_alignment=_numpy(aligned.cosines.double()),
-        log_gradient_norms=_numpy(aligned.log_norms),
-        labels=_numpy(problem.labels),
-        predictions=_numpy(problem.predictions),
-        outlier_count=count_outliers(
-            _numpy(pairs.all_values), noise=float(pairs.residuals.max()) * pairs.scale
-        ),
-        loss_value=problem.loss_value,
-        accuracy=problem.accuracy,
-        n_parameters=problem.n_parameters,
-        n_samples=problem.n_samples,
-        n_classes=problem.n_classes,
-        curvature=curvature,
-        loss=problem.loss.name,
-        parameter_names=problem.parameter_names,
-        input_shape=tuple(problem.input_shape),
-        inputs=_numpy(inputs.flatten(1).float()),
-        input_indices=_numpy(indices),
-        notes=tuple(notes),
-        provenance=_provenance(problem, pairs, clock, seed),
-        grid=plane,
-        controls=controls,
-        classifier=problem,
-    )
-
-
-def _provenance(problem: Problem, pairs: Eigenpairs, clock: _Clock, seed: int) -> Provenance:
-    return Provenance(
-        versions={
-            "eigenboundary": __version__,
-            "torch": str(torch.__version__),
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        seed=seed,
-        dtype=str(problem.dtype).removeprefix("torch."),
-        device=str(problem.device),
-        solver=pairs.method,
-        reason=pairs.reason,
-        tolerance=pairs.tolerance,
-        products=pairs.products,
-        seconds={name: round(seconds, 4) for name, seconds in clock.seconds.items()},
-        message=pairs.message,
-        fingerprint=problem.fingerprint(),
-    )
+        smallest = smallest_of(problem, cosines, geometry=geometry, budget=budget, seed=seed)
+    except KeyboardInterrupt:
+        return replace(extras, interrupted=True)
+    return replace(extras, sections=sections, smallest_margin=smallest)

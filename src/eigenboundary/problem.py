@@ -17,7 +17,9 @@ from eigenboundary.data import SampleSource, as_source
 from eigenboundary.losses import Loss, PerSampleLoss
 from eigenboundary.survey import survey
 
-__all__ = ["Problem"]
+__all__ = ["Problem", "with_data"]
+
+_CACHE_BYTES = 2**28
 
 
 class Problem(Classifier):
@@ -87,7 +89,7 @@ class Problem(Classifier):
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         batch_size: int | None = None,
-        cache_bytes: int = 2**28,
+        cache_bytes: int = _CACHE_BYTES,
         seed: int = 0,
     ) -> None:
         checks.check_seed(seed)
@@ -100,6 +102,9 @@ class Problem(Classifier):
             dtype=dtype,
             batch_size=batch_size,
         )
+        self._read(data, cache_bytes, seed)
+
+    def _read(self, data: Any, cache_bytes: int, seed: int) -> None:
         self.seed = seed
         self._source: SampleSource = as_source(data, cache_bytes=cache_bytes, seed=seed)
         found = survey(self, self._source)
@@ -140,3 +145,12 @@ class Problem(Classifier):
             kept.append(x[here.to(x.device)])
             start += len(x)
         return self.to_compute(torch.cat(kept)[position.to(kept[0].device)])
+
+
+def with_data(classifier: Classifier, data: Any, *, seed: int = 0) -> Problem:
+    """The loss of the same network, computed in the same way, over other samples."""
+    problem = Problem.__new__(Problem)
+    problem.__dict__.update(vars(classifier))
+    problem.notes, problem.reverse_only = classifier.notes, set(classifier.reverse_only)
+    problem._read(data, _CACHE_BYTES, seed)
+    return problem

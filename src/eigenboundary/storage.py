@@ -6,7 +6,7 @@ import dataclasses
 import glob
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,12 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from eigenboundary.analysis import Analysis, Provenance
+from eigenboundary.boundary.records import (
+    sections_from,
+    sections_record,
+    smallest_from,
+    smallest_record,
+)
 from eigenboundary.classifier import Classifier
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.grid import PlaneGrid
@@ -132,9 +138,12 @@ def save(analysis: Analysis, path: str | Path, *, overwrite: bool = False) -> No
             f"grid.{name}": np.ascontiguousarray(getattr(analysis.grid, name)) for name in _GRID
         }
     arrays |= {f"controls.{k}": np.ascontiguousarray(v) for k, v in analysis.controls.items()}
+    boundary = _boundary_record(analysis, arrays)
     header: dict[str, Any] = {
         "format": FORMAT_VERSION,
         **{name: getattr(analysis, name) for name in _SCALARS},
+        "test_accuracy": analysis.test_accuracy,
+        **boundary,
         "outlier_count": dataclasses.asdict(analysis.outlier_count),
         "provenance": dataclasses.asdict(analysis.provenance),
         "activations": analysis.classifier.activations if analysis.classifier else 1,
@@ -142,6 +151,33 @@ def save(analysis: Analysis, path: str | Path, *, overwrite: bool = False) -> No
     }
     with replaced_when_complete(target) as partial:
         save_file(arrays, partial, metadata={_KEY: json.dumps(header)})
+
+
+def _boundary_record(analysis: Analysis, arrays: dict[str, Any]) -> dict[str, Any]:
+    """Sections and smallest margin: their arrays are added, what is left is the header's."""
+    header: dict[str, Any] = {}
+    for name, record in (
+        ("sections", analysis.sections and sections_record(analysis.sections)),
+        ("smallest_margin", analysis.smallest_margin and smallest_record(analysis.smallest_margin)),
+    ):
+        if record:
+            found, header[name] = record
+            arrays |= {f"{name}.{key}": np.ascontiguousarray(v) for key, v in found.items()}
+    return header
+
+
+def _boundary_from(arrays: dict[str, Any], header: dict[str, Any]) -> dict[str, Any]:
+    read: dict[str, Any] = {}
+    revive: dict[str, Callable[..., Any]] = {
+        "sections": sections_from,
+        "smallest_margin": smallest_from,
+    }
+    for name, build in revive.items():
+        if header.get(name) is not None:
+            prefix = f"{name}."
+            own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+            read[name] = build(own, header[name])
+    return read
 
 
 def load(
@@ -185,6 +221,8 @@ def load(
             **{name: header[name] for name in _SCALARS},
             outlier_count=OutlierCount(**header["outlier_count"]),
             provenance=Provenance(**header["provenance"]),
+            test_accuracy=header.get("test_accuracy"),
+            **_boundary_from(arrays, header),
             grid=grid,
             controls={
                 name.removeprefix("controls."): array
@@ -254,6 +292,10 @@ def _check_shapes(analysis: Analysis, path: str | Path) -> None:
         outputs = (*rows, analysis.n_classes)
         expected["grid.outputs"] = (analysis.grid.outputs.shape, outputs)
         expected["grid.alignment"] = (analysis.grid.alignment.shape, (*rows, k))
+    if analysis.sections is not None:
+        m = len(analysis.sections.points)
+        expected["sections.alignment"] = (analysis.sections.alignment.shape, (m, k))
+        expected["sections.rows"] = ((len(analysis.sections),), (k,))
     for name, (came, wanted) in expected.items():
         if came != wanted:
             raise InvalidInputError(

@@ -1,0 +1,78 @@
+"""Sections and the smallest margin as plain arrays and JSON, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eigenboundary.boundary.points import BoundaryPoints
+from eigenboundary.boundary.sections import BoundarySections, Section
+from eigenboundary.boundary.smallest import SmallestMargin
+
+__all__ = ["sections_from", "sections_record", "smallest_from", "smallest_record"]
+
+Arrays = dict[str, NDArray[Any]]
+Record = dict[str, Any]
+
+_SECTION_ARRAYS = ("boundary_point", "nearest_points")
+_POINTS = tuple(item.name for item in dataclasses.fields(BoundaryPoints))
+_SMALLEST_ARRAYS = ("boundary_point", "examined", "distances")
+
+
+def sections_record(sections: BoundarySections) -> tuple[Arrays, Record]:
+    """Arrays by name, and the rest as JSON takes it; NaN stands as None."""
+    arrays = {f"points.{name}": getattr(sections.points, name) for name in _POINTS}
+    arrays["alignment"] = sections.alignment
+    for name in _SECTION_ARRAYS:
+        arrays[name] = np.stack([getattr(section, name) for section in sections])
+    return arrays, {
+        "norm": str(sections.norm),
+        "rows": [_scalars(s, _SECTION_ARRAYS) for s in sections],
+    }
+
+
+def sections_from(arrays: Mapping[str, NDArray[Any]], record: Record) -> BoundarySections:
+    """What :func:`sections_record` took apart."""
+    rows = [
+        Section(**_revived(row), **{name: arrays[name][i] for name in _SECTION_ARRAYS})
+        for i, row in enumerate(record["rows"])
+    ]
+    points = BoundaryPoints(**{name: arrays[f"points.{name}"] for name in _POINTS})
+    return BoundarySections(tuple(rows), points, arrays["alignment"], float(record["norm"]))
+
+
+def smallest_record(found: SmallestMargin) -> tuple[Arrays, Record]:
+    """Arrays by name, and the rest as JSON takes it; NaN stands as None."""
+    arrays = {name: np.asarray(getattr(found, name)) for name in _SMALLEST_ARRAYS}
+    return arrays, _scalars(found, _SMALLEST_ARRAYS)
+
+
+def smallest_from(arrays: Mapping[str, NDArray[Any]], record: Record) -> SmallestMargin:
+    """What :func:`smallest_record` took apart."""
+    fields: dict[str, Any] = {name: arrays[name] for name in _SMALLEST_ARRAYS}
+    return SmallestMargin(**_revived(record), **fields)
+
+
+def _scalars(item: Any, left_out: tuple[str, ...]) -> Record:
+    names = [entry.name for entry in dataclasses.fields(item) if entry.name not in left_out]
+    return {name: _finite(getattr(item, name)) for name in names}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _revived(record: Record) -> Record:
+    return {name: _number(value) for name, value in record.items()}
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_number(entry) for entry in value)
+    return float("nan") if value is None else value
