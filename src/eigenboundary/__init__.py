@@ -10,6 +10,7 @@ from eigenboundary.alignments import alignment
 from eigenboundary.analysis import Analysis
 from eigenboundary.atlas import boundary_sections, smallest_margin
 from eigenboundary.boundary import boundary_distance, boundary_points
+from eigenboundary.comparison import Comparison, compare
 from eigenboundary.complexity import Complexity
 from eigenboundary.controls import control_vectors
 from eigenboundary.coordinates import layer_normalized
@@ -54,6 +55,7 @@ __all__ = [
     "AlignmentDisplay",
     "Analysis",
     "BoundaryMotionDisplay",
+    "Comparison",
     "Complexity",
     "ControlsDisplay",
     "DecisionBoundaryDisplay",
@@ -77,6 +79,7 @@ __all__ = [
     "boundary_distance",
     "boundary_points",
     "boundary_sections",
+    "compare",
     "control_vectors",
     "count_outliers",
     "datasets",
