@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import eigenboundary as eb
 from eigenboundary.cli import app
 from eigenboundary.cli.claims import markdown
+from eigenboundary.curvature import krylov
 from eigenboundary.experiments import claims, parse_config, train_experiment
 from eigenboundary.experiments.claims import Threshold, bootstrap_interval, study, verdict
 from eigenboundary.experiments.claims import measures as measured_by
@@ -281,6 +282,21 @@ def test_a_study_trains_measures_and_judges_and_takes_up_what_is_there(quick_stu
     (tmp_path / "measures" / "quick-blobs-normal-1.json").write_text("{")
     claims.check_claims([1], folder=tmp_path, claims=[made])
     assert calls[-1] == 1
+
+
+@pytest.mark.parametrize("measure", ["outliers", "margins"])
+def test_an_interrupted_search_for_eigenvectors_is_not_measured(measure, tmp_path, monkeypatch):
+    wide = parse_config(QUICK.replace("[5, 4]", "[40, 20]"), "wide")  # too large to be dense
+    (network,) = train_experiment(wide, [0])
+
+    def interrupted(subspace, *_):
+        subspace.extend(torch.randn(subspace.operator.size, 40).double())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(krylov, "_iterate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study._measure_one(network, [measure], tmp_path)
+    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_a_study_of_no_or_equal_seeds_is_refused(quick_study, tmp_path):
