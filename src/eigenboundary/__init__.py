@@ -46,6 +46,7 @@ from eigenboundary.landscape import (
 from eigenboundary.losses import Loss
 from eigenboundary.outliers import count_outliers
 from eigenboundary.pipeline import analyze
+from eigenboundary.planes import input_plane
 from eigenboundary.problem import Problem
 from eigenboundary.reparametrization import random_alphas, reparametrize
 from eigenboundary.storage import load
@@ -83,6 +84,7 @@ __all__ = [
     "control_vectors",
     "count_outliers",
     "datasets",
+    "input_plane",
     "layer_normalized",
     "load",
     "loss_along",

@@ -12,6 +12,7 @@ All work in any input dimension, on batches, and leave the network as it was.
 
 from eigenboundary.boundary.distance import BoundaryDistance, boundary_distance
 from eigenboundary.boundary.margins import SectionMargins, paper_margins
+from eigenboundary.boundary.planes import InputPlane
 from eigenboundary.boundary.points import BoundaryPoints, boundary_points
 from eigenboundary.boundary.projection import BoundaryProjection, project_to_boundary
 from eigenboundary.boundary.sections import BoundarySections, Section
@@ -22,6 +23,7 @@ __all__ = [
     "BoundaryPoints",
     "BoundaryProjection",
     "BoundarySections",
+    "InputPlane",
     "Section",
     "SectionMargins",
     "SmallestMargin",

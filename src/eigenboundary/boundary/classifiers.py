@@ -135,7 +135,9 @@ def own_inputs(classifier: Classifier, at_most: int) -> tuple[Tensor, Tensor]:
     return classifier.training_inputs(at_most)
 
 
-def classifier_for_inputs(model: Any, x: Any, options: Options) -> tuple[Classifier, Tensor]:
+def classifier_for_inputs(
+    model: Any, x: Any, options: Options, name: str = "x"
+) -> tuple[Classifier, Tensor]:
     """The classifier, and inputs ready to compute with; no labels are needed."""
     if isinstance(model, Classifier):
         options.refuse(model)
@@ -144,11 +146,11 @@ def classifier_for_inputs(model: Any, x: Any, options: Options) -> tuple[Classif
         checks.check_model(model)
         classifier = Classifier(_with_parameters(model), **vars(options))
     if not classifier.n_classes:
-        inputs = _first_inputs(x)
+        inputs = _first_inputs(x, name)
         classifier.input_shape = inputs.shape[1:]
         classifier.n_classes, classifier.activations = probe(classifier, inputs)
-    inputs = classifier.prepare(x)
-    _check_continuous(inputs, "x")
+    inputs = classifier.prepare(x, name)
+    _check_continuous(inputs, name)
     return classifier, classifier.to_compute(inputs)
 
 
@@ -207,13 +209,13 @@ def _read_inputs(classifier: Classifier, data: Any, seed: int) -> tuple[Tensor, 
     return classifier.prepare(x[::step], "data"), torch.arange(0, len(x), step)
 
 
-def _first_inputs(x: Any) -> Tensor:
+def _first_inputs(x: Any, name: str) -> Tensor:
     shape = torch.as_tensor(x).shape if not isinstance(x, str) else torch.Size()
     if len(shape) < 2 or not shape[0]:
         raise InvalidInputError(
-            f"x must have shape (n, ...) with at least one input; got {tuple(shape)}."
+            f"{name} must have shape (n, ...) with at least one input; got {tuple(shape)}."
         )
-    return checks.prepare_inputs(x, shape[1:], True, "x")
+    return checks.prepare_inputs(x, shape[1:], True, name)
 
 
 def _check_continuous(x: Tensor, name: str) -> None:

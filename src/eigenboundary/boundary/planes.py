@@ -1,0 +1,199 @@
+r"""The plane through three inputs: what the network predicts there, and how its gradients align.
+
+Inputs of any dimension have a plane through any three of them, a, b and c, that are not in line:
+
+.. math:: x(u, w) = a + u\, e_1 + w\, e_2, \qquad e_1 = (b - a) / \|b - a\|,
+
+with :math:`e_2` the unit vector orthogonal to :math:`e_1` on whose positive side c lies. Lengths
+in the plane are lengths in input space.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from eigenboundary.alignments import align, unit_columns
+from eigenboundary.classifier import Classifier
+from eigenboundary.errors import InvalidInputError
+from eigenboundary.interrupts import safe_point
+
+__all__ = ["InputPlane", "plane_of"]
+
+Array = NDArray[np.float64]
+
+# Numbers of the grid's inputs held at once.
+_NUMBERS = 2**24
+
+
+@dataclass(frozen=True, eq=False)
+class InputPlane:
+    r"""Outputs and alignments on a grid of the plane through three inputs.
+
+    Attributes
+    ----------
+    first, second : array, shape (r,)
+        Coordinates u of the columns and w of the rows: Euclidean distances from the first point.
+    outputs : array, shape (r, r, C)
+        Row i, column j is the input :math:`x(\mathrm{first}_j, \mathrm{second}_i)`.
+    alignment : array, shape (r, r, k)
+        k is 0 where no vectors were given.
+    origin : array, shape (...)
+        The first point.
+    axes : array, shape (2, ...)
+        :math:`e_1` and :math:`e_2`.
+    points : array, shape (3, 2)
+        Coordinates of the three points.
+    inside : array of bool, shape (r, r)
+        Whether the input lies in the box; all true where none was given.
+    eigenvector : int or None
+        Where the points are :math:`x_t^+, x_t^-, x_b` of a section: its eigenvector, from 0.
+    """
+
+    first: Array = field(repr=False)
+    second: Array = field(repr=False)
+    outputs: NDArray[np.float32] = field(repr=False)
+    alignment: NDArray[np.float32] = field(repr=False)
+    origin: Array = field(repr=False)
+    axes: Array = field(repr=False)
+    points: Array
+    inside: NDArray[np.bool_] = field(repr=False)
+    eigenvector: int | None = None
+
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """Predicted class, shape (r, r)."""
+        return self.outputs.argmax(-1)
+
+    @property
+    def gap(self) -> NDArray[np.float32]:
+        """Difference of the two largest outputs, shape (r, r); zero on the boundary."""
+        leading = np.sort(self.outputs, axis=-1)
+        return leading[..., -1] - leading[..., -2]
+
+    def inputs_at(self, coordinates: Any) -> Array:
+        """The inputs at coordinates (m, 2) of the plane, shape (m, ...)."""
+        steps = np.asarray(coordinates, dtype=np.float64).reshape(-1, 2)
+        return self.origin + np.tensordot(steps, self.axes, axes=1)
+
+    def project(self, x: Any) -> Array:
+        """Coordinates of the points of the plane nearest to any inputs (m, ...): shape (m, 2)."""
+        inputs = np.asarray(x, dtype=np.float64).reshape(-1, *self.origin.shape)
+        flat = (inputs - self.origin).reshape(len(inputs), -1)
+        return flat @ self.axes.reshape(2, -1).T
+
+
+def plane_of(
+    classifier: Classifier,
+    points: Tensor,
+    vectors: Any = None,
+    *,
+    resolution: int,
+    border: float,
+    box: tuple[float, float] | None = None,
+    eigenvector: int | None = None,
+) -> InputPlane:
+    """Evaluate the plane through three points (3, ...) that are ready to compute with.
+
+    See :func:`~eigenboundary.input_plane`.
+
+    Raises
+    ------
+    InvalidInputError
+        If the points lie in one line.
+    """
+    at = points.detach().cpu().double()
+    axes, coordinates = _axes(at.flatten(1), points.dtype)
+    first, second = _extent(coordinates, resolution, border)
+    grid = torch.from_numpy(np.stack(np.meshgrid(first, second), axis=-1).reshape(-1, 2))
+    inside: list[NDArray[np.bool_]] = []
+
+    def batches(samples: int) -> Iterator[Tensor]:
+        for rows in grid.split(samples):
+            x = (at[0].flatten() + rows @ axes).reshape(-1, *at.shape[1:])
+            inside.append(_inside(x, box))
+            yield classifier.to_compute(x)
+
+    if vectors is None:
+        samples = _samples(classifier, 1, at[0].numel())
+        outputs = torch.cat([_outputs(classifier, x) for x in batches(samples)])
+        cosines = outputs.new_zeros(len(grid), 0)
+    else:
+        columns = unit_columns(classifier, vectors)
+        samples = _samples(classifier, min(2 * columns.shape[1], 64), at[0].numel())
+        found = align(classifier, batches(samples), columns)
+        outputs, cosines = found.outputs, found.cosines
+    shape = (resolution, resolution, -1)
+    return InputPlane(
+        first=first,
+        second=second,
+        outputs=outputs.cpu().float().reshape(shape).numpy(),
+        alignment=cosines.cpu().float().numpy().reshape(*shape[:2], cosines.shape[1]),
+        origin=at[0].numpy(),
+        axes=axes.reshape(2, *at.shape[1:]).numpy(),
+        points=coordinates,
+        inside=np.concatenate(inside).reshape(shape[:2]),
+        eigenvector=eigenvector,
+    )
+
+
+def _outputs(classifier: Classifier, x: Tensor) -> Tensor:
+    safe_point()
+    return classifier.evaluate(x)
+
+
+def _samples(classifier: Classifier, directions: int, features: int) -> int:
+    fitting = min(classifier.samples_per_chunk(directions), max(1, _NUMBERS // max(1, features)))
+    return min(fitting, classifier.batch_size or fitting)
+
+
+def _inside(x: Tensor, box: tuple[float, float] | None) -> NDArray[np.bool_]:
+    if box is None:
+        return np.ones(len(x), dtype=bool)
+    # Rounding takes pixels that are black in all three points below zero.
+    slack = 1e-6 * (box[1] - box[0])
+    flat = x.flatten(1)
+    return ((flat >= box[0] - slack) & (flat <= box[1] + slack)).all(1).numpy()
+
+
+def _axes(points: Tensor, dtype: torch.dtype) -> tuple[Tensor, Array]:
+    """Orthonormal rows (2, d), and the coordinates of the three points (3, d)."""
+    for i, j in itertools.combinations(range(3), 2):
+        if torch.equal(points[i], points[j]):
+            raise InvalidInputError(
+                f"points must be three different inputs; got the same one as points {i} and {j}."
+            )
+    first = points[1] - points[0]
+    unit = first / first.norm()
+    other = points[2] - points[0]
+    rest = other - (unit @ other) * unit
+    rest = rest - (unit @ rest) * unit  # once more: the first difference may be mostly rounding
+    longest = float(torch.pdist(points).max())
+    smallest = 1e-10 if dtype == torch.float64 else 1e-5
+    if not float(rest.norm()) > smallest * longest:
+        raise InvalidInputError(
+            "points must not lie in one line, through which there is no single plane; the third "
+            f"is {float(rest.norm()):.1e} from the line through the first two."
+        )
+    axes = torch.stack([unit, rest / rest.norm()])
+    coordinates = (points - points[0]) @ axes.T
+    coordinates[1, 1] = 0.0  # by definition
+    return axes, coordinates.numpy()
+
+
+def _extent(coordinates: Array, resolution: int, border: float) -> tuple[Array, Array]:
+    low, high = coordinates.min(0), coordinates.max(0)
+    # The same all around, so that flat triangles do not make a strip of a picture.
+    pad = border * float((high - low).max())
+    low, high = low - pad, high + pad
+    return (
+        np.linspace(low[0], high[0], resolution),
+        np.linspace(low[1], high[1], resolution),
+    )
