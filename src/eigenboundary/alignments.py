@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -135,6 +136,8 @@ def align(classifier: Classifier, batches: Iterator[Tensor], vectors: Any) -> Al
 
 def unit_columns(classifier: Classifier, vectors: Any) -> Tensor:
     """Directions as unit columns (p, k) on the classifier's device."""
+    if isinstance(vectors, np.ndarray) and not vectors.flags.writeable:
+        vectors = vectors.copy()  # an analysis' own, of which torch takes no view
     columns = torch.as_tensor(vectors).to(classifier.device, classifier.dtype)
     if columns.ndim == 1:
         columns = columns.unsqueeze(1)

@@ -183,8 +183,7 @@ class Analysis:
                 "model must be given to load(path, model=...) before alignment(x) can be "
                 "computed; this analysis was loaded without one."
             )
-        vectors = np.array(self.eigenvectors)  # torch wants a writable array
-        cosines = alignment(self.classifier, x, vectors)
+        cosines = alignment(self.classifier, x, self.eigenvectors)
         return np.asarray(cosines.cpu().double().numpy())
 
     def sides(self, index: int) -> str:

@@ -204,7 +204,7 @@ def _subject(
                 "data must be given for a model that is a torch.nn.Module; got None."
             )
         problem = Problem(model, data, seed=seed, **options)
-    k = _EIGENPAIRS if k is None else k
+    k = min(_EIGENPAIRS, problem.n_parameters) if k is None else k
     check_k(k, problem.n_parameters)
     check_has_boundary(problem, geometry)
     pairs = top_eigenpairs(CURVATURES[curvature](problem), k, seed=seed, **solver)
