@@ -49,6 +49,15 @@ def number():
 def wide():
     return nn.Sequential(nn.Linear(2, 7), nn.ReLU(), nn.Linear(7, 3))
 
+def fan(shift=0.0):
+    model = nn.Linear(2, 3)
+    model.weight.data = torch.tensor([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]])
+    model.bias.data = torch.tensor([0.0, -1.0 + shift, -4.0 + shift])
+    return model
+
+def shifted_fan():
+    return fan(0.3)
+
 def data():
     x = torch.randn(30, 2, generator=torch.Generator().manual_seed(1))
     return x, torch.arange(30) % 3
@@ -671,3 +680,70 @@ def test_the_command_prints_where_the_terminal_has_no_greek(folder):
     )
     assert done.returncode == 0, done.stderr
     assert b"effective number" in done.stdout
+
+
+@pytest.fixture
+def two_runs(folder):
+    """Analyses of two networks on the same samples, with margins."""
+    options = ("--margins", "--test-data", "train.npz", "--save")
+    one = analyze(*options, "one.safetensors", model="toy_model:fan")
+    assert one.exit_code == 0, one.output
+    two = analyze(*options, "two.safetensors", model="toy_model:shifted_fan")
+    assert two.exit_code == 0, two.output
+    return folder
+
+
+def test_margins_and_test_accuracy_are_shown_saved_and_reported(two_runs):
+    shown = run("show", "one.safetensors", "--report", "one.html")
+    analysis = eb.load("one.safetensors")
+    assert f"{analysis.smallest_margin.value:.4g}" in shown.stdout
+    for section in analysis.sections:
+        assert f"{section.margin:.4g}" in shown.stdout
+    assert analysis.test_accuracy == analysis.accuracy
+    page = (two_runs / "one.html").read_text()
+    assert "Sections of the boundary" in page
+    assert f"#{analysis.sections[0].sample_index}" in page
+    found = json.loads(run("show", "one.safetensors", "--json").stdout)
+    assert found["smallest_margin"]["value"] == analysis.smallest_margin.value
+    assert [row["i"] for row in found["sections"]] == [1, 2, 3]
+
+
+def test_compare_recommends_a_network_and_says_why(two_runs):
+    result = run("compare", "one.safetensors", "b=two.safetensors", "--report", "c.html")
+    expected = eb.compare({"one": eb.load("one.safetensors"), "b": eb.load("two.safetensors")})
+    assert result.exit_code == 0, result.output
+    assert f"Recommended: {expected.best}" in result.stdout
+    assert f"Recommended: {expected.best}" in (two_runs / "c.html").read_text()
+    found = json.loads(run("compare", "one.safetensors", "b=two.safetensors", "--json").stdout)
+    assert found["best"] == expected.best
+    assert found["reasons"] == list(expected.reasons)
+    assert found["networks"]["b"]["smallest_margin"] == pytest.approx(
+        expected.table.loc["b", "smallest_margin"]
+    )
+    drawn = run("compare", "one.safetensors", "two.safetensors", "--picture", "c.png")
+    assert drawn.exit_code == 0, drawn.output
+    assert (two_runs / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("one.safetensors",), "RUN must be a mapping of at least two"),
+        (("one.safetensors", "one.safetensors"), "'one' came twice"),
+        (("one.safetensors", "no.safetensors"), "RUN must be an existing analysis file"),
+        (("one.safetensors", "two.safetensors", "--picture", "c.gif"), "--picture must end in"),
+        (("one.safetensors", "two.safetensors", "--picture", "one.safetensors"), "must end in"),
+        (("one.safetensors", "two.safetensors", "--report", "one.safetensors"), "exists"),
+    ],
+)
+def test_compare_refuses_what_it_cannot_use(two_runs, arguments, said):
+    result = run("compare", *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr.replace("\n", " ")
+
+
+def test_margins_outside_the_box_and_unreadable_test_data_are_named(folder):
+    boxed = analyze("--margins", "--box", 0, 1, model="toy_model:fan")
+    assert "--data must lie in the box" in boxed.stderr
+    assert "predicts class 1 for all 30" in analyze("--margins").stderr
+    assert "--test-data must be an existing file" in analyze("--test-data", "no.npz").stderr

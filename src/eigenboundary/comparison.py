@@ -87,8 +87,8 @@ def compare(analyses: Mapping[str, Analysis], *, seed: int = 0) -> Comparison:
     Raises
     ------
     InvalidInputError
-        If there are fewer than two analyses, or they are of another curvature, loss or number of
-        classes.
+        If there are fewer than two analyses, or they are of another curvature, loss, number of
+        classes or shape of inputs.
 
     Examples
     --------
@@ -124,7 +124,7 @@ def _check(analyses: Any) -> None:
             raise InvalidInputError(
                 f"analyses must hold Analysis objects; got {type(analysis).__name__} for {name!r}."
             )
-    for what in ("curvature", "loss", "n_classes"):
+    for what in ("curvature", "loss", "n_classes", "input_shape"):
         values = {getattr(analysis, what) for analysis in analyses.values()}
         if len(values) > 1:
             raise InvalidInputError(

@@ -108,6 +108,9 @@ def analyze(
     tolerance: options.Tolerance = None,
     max_products: options.MaxProducts = None,
     control: options.Controls = None,
+    margins: options.Margins = False,
+    box: options.Box = None,
+    test_data: options.TestData = None,
     resume: options.Resume = None,
     save: options.Save = None,
     report: options.Report = None,
@@ -131,11 +134,15 @@ def analyze(
         "tolerance": tolerance,
         "max_products": max_products,
         "controls": tuple(control or ()),
+        "margins": margins,
+        "box": box,
     }
     with terminal.session(quiet=quiet, verbose=verbose) as shell:
         from eigenboundary.cli import commands
 
-        request = commands.Request(model, data, weights, k, loss, output_hook, resume, settings)
+        request = commands.Request(
+            model, data, test_data, weights, k, loss, output_hook, resume, settings
+        )
         outputs = commands.Outputs(save, report, as_json, force)
         commands.analyze(shell, request, outputs)
 
@@ -268,3 +275,32 @@ def show(
         from eigenboundary.cli import commands
 
         commands.show(shell, run, commands.Outputs(None, report, as_json, force))
+
+
+@app.command(epilog=EXIT_CODES)
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Saved analyses, at least two; NAME=FILE gives one another name than its file's.",
+            metavar="RUN",
+            show_default=False,
+        ),
+    ],
+    report: options.Report = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="Draw the comparison (.png, .pdf or .svg).", metavar="FILE"),
+    ] = None,
+    as_json: options.AsJson = False,
+    force: options.Force = False,
+) -> None:
+    """Compare saved analyses of trained networks, and recommend one, with reasons.
+
+    The simple boundary is preferred, then the wide margin: save analyses with --margins.
+    """
+    with terminal.session() as shell:
+        from eigenboundary.cli import commands
+
+        outputs = commands.Outputs(None, report, as_json, force, picture)
+        commands.compare(shell, runs, outputs)

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from eigenboundary import comparison as comparing
 from eigenboundary import pipeline
 from eigenboundary.analysis import Analysis
 from eigenboundary.cli import sources, tables
@@ -16,9 +17,11 @@ from eigenboundary.cli.options import arguments_named_as_options
 from eigenboundary.cli.terminal import INTERRUPTED, NOT_CONVERGED, StageProgress, Terminal
 from eigenboundary.data import preserved_random_state
 from eigenboundary.errors import InvalidInputError
-from eigenboundary.storage import load, new_file
+from eigenboundary.storage import load, new_file, replaced_when_complete
 
-__all__ = ["Outputs", "Request", "analyze", "demo", "show"]
+__all__ = ["Outputs", "Request", "analyze", "compare", "demo", "show"]
+
+_PICTURES = (".png", ".pdf", ".svg")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Request:
 
     model: str
     data: str
+    test_data: str | None
     weights: Path | None
     k: str
     loss: str
@@ -43,12 +47,18 @@ class Outputs:
     report: Path | None
     as_json: bool
     force: bool
+    picture: Path | None = None
 
     def check(self, *inputs: Path | None) -> None:
         """Before anything is computed: each file can be written, and none is an input."""
-        for name, path in (("--save", self.save), ("--report", self.report)):
+        places = {"--save": self.save, "--report": self.report, "--picture": self.picture}
+        for name, path in places.items():
             if path is None:
                 continue
+            if name == "--picture" and path.suffix not in _PICTURES:
+                raise InvalidInputError(
+                    f"--picture must end in {', '.join(_PICTURES)}; got {str(path)!r}."
+                )
             if path.exists() and not self.force:
                 raise InvalidInputError(
                     f"{name} must be a new file unless --force is given; {str(path)!r} exists."
@@ -66,7 +76,8 @@ class Outputs:
 
 def analyze(shell: Terminal, request: Request, outputs: Outputs) -> None:
     """Analyse, show, save; the exit code says whether all eigenpairs converged."""
-    outputs.check(Path(request.data), request.weights)
+    read = [Path(name) for name in (request.data, request.test_data) if name]
+    outputs.check(*read, request.weights)
     k = _eigenpairs(request.k)
     start = None if request.resume is None else _load(request.resume, "--resume")
     seed = request.options["seed"]
@@ -78,6 +89,9 @@ def analyze(shell: Terminal, request: Request, outputs: Outputs) -> None:
                 sources.load_weights(model, request.weights)
             progress.update("Reading", "data", 0, 1)
             data = sources.load_data(request.data)
+            test_data = None
+            if request.test_data is not None:
+                test_data = sources.load_data(request.test_data, "--test-data")
         progress.update("Reading", "done", 1, 1)
         loss = sources.resolve(request.loss, "--loss") if ":" in request.loss else request.loss
         hook = request.output_hook
@@ -89,6 +103,7 @@ def analyze(shell: Terminal, request: Request, outputs: Outputs) -> None:
                 loss=loss,
                 output=None if hook is None else sources.resolve(hook, "--output-hook"),
                 start=start,
+                test_data=test_data,
                 progress=lambda stage, done, total: progress.update(
                     "Analysing", stage, done, total
                 ),
@@ -108,6 +123,59 @@ def show(shell: Terminal, run: Path, outputs: Outputs) -> None:
     """Print a saved analysis, or make its report."""
     outputs.check(run)
     _present(shell, _load(run, "RUN"), outputs)
+
+
+def compare(shell: Terminal, runs: list[str], outputs: Outputs) -> None:
+    """Compare saved analyses and recommend one."""
+    paths = _named(runs)
+    outputs.check(*paths.values())
+    analyses = {name: _load(path, "RUN") for name, path in paths.items()}
+    with arguments_named_as_options():
+        comparison = comparing.compare(analyses)
+    if outputs.report is not None:
+        _write_report(analyses, outputs.report, title="Comparison", overwrite=outputs.force)
+        shell.say(f"Report: {outputs.report}")
+    if outputs.picture is not None:
+        _draw(comparison, outputs.picture)
+        shell.say(f"Picture: {outputs.picture}")
+    if outputs.as_json:
+        rows = json.loads(comparison.table.to_json(orient="index"))
+        found = {"best": comparison.best, "k": comparison.k, "networks": rows}
+        typer.echo(
+            json.dumps({**found, "reasons": comparison.reasons, "caveats": comparison.caveats})
+        )
+        return
+    shell.out.print(tables.comparison(analyses))
+    for line in tables.recommendation(comparison):
+        shell.out.print(line)
+
+
+def _named(runs: list[str]) -> dict[str, Path]:
+    """Paths of saved analyses by the names to show."""
+    paths: dict[str, Path] = {}
+    for run in runs:
+        name, equals, file = run.partition("=")
+        path = Path(run) if not equals or Path(run).exists() else Path(file)
+        name = path.stem if str(path) == run else name
+        if name in paths:
+            raise InvalidInputError(
+                f"RUN must have a name of its own; {name!r} came twice (NAME=FILE gives another)."
+            )
+        paths[name] = path
+    return paths
+
+
+def _draw(comparison: comparing.Comparison, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    from eigenboundary.displays import ComparisonDisplay
+    from eigenboundary.displays.style import styled
+
+    with styled():
+        figure = Figure(figsize=(10.5, 0.42 * len(comparison.table) + 1.7), layout="constrained")
+        ComparisonDisplay(comparison).plot(figure)
+        with replaced_when_complete(path, "--picture") as partial:
+            figure.savefig(partial, format=path.suffix.removeprefix("."), dpi=200)
 
 
 def demo(shell: Terminal, folder: Path, *, seed: int, force: bool) -> None:
@@ -151,6 +219,8 @@ def _present(shell: Terminal, analysis: Analysis, outputs: Outputs) -> None:
         return
     shell.out.print(tables.headline(analysis))
     shell.out.print(tables.eigenpairs(analysis))
+    if analysis.sections is not None:
+        shell.out.print(tables.sections(analysis))
     for note in tables.notes(analysis):
         shell.out.print(note)
 

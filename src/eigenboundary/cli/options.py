@@ -85,6 +85,21 @@ Controls = Annotated[
         metavar="KIND",
     ),
 ]
+Margins = Annotated[
+    bool,
+    typer.Option(
+        "--margins",
+        help="Also find which section of the boundary each eigenvector encodes, and its margin.",
+    ),
+]
+Box = Annotated[
+    tuple[float, float] | None,
+    typer.Option(help="Range that entries of inputs stay in, e.g. 0 1.", metavar="LOW HIGH"),
+]
+TestData = Annotated[
+    str | None,
+    typer.Option(help="Samples not trained on, given like --data; their accuracy is noted."),
+]
 Resume = Annotated[
     Path | None,
     typer.Option(help="Start from the eigenvectors of this saved analysis.", metavar="RUN"),
@@ -96,6 +111,8 @@ Save = Annotated[
 
 #: Options that give the library's arguments.
 _OPTIONS = {
+    "analyses": "RUN",
+    "box": "--box",
     "batch_size": "--batch-size",
     "config": "CONFIG",
     "controls": "--control",
@@ -113,6 +130,7 @@ _OPTIONS = {
     "parameters": "--parameters",
     "seed": "--seed",
     "start": "--resume",
+    "test_data": "--test-data",
     "tolerance": "--tolerance",
 }
 

@@ -215,7 +215,7 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
 # -------------------------------------------------------------------------------------- the data
 
 
-def load_data(source: str) -> Any:
+def load_data(source: str, option: str = "--data") -> Any:
     """Samples from an .npz or .csv file, or from `module:function`.
 
     Raises
@@ -227,15 +227,15 @@ def load_data(source: str) -> Any:
     suffix = path.suffix.lower()
     if suffix in (".npz", ".csv"):
         if not path.is_file():
-            raise InvalidInputError(f"--data must be an existing file; {source!r} is none.")
+            raise InvalidInputError(f"{option} must be an existing file; {source!r} is none.")
         return load_npz(path) if suffix == ".npz" else load_csv(path)
     if ":" not in source or path.exists():
         raise InvalidInputError(
-            f"--data must be a .npz file, a .csv file or module:function; got {source!r}."
+            f"{option} must be a .npz file, a .csv file or module:function; got {source!r}."
         )
-    found = resolve(source, "--data")
+    found = resolve(source, option)
     is_function = callable(found) and not hasattr(found, "__getitem__")
-    return _call(found, source, "--data") if is_function or isinstance(found, type) else found
+    return _call(found, source, option) if is_function or isinstance(found, type) else found
 
 
 def _dtype(tensor: Tensor) -> str:

@@ -8,9 +8,18 @@ from rich.table import Table
 from rich.text import Text
 
 from eigenboundary.analysis import Analysis
+from eigenboundary.comparison import Comparison
 from eigenboundary.report.words import percent
 
-__all__ = ["comparison", "eigenpairs", "explanation", "headline", "notes"]
+__all__ = [
+    "comparison",
+    "eigenpairs",
+    "explanation",
+    "headline",
+    "notes",
+    "recommendation",
+    "sections",
+]
 
 _ROWS = 25
 _CURVATURES = {"hessian": "Hessian", "gauss_newton": "Gauss–Newton"}
@@ -82,6 +91,50 @@ def eigenpairs(analysis: Analysis) -> Table:
     return table
 
 
+def sections(analysis: Analysis) -> Table:
+    """One row a section of the boundary, up to a screenful."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, collapse_padding=True)
+    names = ("section", "share", "|A| at x_b", "x_t", "margin", "linearised", "‖x_t − x_b‖")
+    table.add_column("", no_wrap=True, justify="right")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    found = analysis.sections or ()
+    for section in found[:_ROWS]:
+        table.add_row(
+            f"v_{section.eigenvector + 1}",
+            " | ".join(map(str, section.classes)),
+            percent(section.share),
+            f"{section.alignment:.3f}",
+            f"#{section.sample_index}",
+            f"{section.margin:.4g}",
+            f"{section.lower_estimate:.4g}",
+            f"{section.paper_margin:.4g}",
+            "" if section.converged else Text("not converged", style="yellow"),
+        )
+    if analysis.sections is not None and analysis.smallest_margin is not None:
+        smallest = analysis.smallest_margin
+        table.caption = (
+            f"{percent(analysis.sections.unexplained)} of the sampled boundary belongs to none of "
+            f"them. Smallest margin: {smallest.value:.4g} (sample #{smallest.sample_index}, of "
+            f"{smallest.n_examined} examined)."
+        )
+        table.caption_justify = "left"
+    return table
+
+
+def recommendation(comparison: Comparison) -> list[Text]:
+    """The recommended network, why, and what makes the comparison less than fair."""
+    lines = [Text.assemble(("Recommended: ", "bold"), (comparison.best, "bold green"))]
+    lines += [Text(reason) for reason in comparison.reasons]
+    return lines + [Text.assemble(("Note: ", "bold"), caveat) for caveat in comparison.caveats]
+
+
+def _smallest(analysis: Analysis) -> str:
+    found = analysis.smallest_margin
+    return "–" if found is None else f"{found.value:.4g}" + ("" if found.converged else " ?")
+
+
 def notes(analysis: Analysis) -> list[Text]:
     """The analysis' notes, one line each."""
     return [Text.assemble(("Note: ", "bold"), note) for note in analysis.notes]
@@ -102,6 +155,9 @@ def comparison(analyses: dict[str, Analysis]) -> Table:
         "G_θ": lambda a: f"{a.complexity.generalization('random').value:.3g}",
         "   in": lambda a: _interval(a.complexity.generalization("random").interval),
         "mass outside": lambda a: percent(a.complexity.mass_outside),
+        "smallest margin": _smallest,
+        "boundary unexplained": lambda a: percent(a.sections.unexplained) if a.sections else "–",
+        "test accuracy": lambda a: "–" if a.test_accuracy is None else percent(a.test_accuracy),
         "seconds": lambda a: f"{sum(a.provenance.seconds.values()):.1f}",
     }
     for name, cell in rows.items():

@@ -13,28 +13,43 @@ attributes that end in an underscore.
 :class:`MassDisplay`                squared alignment captured by the first i eigenvectors
 :class:`LossCurveDisplay`           the loss on lines and curves through parameter space
 :class:`LossSurfaceDisplay`         the loss on a plane through parameter space
+:class:`ComparisonDisplay`          several networks side by side
 :class:`BoundaryMotionDisplay`      decision regions as θ moves along a direction
+:class:`InputPlaneDisplay`          the plane through three inputs of any dimension
+:class:`SectionDisplay`             a section's samples and boundary point, as images
+:class:`ClassPairDisplay`           the class pairs of each eigenvector's section
+:class:`MarginDisplay`              margins against eigenvectors
 ==================================  ===========================================================
 """
 
 from eigenboundary.displays.alignments import AlignmentDisplay
 from eigenboundary.displays.boundary import DecisionBoundaryDisplay
+from eigenboundary.displays.comparison import ComparisonDisplay
 from eigenboundary.displays.controls import ControlsDisplay
 from eigenboundary.displays.embedding import EmbeddingDisplay, embed
 from eigenboundary.displays.landscape import LossCurveDisplay, LossSurfaceDisplay
+from eigenboundary.displays.margins import MarginDisplay
 from eigenboundary.displays.mass import MassDisplay
 from eigenboundary.displays.motion import BoundaryMotionDisplay
+from eigenboundary.displays.pairs import ClassPairDisplay
+from eigenboundary.displays.planes import InputPlaneDisplay
+from eigenboundary.displays.sections import SectionDisplay
 from eigenboundary.displays.spectrum import SpectrumDisplay
 
 __all__ = [
     "AlignmentDisplay",
     "BoundaryMotionDisplay",
+    "ClassPairDisplay",
+    "ComparisonDisplay",
     "ControlsDisplay",
     "DecisionBoundaryDisplay",
     "EmbeddingDisplay",
+    "InputPlaneDisplay",
     "LossCurveDisplay",
     "LossSurfaceDisplay",
+    "MarginDisplay",
     "MassDisplay",
+    "SectionDisplay",
     "SpectrumDisplay",
     "embed",
 ]

@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from eigenboundary.analysis import Analysis
+from eigenboundary.comparison import Comparison, compare
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.report import pictures, tables, words
 from eigenboundary.storage import new_file, replaced_when_complete
@@ -86,12 +89,26 @@ def _render(analyses: Mapping[str, Analysis], title: str | None) -> str:
         version=__version__,
         several=several,
         comparison=tables.comparison(analyses) if several else None,
+        recommended=_recommended(analyses) if several else None,
         sections=[
             _section(str(name), analysis, f"a{index}")
             for index, (name, analysis) in enumerate(analyses.items(), start=1)
         ],
         glossary=words.GLOSSARY,
     )
+
+
+def _recommended(analyses: Mapping[str, Analysis]) -> Comparison | None:
+    """Which of them to take; nothing where they are not of one kind, or margins are missing."""
+    if any(analysis.smallest_margin is None for analysis in analyses.values()):
+        return None
+    first, *others = analyses.values()
+    if not all(np.array_equal(first.labels, other.labels) for other in others):
+        return None
+    try:
+        return compare(analyses)
+    except InvalidInputError:
+        return None
 
 
 def _section(name: str, analysis: Analysis, anchor: str) -> dict[str, Any]:
@@ -102,6 +119,7 @@ def _section(name: str, analysis: Analysis, anchor: str) -> dict[str, Any]:
         "summary": words.summary(analysis),
         "warnings": words.warnings(analysis),
         "eigenpairs": tables.eigenpairs(analysis),
+        "boundary": tables.sections(analysis),
         "omitted": tables.omitted(analysis),
         "k": analysis.k,
         "complexity": tables.complexity(analysis),

@@ -9,7 +9,15 @@ from eigenboundary.analysis import Analysis
 from eigenboundary.displays.style import format_number
 from eigenboundary.report.words import curvature_name, interval, is_narrow, percent
 
-__all__ = ["comparison", "complexity", "eigenpairs", "headline", "omitted", "provenance"]
+__all__ = [
+    "comparison",
+    "complexity",
+    "eigenpairs",
+    "headline",
+    "omitted",
+    "provenance",
+    "sections",
+]
 
 _MOST_ROWS = 30
 _EPSILONS: tuple[tuple[float | Literal["random"], str], ...] = (
@@ -152,15 +160,63 @@ def comparison(analyses: Mapping[str, Analysis]) -> dict[str, Any]:
         rows.append((f"G_θ, {label}", [_known(g.value, g.interval) for g in measures]))
     rows += [
         ("mass outside", [cell(percent(c.mass_outside)) for c in numbers]),
+        ("smallest margin", [cell(smallest_margin(a)) for a in every]),
+        ("boundary unexplained", [cell(_unexplained(a)) for a in every]),
         ("λ₁", [cell(format_number(float(a.eigenvalues[0]))) for a in every]),
         ("loss", [cell(format_number(a.loss_value)) for a in every]),
         ("accuracy on these samples", [cell(percent(a.accuracy)) for a in every]),
+        ("test accuracy", [cell(_test_accuracy(a)) for a in every]),
         ("eigenvectors computed", [cell(f"{a.k:,} of {a.n_parameters:,}") for a in every]),
     ]
     return {
         "names": [(str(name), f"a{i}") for i, name in enumerate(analyses, start=1)],
         "rows": [{"name": name, "cells": cells} for name, cells in rows],
         "mixed": len({(a.curvature, a.loss) for a in every}) > 1,
+    }
+
+
+def smallest_margin(analysis: Analysis) -> str:
+    """The smallest margin found, marked where its search did not converge; – where none was."""
+    found = analysis.smallest_margin
+    if found is None:
+        return "–"
+    return format_number(found.value) + ("" if found.converged else " (not converged)")
+
+
+def _unexplained(analysis: Analysis) -> str:
+    return "–" if analysis.sections is None else percent(analysis.sections.unexplained)
+
+
+def _test_accuracy(analysis: Analysis) -> str:
+    return "–" if analysis.test_accuracy is None else percent(analysis.test_accuracy)
+
+
+def sections(analysis: Analysis) -> dict[str, Any] | None:
+    """One row a section of the boundary, the first thirty; None without margins."""
+    if analysis.sections is None:
+        return None
+    rows = [
+        {
+            "index": section.eigenvector + 1,
+            "classes": " | ".join(map(str, section.classes)),
+            "share": percent(section.share),
+            "alignment": format_number(section.alignment),
+            "sample": f"#{section.sample_index}",
+            "margin": format_number(section.margin),
+            "lower": format_number(section.lower_estimate),
+            "paper": format_number(section.paper_margin),
+            "converged": section.converged,
+        }
+        for section in analysis.sections[:_MOST_ROWS]
+    ]
+    found = analysis.smallest_margin
+    examined = "" if found is None else f" of {found.n_examined} samples examined"
+    return {
+        "rows": rows,
+        "unexplained": percent(analysis.sections.unexplained),
+        "points": f"{len(analysis.sections.points):,}",
+        "norm": "maximum" if analysis.sections.norm == float("inf") else "Euclidean",
+        "smallest": smallest_margin(analysis) + examined,
     }
 
 

@@ -1,0 +1,143 @@
+"""Several networks side by side: complexity, margins, flatness and accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from eigenboundary.displays import style
+
+if TYPE_CHECKING:
+    from eigenboundary.comparison import Comparison
+
+__all__ = ["ComparisonDisplay"]
+
+_BEST, _OTHER = "#D55E00", "#0072B2"
+
+
+class ComparisonDisplay:
+    """One row a network, one panel a kind of number; the recommended network stands out.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        From :func:`~eigenboundary.compare`.
+
+    Attributes
+    ----------
+    figure_ : Figure
+    axes_ : array of Axes, shape (5,)
+        Squared alignment outside, effective number with its interval, smallest margin (dot) and
+        median margin of the sections (bar), largest eigenvalue, accuracy (test: filled, training:
+        hollow).
+
+    Examples
+    --------
+    >>> import torch
+    >>> import eigenboundary as eb
+    >>> x = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    >>> runs = {name: eb.analyze(torch.nn.Linear(2, 2), (x, x.argmax(1)), k=2) for name in "ab"}
+    >>> display = eb.ComparisonDisplay(eb.compare(runs)).plot()
+    >>> [label.get_text() for label in display.axes_[0].get_yticklabels()]
+    ['a', 'b']
+    """
+
+    figure_: Figure
+    axes_: np.ndarray
+
+    def __init__(self, comparison: Comparison) -> None:
+        self.comparison = comparison
+
+    def plot(self, figure: Figure | None = None) -> ComparisonDisplay:
+        """Draw on a figure, or on a new one."""
+        table = self.comparison.table
+        with style.styled():
+            if figure is None:
+                figure = style.new_figure(10.5, 0.42 * len(table) + 1.7)
+            axes = figure.subplots(1, 5, sharey=True)
+            panels: tuple[tuple[str, Callable[[Axes], None]], ...] = (
+                (f"A² outside the\n{self.comparison.k} sharpest", self._outside),
+                ("effective number\n(interval)", self._effective),
+                ("margin:\nsmallest ●  median |", self._margins),
+                ("largest\neigenvalue λ₁", self._sharpness),
+                ("accuracy:\ntest ●  training ○", self._accuracy),
+            )
+            for ax, (title, draw) in zip(axes, panels, strict=True):
+                draw(ax)
+                ax.set_title(title, fontsize="medium")
+                ax.grid(axis="x", alpha=0.3)
+                ax.set_axisbelow(True)
+                ax.tick_params(axis="y", length=0)
+            rows = np.arange(len(table))
+            axes[0].set_yticks(rows, [str(name) for name in table.index])
+            for label in axes[0].get_yticklabels():
+                if label.get_text() == self.comparison.best:
+                    label.set_fontweight("bold")
+                    label.set_color(_BEST)
+            axes[0].set_ylim(len(table) - 0.5, -0.5)
+        self.figure_, self.axes_ = figure, axes
+        return self
+
+    @property
+    def _colors(self) -> list[str]:
+        best = self.comparison.best
+        return [_BEST if name == best else _OTHER for name in self.comparison.table.index]
+
+    def _values(self, name: str) -> np.ndarray:
+        return self.comparison.table[name].to_numpy(dtype=float)
+
+    def _dots(self, ax: Axes, name: str) -> None:
+        values = self._values(name)
+        ax.scatter(values, np.arange(len(values)), c=self._colors, s=42, zorder=3)
+        for row in np.flatnonzero(np.isnan(values)):
+            ax.text(
+                0.5,
+                float(row),
+                "not known",
+                transform=ax.get_yaxis_transform(),
+                ha="center",
+                va="center",
+                fontsize="small",
+                color="0.45",
+            )
+
+    def _outside(self, ax: Axes) -> None:
+        values = self._values("mass_outside")
+        ax.barh(np.arange(len(values)), values, color=self._colors, height=0.55)
+        ax.set_xlim(left=0)
+        ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+    def _effective(self, ax: Axes) -> None:
+        low, high = self._values("effective_number_low"), self._values("effective_number_high")
+        ax.hlines(np.arange(len(low)), low, high, colors=self._colors, linewidth=5, alpha=0.85)
+        ax.scatter(low, np.arange(len(low)), c=self._colors, s=28, zorder=3)
+        ax.set_xscale("log")
+
+    def _margins(self, ax: Axes) -> None:
+        self._dots(ax, "smallest_margin")
+        median = self._values("median_margin")
+        ax.scatter(median, np.arange(len(median)), c=self._colors, marker="|", s=160, linewidth=2)
+        ax.set_xlim(left=0)
+
+    def _sharpness(self, ax: Axes) -> None:
+        values = self._values("largest_eigenvalue")
+        self._dots(ax, "largest_eigenvalue")
+        if (values > 0).all():
+            ax.set_xscale("log")
+            ax.set_xlim(values.min() / 3, values.max() * 3)
+
+    def _accuracy(self, ax: Axes) -> None:
+        training = self._values("accuracy")
+        rows = np.arange(len(training))
+        ax.scatter(training, rows, facecolors="none", edgecolors=self._colors, s=90)
+        test = self._values("test_accuracy")
+        ax.scatter(test, rows, c=self._colors, s=28, zorder=3)
+        lowest = np.nanmin(np.concatenate([training, test]))
+        ax.set_xlim(lowest - 0.15 * (1 - lowest) - 0.01, 1 + 0.08 * (1 - lowest) + 0.005)
+        ax.xaxis.set_major_locator(MaxNLocator(3))
+        ax.xaxis.set_major_formatter(PercentFormatter(1.0))
