@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 
-from benchmarks import jobs, training
+from benchmarks import jobs, margins, training
 
 JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "main-job": jobs.main_job,
@@ -15,6 +15,8 @@ JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "training": training.training,
     "random-labels": training.random_labels,
     "seeds": training.seeds,
+    "smallest-margin": margins.smallest_margin,
+    "sections": margins.sections,
 }
 
 if __name__ == "__main__":
