@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from eigenboundary.analysis import Analysis
 from eigenboundary.boundary.classifiers import Options, classifier_for_inputs
 from eigenboundary.boundary.norms import Geometry, as_box
-from eigenboundary.boundary.planes import InputPlane, plane_of
+from eigenboundary.boundary.planes import InputPlane, in_box, plane_of
 from eigenboundary.boundary.sections import Section
 from eigenboundary.classifier import Classifier
 from eigenboundary.errors import InvalidInputError
@@ -82,7 +82,7 @@ def input_plane(
     ((20, 20), [[0.0, 0.0], [1.414, 0.0], [0.707, 1.225]])
     """
     _check_grid(resolution, border)
-    geometry = Geometry(2.0, as_box(box))
+    box = as_box(box)
     options = Options(output, device, dtype, batch_size)
     eigenvector = points.eigenvector if isinstance(points, Section) else None
     inputs = _three_inputs(model, points)
@@ -97,14 +97,15 @@ def input_plane(
         # torch wants a writable array
         vectors = np.array(model.eigenvectors) if vectors is None else vectors
     classifier, at = classifier_for_inputs(network, inputs, options, "points")
-    geometry.check_inside(at, "points")
+    if not in_box(at, box).all():
+        Geometry(box=box).check_inside(at, "points")
     return plane_of(
         classifier,
         at,
         vectors,
         resolution=resolution,
         border=float(border),
-        box=geometry.box,
+        box=box,
         eigenvector=eigenvector,
     )
 

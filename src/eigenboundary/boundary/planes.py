@@ -25,12 +25,14 @@ from eigenboundary.classifier import Classifier
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import safe_point
 
-__all__ = ["InputPlane", "plane_of"]
+__all__ = ["InputPlane", "in_box", "plane_of"]
 
 Array = NDArray[np.float64]
 
 # Numbers of the grid's inputs held at once.
 _NUMBERS = 2**24
+# Of the box' width: rounding takes pixels that are black in all three points below zero.
+_SLACK = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +120,7 @@ def plane_of(
     def batches(samples: int) -> Iterator[Tensor]:
         for rows in grid.split(samples):
             x = (at[0].flatten() + rows @ axes).reshape(-1, *at.shape[1:])
-            inside.append(_inside(x, box))
+            inside.append(in_box(x, box))
             yield classifier.to_compute(x)
 
     if vectors is None:
@@ -154,13 +156,13 @@ def _samples(classifier: Classifier, directions: int, features: int) -> int:
     return min(fitting, classifier.batch_size or fitting)
 
 
-def _inside(x: Tensor, box: tuple[float, float] | None) -> NDArray[np.bool_]:
+def in_box(x: Tensor, box: tuple[float, float] | None) -> NDArray[np.bool_]:
+    """Which inputs (m, ...) keep to the box, but for rounding: shape (m,)."""
     if box is None:
         return np.ones(len(x), dtype=bool)
-    # Rounding takes pixels that are black in all three points below zero.
-    slack = 1e-6 * (box[1] - box[0])
+    slack = _SLACK * (box[1] - box[0])
     flat = x.flatten(1)
-    return ((flat >= box[0] - slack) & (flat <= box[1] + slack)).all(1).numpy()
+    return ((flat >= box[0] - slack) & (flat <= box[1] + slack)).all(1).cpu().numpy()
 
 
 def _axes(points: Tensor, dtype: torch.dtype) -> tuple[Tensor, Array]:
