@@ -208,6 +208,24 @@ def test_an_analysis_of_another_network_is_made_anew(configs, tmp_path):
     np.testing.assert_array_equal(again.eigenvalues, after.eigenvalues)
 
 
+def test_an_analysis_by_other_code_or_of_another_grid_is_made_anew(configs, tmp_path, monkeypatch):
+    network = Workshop(tmp_path, configs=configs).network("blobs-normal")
+    made = []
+
+    def counted(*arguments, **options):
+        made.append(options["grid"])
+        return eb.analyze(*arguments, **options)
+
+    monkeypatch.setattr(workshop, "analyze", counted)
+    for resolution in (5, 5, 6):
+        analysis = Workshop(tmp_path, configs=configs, resolution=resolution).analysis(network, 2)
+        assert len(analysis.grid.x) == resolution
+    assert made == [5, 6]
+    monkeypatch.setattr(workshop, "code_digest", lambda: "changed")
+    Workshop(tmp_path, configs=configs, resolution=6).analysis(network, 2)
+    assert made == [5, 6, 6]
+
+
 def test_an_interrupted_analysis_is_not_kept(configs, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt

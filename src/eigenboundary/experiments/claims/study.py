@@ -17,10 +17,10 @@ from eigenboundary.experiments.claims import measures
 from eigenboundary.experiments.claims.claims import CLAIMS, Claim, ClaimResult, judge
 from eigenboundary.experiments.claims.measures import MEASURES, Numbers, Subject
 from eigenboundary.experiments.config import load_config
+from eigenboundary.experiments.digest import code_digest
 from eigenboundary.experiments.run import TrainedNetwork, train_experiment
 from eigenboundary.experiments.threads import one_thread
 from eigenboundary.interrupts import deferred_interrupts
-from eigenboundary.version import __version__
 
 __all__ = ["ClaimsProgress", "check_claims"]
 
@@ -149,7 +149,7 @@ def _numbers(kind: str, subject: Subject, folder: Path) -> Numbers:
 
 def _made_from(network: TrainedNetwork) -> str:
     """A hash of the weights and of the code that measures them."""
-    digest = hashlib.sha256(__version__.encode())
+    digest = hashlib.sha256(code_digest().encode())
     digest.update(inspect.getsource(measures).encode())
     for tensor in network.model.state_dict().values():
         digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())

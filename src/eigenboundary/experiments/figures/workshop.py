@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from eigenboundary.analysis import Analysis
 from eigenboundary.datasets.split import Pair
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.experiments.config import ExperimentConfig, load_config
+from eigenboundary.experiments.digest import code_digest
 from eigenboundary.experiments.run import TrainedNetwork, train_experiment
 from eigenboundary.pipeline import analyze
 from eigenboundary.problem import Problem
 from eigenboundary.storage import load
-from eigenboundary.version import __version__
 
 __all__ = ["PARTS", "FigureProgress", "Workshop"]
 
@@ -29,6 +30,8 @@ PARTS = ("training", "analysis", "drawing")
 FigureProgress = Callable[[str, str, int, int], None]
 
 _RESOLUTION = 120
+# Among an analysis' versions: what tells results of changed code from current ones.
+_CODE = "eigenboundary code"
 
 
 class Workshop:
@@ -205,7 +208,7 @@ class Workshop:
     def _kept(
         self, path: Path, network: TrainedNetwork, samples: Pair, points: int
     ) -> Analysis | None:
-        """What an earlier run left, if it is of this network, data and version."""
+        """What an earlier run left, if it is of this network and data, by this code."""
         if self.force or not path.exists():
             return None
         try:
@@ -215,7 +218,7 @@ class Workshop:
         drawn = 0 if analysis.grid is None else len(analysis.grid.x)
         fits = (
             np.array_equal(analysis.labels, samples[1].numpy())
-            and analysis.provenance.versions.get("eigenboundary") == __version__
+            and analysis.provenance.versions.get(_CODE) == code_digest()
             and analysis.provenance.seed == self.seed
             and drawn == points
         )
@@ -238,4 +241,6 @@ class Workshop:
         # An interrupted analysis is no finished one: the next run has to compute it again.
         if analysis.provenance.message == "interrupted":
             raise KeyboardInterrupt
-        return analysis
+        made_by = analysis.provenance
+        versions = made_by.versions | {_CODE: code_digest()}
+        return replace(analysis, provenance=replace(made_by, versions=versions))

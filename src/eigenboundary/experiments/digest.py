@@ -1,0 +1,37 @@
+"""A hash of the code that computes, by which results kept on disk are known to be current."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+
+import eigenboundary
+
+__all__ = ["code_digest"]
+
+#: What only asks for results, or shows them.
+_LEFT_OUT = ("cli", "displays", "experiments", "report")
+
+
+@functools.cache
+def code_digest() -> str:
+    """A hash of the package's modules, but for those that only ask for numbers or show them.
+
+    Examples
+    --------
+    >>> len(code_digest())
+    64
+    """
+    assert eigenboundary.__file__ is not None
+    return _digest(Path(eigenboundary.__file__).parent)
+
+
+def _digest(package: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package)
+        if name.parts[0] not in _LEFT_OUT:
+            code = path.read_bytes()
+            digest.update(f"{name.as_posix()} {len(code)} ".encode() + code)
+    return digest.hexdigest()
