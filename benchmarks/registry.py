@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 
-from benchmarks import jobs, margins, training
+from benchmarks import attacks, jobs, margins, training
 
 JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "main-job": jobs.main_job,
@@ -16,6 +16,7 @@ JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "random-labels": training.random_labels,
     "seeds": training.seeds,
     "smallest-margin": margins.smallest_margin,
+    "attacks": attacks.attacks,
     "sections": margins.sections,
 }
 

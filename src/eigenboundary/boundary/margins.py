@@ -111,7 +111,7 @@ def paper_margins(
     >>> problem = eb.Problem(model, (x, x.argmax(1)))
     >>> pairs = eb.top_eigenpairs(eb.HessianOperator(problem), 2)
     >>> margins = paper_margins(problem, pairs.vectors, n_points=50)
-    >>> margins.samples.shape, bool(margins.gap.max() < 1e-5)
+    >>> margins.samples.shape, bool(margins.gap.max() < 1e-4)
     ((2, 2), True)
     >>> bool((margins.paper_margin >= margins.refined_margin - 1e-5).all())
     True
