@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import eigenboundary as eb
+from eigenboundary.boundary.norms import Geometry
 from eigenboundary.classifier import Classifier
 from tests.references import Golden
 
@@ -257,3 +258,21 @@ def test_a_classifier_keeps_its_own_precision(small_model: nn.Module, blobs: Blo
         eb.boundary_distance(Classifier(small_model), blobs[0], device="cpu")
     found = eb.boundary_distance(Classifier(small_model, dtype="float32"), blobs[0])
     assert found.value.dtype == np.float32
+
+
+@pytest.mark.parametrize("norm", [2.0, np.inf])
+def test_steps_in_a_box_are_as_long_as_it_lets(norm: float) -> None:
+    geometry = Geometry(norm, (0.0, 1.0))
+    x = torch.rand(40, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x[:20, 0] = 0  # at its side
+    direction = torch.randn(40, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    direction /= geometry.length(direction).unsqueeze(1)
+    length = torch.full((40,), 0.3, dtype=torch.float64)
+    ends = geometry.as_far_as(x, direction, length)
+    assert (ends >= 0).all()
+    assert (ends <= 1).all()
+    reached = geometry.length(ends - x)
+    assert (reached <= length * (1 + 1e-12)).all()
+    simply_clamped = geometry.length((x + 0.3 * direction).clamp(0, 1) - x)
+    assert (reached >= simply_clamped - 1e-12).all()
+    assert (reached > simply_clamped + 0.01).any() or norm == np.inf

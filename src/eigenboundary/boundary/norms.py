@@ -22,6 +22,7 @@ __all__ = ["Geometry", "as_box", "column"]
 
 _DOUBLINGS = 40
 _BISECTIONS = 60
+_STRETCHES = 6
 
 
 def column(values: Tensor, like: Tensor) -> Tensor:
@@ -112,6 +113,23 @@ class Geometry:
             short = self._reached(x, direction, gradient, middle).abs() < offset.abs()
             low, high = torch.where(short, middle, low), torch.where(short, high, middle)
         return self.inside(x + column(high, x) * direction)
+
+    def as_far_as(self, x: Tensor, direction: Tensor, length: Tensor) -> Tensor:
+        """Inputs in the box, at most a length (m,) from x, along unit directions as far as it lets.
+
+        Entries stop at the box' side; the others go further for it.
+        """
+        ends = self.inside(x + column(length, x) * direction)
+        if self.box is None:
+            return ends
+        step = length
+        for _ in range(_STRETCHES):
+            reached = self.length(ends - x)
+            step = step * length / torch.where(reached > 0, reached, length)
+            further = self.inside(x + column(step, x) * direction)
+            within = self.length(further - x) <= length * (1 + torch.finfo(x.dtype).eps)
+            ends = torch.where(column(within, x), further, ends)
+        return ends
 
     def reach(self, x: Tensor, direction: Tensor) -> Tensor:
         """How many times the direction fits between x and the box' side, shape (m,)."""

@@ -91,9 +91,10 @@ def _best_ends(
     start, points, distance = x[rows], found.points[rows], found.distance[rows]
     values, gradient = gap_gradient(classifier, points, own[rows], found.other[rows])
     offset = ((points - start) * gradient).flatten(1).sum(1) - values
-    targets = [geometry.nearest_on_plane(start, gradient, offset)]
-    if geometry.box is None:
-        targets.append(start + planes.intersection(rows, gradient, offset, found.other[rows]))
+    targets = [
+        geometry.nearest_on_plane(start, gradient, offset),
+        start + planes.intersection(rows, gradient, offset, found.other[rows]),
+    ]
     length = distance * (1 - 0.5 * smallest_change(x.dtype))
     deepest = torch.zeros_like(distance)
     best = start.clone()
@@ -102,12 +103,12 @@ def _best_ends(
             ray = points + step * (target - points) - start
             norm = geometry.length(ray)
             ray = ray / column(torch.where(norm > 0, norm, torch.ones_like(norm)), ray)
-            ends = start + column(torch.minimum(length, geometry.reach(start, ray)), ray) * ray
-            behind = depth(outputs_at(classifier, geometry.inside(ends)), own[rows])
+            ends = geometry.as_far_as(start, ray, length)
+            behind = depth(outputs_at(classifier, ends), own[rows])
             deeper = behind > deepest
             deepest = torch.where(deeper, behind, deepest)
             best = torch.where(column(deeper, x), ends, best)
-    return geometry.inside(best), deepest > 0
+    return best, deepest > 0
 
 
 class _Planes:
