@@ -247,6 +247,8 @@ def test_a_change_too_small_for_the_factors_given_is_still_noticed():
         ([-1.0, -1.0, 1.0], "alphas must be positive and finite"),
         ([np.nan, 1.0, 1.0], "alphas must be positive and finite"),
         (["a", "b", "c"], "alphas must be 3 numbers"),
+        ([[1.0], [1.0, 1.0], 1.0], "alphas must be 3 numbers"),
+        (torch.ones(3, dtype=torch.bfloat16), "alphas must be 3 numbers"),
         ([1e200, 1e-200, 1.0], "alphas must leave the weights in the range of float32"),
         ([1e-60, 1e60, 1.0], "alphas must leave the weights in the range of float32"),
     ],
@@ -258,7 +260,11 @@ def test_factors_that_do_not_fit_are_refused(alphas, message):
 
 @pytest.mark.parametrize(
     ("x", "message"),
-    [(np.ones(3), "x must be a batch"), (np.ones((4, 1, 3, 3)), "x must be inputs that the model")],
+    [
+        ("abc", "x must be a numeric array or tensor; got str"),
+        (np.ones(3), "x must be a batch"),
+        (np.ones((4, 1, 3, 3)), "x must be inputs that the model"),
+    ],
 )
 def test_inputs_that_do_not_fit_are_refused(x, message):
     with pytest.raises(eb.InvalidInputError, match=message):
@@ -284,7 +290,9 @@ def test_random_factors_stay_within_their_limits_and_have_product_one(n, low, hi
     np.testing.assert_array_equal(alphas, random_alphas(n, low, high, seed))
 
 
-@pytest.mark.parametrize(("low", "high"), [(1.0, 2.0), (0.0, 2.0), (0.5, 1.0), (0.5, np.inf)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(1.0, 2.0), (0.0, 2.0), (0.5, 1.0), (0.5, np.inf), ("a", 2.0)]
+)
 def test_limits_of_random_factors_must_be_around_one(low, high):
     with pytest.raises(eb.InvalidInputError, match="low < 1 < high"):
         random_alphas(3, low, high)
@@ -360,6 +368,23 @@ def test_a_tensor_of_zeros_keeps_its_scale():
     normalized = eb.layer_normalized(eb.Problem(model, data(2)))
     assert torch.equal(normalized.scales[12:18], torch.ones(6, dtype=torch.float64))
     assert torch.isfinite(eb.HessianOperator(normalized).to_dense()).all()
+
+
+def test_factors_of_single_units_change_the_curvature_in_layer_normalised_coordinates():
+    model = filled(fnn())
+    other = copy.deepcopy(model)
+    factors = torch.linspace(0.1, 3, 6, dtype=torch.float64)
+    with torch.no_grad():
+        other[0].weight.mul_(factors[:, None])
+        other[0].bias.mul_(factors)
+        other[2].weight.div_(factors)
+    x, y = data(2)
+    torch.testing.assert_close(other(x), model(x))
+    traces = [
+        eb.HessianOperator(eb.layer_normalized(eb.Problem(net, (x, y)))).trace()
+        for net in (model, other)
+    ]
+    assert traces[1] != pytest.approx(traces[0], rel=0.01)
 
 
 def test_only_the_parameters_of_theta_are_measured_anew():

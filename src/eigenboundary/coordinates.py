@@ -1,4 +1,4 @@
-r"""Coordinates of parameter space that no reparametrisation of a ReLU network changes.
+r"""Coordinates of parameter space that rescaling the layers of a ReLU network does not change.
 
 Factors that pass from layer to layer (see :mod:`eigenboundary.reparametrization`), θ' = Sθ with
 S diagonal, leave the predictions as they are, but the gradient becomes :math:`S^{-1} g` and the
@@ -58,14 +58,15 @@ class LayerNormalizedProblem(Problem):
 
 
 def layer_normalized(problem: Problem) -> LayerNormalizedProblem:
-    r"""The problem in coordinates that no reparametrisation of a ReLU network changes.
+    r"""The problem in coordinates that rescaling the layers of a ReLU network does not change.
 
     Every parameter tensor is measured in units of its own (Frobenius) norm: θ = Dz with D the
     diagonal of those norms, held fixed. All that is computed from the result, with
     :class:`~eigenboundary.HessianOperator`, :func:`~eigenboundary.alignment` and the rest, is in
     terms of z: the gradient is Dg, the Hessian DHD, and an alignment
     :math:`\langle Dg, u\rangle / \|Dg\|\|u\|`. Eigenvalues and alignments are then the same, to
-    rounding, for a network and what :func:`~eigenboundary.reparametrize` makes of it.
+    rounding, for a network and what :func:`~eigenboundary.reparametrize` makes of it. Factors that
+    differ between the units of a layer do change them.
 
     Parameters
     ----------

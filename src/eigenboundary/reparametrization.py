@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,8 @@ def random_alphas(
     """
     checks.check_positive_integer(n_layers, "n_layers")
     checks.check_seed(seed)
-    if not (np.isfinite([low, high]).all() and 0 < low < 1 < high):
+    real = isinstance(low, Real) and isinstance(high, Real)
+    if not (real and np.isfinite([low, high]).all() and 0 < low < 1 < high):
         raise InvalidInputError(
             f"low and high must be positive numbers with low < 1 < high; got {low!r} and {high!r}."
         )
@@ -100,7 +102,12 @@ def random_alphas(
 
 def _cumulative(alphas: ArrayLike | Tensor, n_layers: int) -> tuple[list[float], list[float]]:
     """The factors of weights and of biases; the last one of each is what makes the product one."""
-    values = np.asarray(alphas.detach().cpu() if isinstance(alphas, Tensor) else alphas)
+    try:
+        values = np.asarray(alphas.detach().cpu() if isinstance(alphas, Tensor) else alphas)
+    except (TypeError, ValueError):  # ragged, or of a dtype that numpy does not have
+        raise InvalidInputError(
+            f"alphas must be {n_layers} numbers, one a layer; got {alphas!r}."
+        ) from None
     if values.shape != (n_layers,) or values.dtype.kind not in "iuf":
         raise InvalidInputError(
             f"alphas must be {n_layers} numbers, one a layer; got shape {values.shape} of "
@@ -323,7 +330,12 @@ def _check_unchanged(model: nn.Module, layers: Sequence[Layer], x: Any) -> None:
 
 def _trial_inputs(model: nn.Module, layers: Sequence[Layer], x: Any) -> Tensor:
     if x is not None:
-        given = x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
+        try:
+            given = x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
+        except (TypeError, ValueError):
+            raise InvalidInputError(
+                f"x must be a numeric array or tensor; got {type(x).__name__}."
+            ) from None
         if given.ndim < 2 or not len(given) or given.dtype == torch.bool or given.is_complex():
             raise InvalidInputError(
                 f"x must be a batch of inputs, shape (n, ...); got shape {tuple(given.shape)} of "
