@@ -218,6 +218,13 @@ def test_a_convex_loss_has_no_barrier(linear):
     assert LossCurve(np.arange(3), np.array([1.0, 5.0, 2.0]), np.ones(3)).barrier == 3
 
 
+@pytest.mark.parametrize(
+    ("loss", "barrier"), [((1, np.nan, 2), np.inf), ((1, np.inf, 2), np.inf), ((np.nan, 5, 2), 0)]
+)
+def test_a_loss_that_overflows_between_the_ends_is_a_barrier_without_limit(loss, barrier):
+    assert LossCurve(np.arange(3), np.array(loss, dtype=float), np.ones(3)).barrier == barrier
+
+
 def test_a_plane_is_spanned_by_the_directions_orthonormalised(linear):
     a, b = 5 * direction(9, 1), direction(9, 2)
     plane = loss_plane(linear, a, b, [-1.0, 0.0, 2.0], [0.0, 1.0])
@@ -406,6 +413,7 @@ class Deeper(nn.Module):
         (lambda p: plane_through(p, p.theta, 2 * p.theta, 3 * p.theta), "c must add a direction"),
         (lambda p: plane_through(p, *torch.eye(51)[:3], resolution=0), "resolution must be an int"),
         (lambda p: plane_through(p, *torch.eye(51)[:3], margin=-1), "margin must be a number"),
+        (lambda p: plane_through(p, *torch.eye(51)[:3], margin="a"), "margin must be a number"),
         (lambda p: low_loss_curve(p, p.theta, p.theta, optimizer="lbfgs"), "optimizer must be one"),
         (lambda p: low_loss_curve(p, p.theta, p.theta, learning_rate=0), "learning_rate must be"),
         (lambda p: low_loss_curve(p, p.theta, p.theta, iterations=0), "iterations must be"),

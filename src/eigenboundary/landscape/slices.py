@@ -12,6 +12,7 @@ directions; through three networks as in Garipov et al. 2018 (arXiv:1802.10026),
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -63,8 +64,13 @@ class LossCurve:
 
     @property
     def barrier(self) -> float:
-        """Largest loss less the larger of those at the first and the last step; 0 if none is."""
-        return float(self.loss.max() - max(self.loss[0], self.loss[-1]))
+        """Largest loss less the larger of those at the first and the last step; 0 if none is.
+
+        A loss that is NaN, where outputs overflow, counts as infinite.
+        """
+        loss = np.where(np.isnan(self.loss), np.inf, self.loss)
+        ends = max(loss[0], loss[-1])
+        return 0.0 if np.isinf(ends) else float(loss.max() - ends)
 
 
 @dataclass(frozen=True)
@@ -265,7 +271,7 @@ def plane_through(
     """
     check_problem(problem)
     checks.check_positive_integer(resolution, "resolution")
-    if not np.isfinite(margin) or margin < 0:
+    if not isinstance(margin, Real) or not np.isfinite(margin) or margin < 0:
         raise InvalidInputError(f"margin must be a number of at least 0; got {margin!r}.")
     named = {"a": a, "b": b, "c": c}
     origin, *others = (as_point(problem, value, name) for name, value in named.items())
