@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -170,6 +172,30 @@ def test_each_panel_has_the_boundary_of_its_step(motion, samples):
     titles = [ax.get_title("left") for ax in display.axes_]
     assert titles[2] == r"$\theta$"
     assert titles[0] == r"$\theta$ − 0.5 $v_1$"
+
+
+@pytest.mark.parametrize(
+    ("shift", "said"), [(0.0, r"at $\theta$"), (2.0, r"at $\theta$ + 1.5 $v$")]
+)
+def test_the_grey_line_says_at_which_step_it_is(motion, samples, shift, said):
+    moved = replace(motion, steps=motion.steps + shift)
+    display = BoundaryMotionDisplay(moved, *samples).plot(Figure())
+    (legend,) = [*display.figure_.legends, *filter(None, [display.ax_.get_legend()])]
+    assert said in [text.get_text() for text in legend.get_texts()]
+
+
+def test_a_step_of_rounding_is_theta(motion, samples):
+    steps = np.arange(-1, 1.1, 0.5)
+    steps[2] = -2e-16
+    display = BoundaryMotionDisplay(replace(motion, steps=steps), *samples).plot(Figure())
+    assert display.axes_[2].get_title("left") == r"$\theta$"
+
+
+def test_what_is_no_motion_and_no_plane_is_refused(samples):
+    with pytest.raises(eb.InvalidInputError, match="motion must be a BoundaryMotion; got str"):
+        BoundaryMotionDisplay("motion", *samples)
+    with pytest.raises(eb.InvalidInputError, match="plane must be a LossPlane; got ndarray"):
+        LossSurfaceDisplay(np.ones((3, 3)))
 
 
 def test_more_panels_are_drawn_where_asked_and_no_more_than_steps(motion, samples):

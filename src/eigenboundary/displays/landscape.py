@@ -177,6 +177,8 @@ class LossSurfaceDisplay:
         *,
         labels: tuple[str, str] = ("first axis", "second axis"),
     ) -> None:
+        if not isinstance(plane, LossPlane):
+            raise InvalidInputError(f"plane must be a LossPlane; got {type(plane).__name__}.")
         if min(plane.loss.shape) < 2:
             raise InvalidInputError(
                 f"plane must have at least two points along each axis; got {plane.loss.shape}."

@@ -31,11 +31,15 @@ _REGION_STRENGTH = 0.3
 _MOST_POINTS = 300
 # Classes a legend can still name.
 _MOST_NAMED = 20
+# Of the largest step: a smaller one is zero but for rounding.
+_ROUNDING = 1e-12
 _START_COLOR, _START_WIDTH = "#9ca3af", 1.3
 
 
 class BoundaryMotionDisplay:
-    r"""Decision regions as θ moves along a direction, the boundary at θ grey in each panel.
+    r"""Decision regions as θ moves along a direction.
+
+    The boundary at the step nearest 0, where it usually starts, is grey in each panel.
 
     Parameters
     ----------
@@ -85,6 +89,10 @@ class BoundaryMotionDisplay:
         class_names: Sequence[str] | None = None,
     ) -> None:
         check_positive_integer(n_panels, "n_panels")
+        if not isinstance(motion, BoundaryMotion):
+            raise InvalidInputError(
+                f"motion must be a BoundaryMotion; got {type(motion).__name__}."
+            )
         self.motion, self.direction, self.n_panels = motion, direction, n_panels
         if min(len(motion.x), len(motion.y)) < 2:
             raise InvalidInputError(
@@ -232,7 +240,7 @@ class BoundaryMotionDisplay:
             style.class_handles(classes, self.class_names) if len(classes) <= _MOST_NAMED else []
         )
         line = Line2D([], [], color=_START_COLOR, linewidth=_START_WIDTH)
-        line.set_label("at θ")
+        line.set_label(f"at {self._panel_title(self._start)}")
         handles.append(line)
         if below:
             columns = style.legend_columns(figure, handles)
@@ -242,7 +250,7 @@ class BoundaryMotionDisplay:
 
     def _panel_title(self, index: int) -> str:
         step = float(self.motion.steps[index])
-        if step == 0:
+        if abs(step) <= _ROUNDING * np.abs(self.motion.steps).max():
             return r"$\theta$"
         sign = "+" if step > 0 else "−"
         return rf"$\theta$ {sign} {style.format_number(abs(step), 2)} {self.direction}"
