@@ -153,6 +153,12 @@ def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path):
         reproduce(["fig2"], tmp_path / "file")
 
 
+@pytest.mark.parametrize("resolution", [0, 1])
+def test_a_plane_of_fewer_than_two_points_is_refused(resolution, tmp_path):
+    with pytest.raises(eb.InvalidInputError, match="resolution must be"):
+        reproduce(["fig2"], tmp_path, resolution=resolution)
+
+
 def test_a_directory_without_mnist_is_one_sentence(tmp_path):
     with pytest.raises(eb.InvalidInputError, match=r"^directory must "):
         reproduce(["fig6"], tmp_path, directory=tmp_path)
@@ -267,6 +273,18 @@ def test_without_mnist_the_images_are_digits_and_the_figure_says_so(numbers):
     assert [row.name for row in data.rows] == ["normal", "adversarial"]
     assert all(row.analysis.input_shape == (1, 8, 8) for row in data.rows)
     np.testing.assert_array_equal(data.rows[0].embedding, data.rows[1].embedding)
+
+
+def test_the_embedding_follows_the_seed(configs, tmp_path, monkeypatch):
+    seeds = []
+
+    def embed(inputs, method, seed):
+        seeds.append(seed)
+        return inputs[:, :2].astype(float)
+
+    monkeypatch.setattr(rows, "embed", embed)
+    FIGURES["fig6"].compute(Workshop(tmp_path, seed=3, configs=configs))
+    assert seeds == [3]
 
 
 def test_the_toy_takes_the_first_seed_that_learns_all_points(at_work, numbers):

@@ -149,7 +149,7 @@ def _row(
             workshop.report(f"{method} of {network.config.title}", 0, 1)
             # All training inputs: an analysis keeps fewer of a large set.
             inputs = network.data.train[0].flatten(1).numpy()
-            embedding = embed(inputs, {"PCA": "pca", "t-SNE": "tsne"}[method], 0)
+            embedding = embed(inputs, {"PCA": "pca", "t-SNE": "tsne"}[method], workshop.seed)
     return Row(name, names, analysis, embedding=embedding, method=method)
 
 

@@ -67,7 +67,7 @@ class Workshop:
     Raises
     ------
     InvalidInputError
-        If the folder cannot be written to or the seed is none.
+        If the folder cannot be written to, or the seed or the resolution is none.
     """
 
     def __init__(
@@ -82,6 +82,9 @@ class Workshop:
         progress: FigureProgress | None = None,
     ) -> None:
         checks.check_seed(seed)
+        checks.check_positive_integer(resolution, "resolution")
+        if resolution < 2:
+            raise InvalidInputError(f"resolution must be at least 2; got {resolution}.")
         self.folder, self.seed = Path(folder), seed
         self.directory = None if directory is None else Path(directory)
         self.configs, self.resolution = configs, resolution
