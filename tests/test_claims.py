@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import kendalltau
 from typer.testing import CliRunner
 
 import eigenboundary as eb
@@ -80,6 +81,13 @@ def test_effects_that_are_no_numbers_are_refused():
         bootstrap_interval([1.0, math.nan, 2.0])
 
 
+def test_an_interval_that_ends_at_the_threshold_holds_no_more_than_it():
+    above, below = Threshold(0.5, "above"), Threshold(0.5, "below")
+    low, high = (0.2, 0.5), (0.5, 0.9)
+    assert [verdict(low, above), verdict(high, above)] == ["not supported", "undecided"]
+    assert [verdict(high, below), verdict(low, below)] == ["not supported", "undecided"]
+
+
 @given(
     st.floats(-1e3, 1e3),
     st.floats(0, 1e3),
@@ -124,7 +132,10 @@ def test_complexity_is_that_of_the_dense_hessian(subject):
     values = np.linalg.eigvalsh(reference_hessian(subject))
     assert numbers["trace"] == pytest.approx(values.sum(), rel=1e-8)
     assert numbers["largest_eigenvalue"] == pytest.approx(values[-1], rel=1e-8)
-    assert 1 <= numbers["eigenvectors_for_95"] <= subject.problem.n_parameters
+    vectors = np.linalg.eigh(reference_hessian(subject))[1][:, ::-1].copy()
+    cosines = eb.alignment(subject.problem, subject.points, vectors).numpy()
+    held = np.cumsum(np.square(cosines).mean(0))
+    assert numbers["eigenvectors_for_95"] == 1 + int((held < 0.95).sum())
     assert numbers["generalization_low"] <= numbers["generalization"]
     assert numbers["generalization"] <= numbers["generalization_high"]
 
@@ -139,12 +150,21 @@ def test_only_layer_normalised_numbers_survive_reparametrization(subject):
 
 def test_margins_rank_samples_by_their_distance(subject):
     numbers = measured_by.margins(subject)
-    assert -1 <= numbers["order"] <= 1
-    distances = np.sort(subject.distances)
-    for name in ("eigenvector", "logit_gap", "gradient"):
-        rank = numbers[f"rank_{name}"]
-        assert 0 <= rank < 1
-        assert (rank * len(distances)) == pytest.approx(round(rank * len(distances)))
+    distances = subject.distances
+    x, _ = subject.trained.data.train
+    vectors = np.linalg.eigh(reference_hessian(subject))[1][:, : -measured_by._TOP - 1 : -1].copy()
+    cosines = eb.alignment(subject.problem, x.double(), vectors).numpy()
+    narrower = [min(distances[c.argmax()], distances[c.argmin()]) for c in cosines.T]
+    assert numbers["order"] == pytest.approx(kendalltau(range(len(narrower)), narrower).statistic)
+    outputs = subject.problem.predict(x.double()).sort(dim=1).values
+    chosen = {
+        "eigenvector": np.abs(cosines[:, 0]).argmax(),
+        "logit_gap": int((outputs[:, -1] - outputs[:, -2]).argmin()),
+    }
+    for name, row in chosen.items():
+        nearer = sorted(distances).index(distances[row])
+        assert numbers[f"rank_{name}"] == pytest.approx(nearer / len(distances))
+    assert 0 <= numbers["rank_gradient"] < 1
 
 
 def test_the_loss_changes_by_half_the_curvature_for_small_steps_at_a_minimum():
@@ -166,7 +186,12 @@ def test_the_loss_changes_by_half_the_curvature_for_small_steps_at_a_minimum():
 
 def test_a_minimum_is_judged_on_fresh_samples_of_its_data(subject):
     numbers = measured_by.minimum(subject)
-    assert 0.5 < numbers["accuracy"] <= 1
+    fresh = eb.datasets.load("gaussian_blobs", 10**6 + subject.seed, samples=20_000)
+    parts = (fresh.train, fresh.validation, fresh.test)
+    x, y = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    hits = subject.trained.model(x).argmax(1) == y
+    assert len(y) == 20_000
+    assert numbers["accuracy"] == pytest.approx(float(hits.double().mean()), abs=1e-12)
     assert numbers["margin"] == subject.distances.min()
 
 
@@ -204,6 +229,13 @@ def test_complexity_rises_by_binary_orders():
     found = claim(2, "blobs-normal → blobs-large-norm", "effective number")
     keys = [("complexity", f"blobs-{kind}") for kind in ("normal", "large-norm")]
     measured = {key: {"effective_number": n} for key, n in zip(keys, (5.0, 20.0), strict=True)}
+    assert found.effect(measured) == 2.0
+
+
+def test_counts_are_compared_with_one_added_for_they_may_be_zero():
+    found = claim(2, "blobs-normal → blobs-large-norm", "ratio of outliers")
+    keys = [("complexity", f"blobs-{kind}") for kind in ("normal", "large-norm")]
+    measured = {key: {"outliers": n} for key, n in zip(keys, (0.0, 3.0), strict=True)}
     assert found.effect(measured) == 2.0
 
 
@@ -327,7 +359,12 @@ def test_the_code_is_known_by_what_computes_and_not_by_what_shows(tmp_path):
 
 
 def test_a_study_of_no_or_equal_seeds_is_refused(quick_study, tmp_path):
-    for seeds, said in ((0, "seeds must be an integer"), ([1, 1], "different integers")):
+    for seeds, said in (
+        (0, "seeds must be an integer"),
+        (3.5, "seeds must be an integer"),
+        ("3", "seeds must be an integer"),
+        ([1, 1], "different integers"),
+    ):
         with pytest.raises(eb.InvalidInputError, match=said):
             claims.check_claims(seeds, folder=tmp_path)
 
@@ -342,7 +379,9 @@ def test_the_command_prints_rows_as_json_and_leaves_tables(quick_study, tmp_path
     assert row["verdict"] == "supported"
     assert row["n_seeds"] == 3
     assert "seeds are positive" in (tmp_path / "claims.md").read_text()
-    assert "supported" in CliRunner().invoke(app, arguments).stdout
+    shown = CliRunner().invoke(app, arguments).stdout
+    assert "supported" in shown
+    assert "seeds" in shown.splitlines()[0]
 
 
 def _with(made):

@@ -44,6 +44,7 @@ def _table(results: list[ClaimResult]) -> Table:
     table.add_column("data")
     for name in ("effect", "interval", "claimed"):
         table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("seeds", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for result in results:
         claim = result.claim
@@ -53,6 +54,7 @@ def _table(results: list[ClaimResult]) -> Table:
             f"{result.effect:.3g}",
             _interval(result),
             str(claim.threshold),
+            str(len(result.effects)),
             Text(result.verdict, style=_COLOURS[result.verdict]),
         )
     return table

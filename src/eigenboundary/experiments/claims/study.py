@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from joblib import Parallel, delayed
@@ -81,7 +81,7 @@ def check_claims(
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    if isinstance(seeds, int):
+    if not isinstance(seeds, Iterable) or isinstance(seeds, str):
         checks.check_positive_integer(seeds, "seeds")
         return list(range(seeds))
     chosen = list(seeds)
