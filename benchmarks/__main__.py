@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 
-from benchmarks.registry import JOBS
+from benchmarks.registry import JOBS, LACKING
 
 
 def run_fresh(name: str) -> dict[str, object]:
@@ -32,6 +32,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object a benchmark")
     arguments = parser.parse_args()
     for name in [arguments.name] if arguments.name else JOBS:
+        missing = LACKING[name]() if name in LACKING else ""
+        if missing and arguments.name:
+            sys.exit(missing)
+        if missing:
+            print(f"{name} left out: {missing}", file=sys.stderr)
+            continue
         result = run_fresh(name)
         if arguments.json:
             print(json.dumps(result))

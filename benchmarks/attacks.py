@@ -7,8 +7,8 @@ pixels, and so does ours.
 
 from __future__ import annotations
 
+import importlib.util
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,17 @@ def attacks() -> dict[str, object]:
     return {name: _compared(name, _folder(data)) for name, data in _NETWORKS.items()}
 
 
+def lacking() -> str:
+    """What this machine lacks to run it; empty if nothing."""
+    if importlib.util.find_spec("foolbox") is None:
+        return "foolbox must be installed: pip install -e .[bench]."
+    if "EIGENBOUNDARY_DATA" not in os.environ:
+        return "EIGENBOUNDARY_DATA must name the folder with mnist/ and cifar10/; it is not set."
+    return ""
+
+
 def _folder(data: str) -> Path:
-    root = os.environ.get("EIGENBOUNDARY_DATA")
-    if root is None:
-        sys.exit("EIGENBOUNDARY_DATA must name the folder with mnist/ and cifar10/; it is not set.")
-    return Path(root) / data
+    return Path(os.environ["EIGENBOUNDARY_DATA"]) / data
 
 
 def _compared(name: str, directory: Path) -> dict[str, object]:

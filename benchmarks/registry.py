@@ -20,6 +20,9 @@ JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "sections": margins.sections,
 }
 
+#: What a machine may lack for one of them, as a function that says it.
+LACKING: dict[str, Callable[[], str]] = {"attacks": attacks.lacking}
+
 if __name__ == "__main__":
     name = sys.argv[1]
     print(json.dumps({"benchmark": name, **JOBS[name]()}))
