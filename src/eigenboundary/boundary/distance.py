@@ -4,10 +4,11 @@ The distance of an input x that is predicted as class a is
 
 .. math:: d(x) = \min_y \|y - x\| \quad \text{such that} \quad f_a(y) = \max_{j \neq a} f_j(y).
 
-No search finds the minimum for certain: what is found is a crossing, and so an upper bound. It
-comes from several starts (:mod:`~eigenboundary.boundary.starts`), each refined
-(:mod:`~eigenboundary.boundary.refinement`), and in low dimension from looking around within the
-smallest distance found.
+No search finds the minimum for certain: what is found is a crossing, and so an upper bound. In up
+to ten dimensions it comes from several starts (:mod:`~eigenboundary.boundary.starts`), each refined
+(:mod:`~eigenboundary.boundary.refinement`), and from looking around within the smallest distance
+found; in more of them from annealed walks (:mod:`~eigenboundary.boundary.annealing`), the best of
+whose points is refined.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eigenboundary import checks
+from eigenboundary.boundary.annealing import anneal
 from eigenboundary.boundary.classifiers import (
     Options,
     Samples,
@@ -33,9 +35,14 @@ from eigenboundary.boundary.classifiers import (
 from eigenboundary.boundary.crossings import along, leading_two, resolve_tolerance
 from eigenboundary.boundary.norms import Geometry, as_box, column
 from eigenboundary.boundary.projection import output_rounding
-from eigenboundary.boundary.rays import Candidates, first_crossings
+from eigenboundary.boundary.rays import Candidates, first_crossings, nearest_column, stacked
 from eigenboundary.boundary.refinement import refine
-from eigenboundary.boundary.starts import linearized_distance, look_around, start_crossings
+from eigenboundary.boundary.starts import (
+    LOW_DIMENSION,
+    linearized_distances,
+    look_around,
+    start_crossings,
+)
 from eigenboundary.classifier import Classifier
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import safe_point
@@ -241,7 +248,9 @@ class _Search:
         own = outputs.argmax(-1)
         rivals = outputs.topk(self.n_rivals + 1, dim=-1).indices
         rivals = torch.stack([r[r != a][: self.n_rivals] for r, a in zip(rivals, own, strict=True)])
-        lower = linearized_distance(self.classifier, x, rivals, self.geometry)
+        linear = linearized_distances(self.classifier, x, rivals, self.geometry)
+        lower = linear.amin(1)
+        rivals = rivals.gather(1, linear.argsort(1))
         found, converged = self._nearest(x, own, rivals, lower, ends)
         self._check_the_way(x, own, found)
         verified = self._verified(x, own, found)
@@ -257,17 +266,23 @@ class _Search:
     def _nearest(
         self, x: Tensor, own: Tensor, rivals: Tensor, lower: Tensor, ends: Tensor
     ) -> tuple[Candidates, Tensor]:
+        walks = x[0].numel() > LOW_DIMENSION
         starts = start_crossings(
             self.classifier,
             x,
             own,
-            rivals,
+            rivals[:, :0] if walks else rivals,
             self.samples,
             self.n_starts,
             self.geometry,
             self.generator,
             ends,
         )
+        if walks:
+            best, _ = nearest_column(stacked(starts))
+            extent = self._extent(x, lower)
+            anneal(self.classifier, x, own, rivals, best, self.geometry, extent, self.generator)
+            return best, refine(self.classifier, x, own, best, self.geometry, _MOST_STEPS)
         best, converged = self._refined(x, own, starts)
         rows = torch.arange(len(x), device=x.device)
         for _ in range(_LOOKS_AROUND):
@@ -294,11 +309,7 @@ class _Search:
 
         Most of them are dropped once a few steps have shown which are the most promising.
         """
-        many = Candidates(
-            torch.stack([start.points for start in starts], dim=1),
-            torch.stack([start.other for start in starts], dim=1),
-            torch.stack([start.distance for start in starts], dim=1),
-        )
+        many = stacked(starts)
         for kept, n_steps in ((_KEPT_STARTS, _FIRST_STEPS), (_KEPT_TO_THE_END, _MOST_STEPS)):
             few = min(kept, many.distance.shape[1])
             columns = many.distance.topk(few, dim=1, largest=False).indices
@@ -314,10 +325,8 @@ class _Search:
                 flat.other.reshape(other.shape),
                 flat.distance.reshape(other.shape),
             )
-        nearest = many.distance.argmin(1)
-        chosen = torch.arange(len(x), device=x.device), nearest
-        best = Candidates(many.points[chosen], many.other[chosen], many.distance[chosen])
-        return best, converged.reshape(other.shape)[chosen]
+        best, column_of = nearest_column(many)
+        return best, converged.reshape(other.shape).gather(1, column_of.unsqueeze(1)).squeeze(1)
 
     def _extent(self, x: Tensor, lower: Tensor) -> Tensor:
         """How far to look where no boundary has been met."""
