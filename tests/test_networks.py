@@ -64,6 +64,11 @@ def test_the_activation_and_log_probabilities_can_be_chosen():
     torch.testing.assert_close(model(x).exp().sum(1), torch.ones(5))
 
 
+def test_widths_may_come_from_an_iterator():
+    layers = build("fnn", inputs=2, classes=3, hidden=(width for width in (4, 5)))
+    assert [layer.out_features for layer in layers[::2]] == [4, 5, 3]
+
+
 def test_resnet18_halves_its_images_three_times():
     features = build("resnet18", classes=3, width=4)[:-3]
     assert features.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 32, 4, 4)
@@ -77,7 +82,11 @@ def test_resnet18_halves_its_images_three_times():
         ("fnn", {}, "missing a required argument: 'inputs'"),
         ("fnn", {"inputs": 0, "classes": 2}, "inputs, classes and hidden must be an integer"),
         ("fnn", {"inputs": 1, "classes": 2, "activation": "gelu"}, "activation must be one of"),
+        ("fnn", {"inputs": 1, "classes": 2, "hidden": 5}, "hidden must be a sequence of integers"),
+        ("fnn", {"inputs": 1, "classes": 2, "hidden": [5.0]}, "an integer of at least 1; got 5.0."),
+        ("fnn", {"inputs": 1, "classes": 2, "log_softmax": "no"}, "true or false; got 'no'."),
         ("digits_cnn", {"channels": (1, 2, 3)}, "channels must be two integers"),
+        ("digits_cnn", {"channels": 3}, "channels must be a sequence of integers; got 3."),
     ],
 )
 def test_an_unknown_network_or_option_is_named(name, options, sentence):
