@@ -456,3 +456,13 @@ def test_train_tells_a_users_mistake_in_one_line(folder):
     (folder / "file").write_text("")
     result = command("train", folder / "small.toml", "-o", folder / "file")
     assert result.stderr.startswith("Error: --output must be one that can be written to")
+
+
+def test_a_training_that_diverged_is_valid_json(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "small.toml").write_text(SMALL.replace("0.05", "1e30"))
+    result = command("train", "small.toml", "--json")
+    (row,) = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(name))
+    assert row["loss"] is None
+    assert "training diverged" in result.stderr
+    assert "–" in command("train", "small.toml").stdout
