@@ -12,7 +12,6 @@ from torch import nn
 import eigenboundary as eb
 from eigenboundary.networks import build
 from eigenboundary.training import (
-    TrainingPlan,
     evaluate,
     parameter_norm,
     permuted_labels,
@@ -59,30 +58,48 @@ def weights(model: nn.Module) -> torch.Tensor:
 # --------------------------------------------------------------------------------- the loop alone
 
 
+SGD, Adam = torch.optim.SGD, torch.optim.Adam
+MultiStep, Cosine = torch.optim.lr_scheduler.MultiStepLR, torch.optim.lr_scheduler.CosineAnnealingLR
+
+
 @pytest.mark.parametrize(
-    ("settings", "optimizer"),
+    ("settings", "optimizer", "schedule"),
     [
-        ({"momentum": 0.9, "weight_decay": 1e-2}, "sgd"),
-        ({"weight_decay": 1e-2}, "adam"),
-        ({"schedule": "multistep", "milestones": [2, 4], "gamma": 0.5}, "sgd"),
-        ({"schedule": "cosine"}, "sgd"),
-        ({"batch_size": None}, "sgd"),
-        ({"loss": "mse"}, "sgd"),
+        ({}, lambda p: SGD(p, lr=0.05), None),
+        (
+            {"momentum": 0.9, "weight_decay": 1e-2},
+            lambda p: SGD(p, lr=0.05, momentum=0.9, weight_decay=1e-2),
+            None,
+        ),
+        (
+            {"optimizer": "adam", "weight_decay": 1e-2},
+            lambda p: Adam(p, lr=0.05, weight_decay=1e-2),
+            None,
+        ),
+        (
+            {"schedule": "multistep", "milestones": [4, 2], "gamma": 0.5},
+            lambda p: SGD(p, lr=0.05),
+            lambda o: MultiStep(o, [2, 4], gamma=0.5),
+        ),
+        ({"schedule": "cosine"}, lambda p: SGD(p, lr=0.05), lambda o: Cosine(o, 6)),
+        ({"batch_size": None}, lambda p: SGD(p, lr=0.05), None),
+        ({"batch_size": 7}, lambda p: SGD(p, lr=0.05), None),
+        ({"loss": "mse"}, lambda p: SGD(p, lr=0.05), None),
     ],
 )
-def test_training_takes_the_steps_that_torch_takes(settings, optimizer):
+def test_training_takes_the_steps_that_torch_takes(settings, optimizer, schedule):
     x, y = blobs()
     ours, theirs = network(), network()
-    train(ours, (x, y), epochs=6, learning_rate=0.05, optimizer=optimizer, seed=5, **settings)
+    train(ours, (x, y), epochs=6, learning_rate=0.05, seed=5, **settings)
 
-    plan = TrainingPlan(6, 0.05, optimizer=optimizer, **settings)
-    stepper = plan.make_optimizer(list(theirs.parameters()))
-    scheduler = plan.make_scheduler(stepper)
+    stepper = optimizer(theirs.parameters())
+    scheduler = None if schedule is None else schedule(stepper)
+    size = settings.get("batch_size", 64) or len(x)
     order = torch.Generator().manual_seed(5)
     for _ in range(6):
-        for rows in torch.randperm(len(x), generator=order).split(plan.batch_size or len(x)):
+        for rows in torch.randperm(len(x), generator=order).split(size):
             outputs = theirs(x[rows])
-            if plan.loss == "mse":
+            if settings.get("loss") == "mse":
                 loss = nn.functional.mse_loss(outputs, nn.functional.one_hot(y[rows], 3).float())
             else:
                 loss = nn.functional.cross_entropy(outputs, y[rows])
