@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import textwrap
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +25,8 @@ from eigenboundary.experiments import (
 )
 from eigenboundary.training import parameter_norm, permuted_labels, scaled_to_norm
 
+_DATA = os.environ.get("EIGENBOUNDARY_DATA", Path(__file__).parents[2] / "shared" / "data")
+CIFAR = Path(_DATA) / "cifar10"
 SMALL = """
 title = "Small"
 [dataset]
@@ -68,6 +73,26 @@ def test_every_shipped_configuration_is_valid_and_starts_from_one_that_exists(na
     assert config.title
     assert config.description
     assert config.parent is None or config.parent in config_names()
+
+
+@pytest.mark.parametrize(
+    "name", ["cifar10-lenet5", pytest.param("cifar10-resnet18", marks=pytest.mark.slow)]
+)
+def test_the_settings_for_photographs_learn_a_few_of_them(name):
+    if not CIFAR.is_dir():
+        pytest.skip(f"there is no {CIFAR} (set EIGENBOUNDARY_DATA)")
+    shipped = load_config(name)
+    width = {"width": 16} if name == "cifar10-resnet18" else {}
+    few = dataclasses.replace(
+        shipped,
+        dataset=shipped.dataset | {"classes": [0, 6], "per_class": 100},
+        network=shipped.network | width,
+        training=shipped.training | {"epochs": 20, "milestones": [15], "batch_size": 16},
+    )
+    (trained,) = train_experiment(few, overrides={"directory": str(CIFAR)})
+    assert len(trained.data.train[1]) == 142
+    assert trained.result.loss < 0.5  # from ln 2 = 0.69
+    assert trained.result.accuracy > 0.8
 
 
 def test_a_file_of_ones_own_looks_beside_itself_for_its_start(folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import signal
 
 import pytest
 import torch
@@ -407,6 +408,25 @@ def test_an_interrupt_within_an_epoch_leaves_the_last_whole_one(tmp_path, monkey
     train(parts, blobs(), state_file=file, **settings)
     assert torch.equal(weights(whole), weights(parts))
     assert len(calls) == 1 + 3 * 5
+
+
+def test_an_interrupt_after_the_last_epoch_leaves_the_last_state(tmp_path, monkeypatch):
+    file, original = tmp_path / "run.safetensors", run.evaluate
+
+    def interrupted(*given):
+        signal.raise_signal(signal.SIGINT)
+        return original(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_SAVE_SECONDS", 0.0)
+        patch.setattr(run, "evaluate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(network(), blobs(), epochs=10, learning_rate=0.1, state_file=file)
+    seen, whole, again = [], network(), network()
+    train(again, blobs(), epochs=10, learning_rate=0.1, state_file=file, progress=seen.append)
+    train(whole, blobs(), epochs=10, learning_rate=0.1)
+    assert not seen
+    assert torch.equal(weights(whole), weights(again))
 
 
 def test_an_interrupted_model_can_be_given_again_as_it_is(tmp_path):

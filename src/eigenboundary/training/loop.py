@@ -160,10 +160,11 @@ def _finish(
     with preserved_random_state(seeds[0]), deferred_interrupts():
         run = TrainingRun(models, data, seeds, plan, path)
         results = run.finish(progress)
-        if path is not None and keep_state:
+        if keep_state:
             run.save()
-        elif path is not None:
-            path.unlink(missing_ok=True)
+    # Not before: leaving the block raises a Ctrl-C that came meanwhile, and the results are lost.
+    if path is not None and not keep_state:
+        path.unlink(missing_ok=True)
     return results
 
 
