@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import shutil
 import signal
 
 import pytest
@@ -12,7 +13,9 @@ from torch import nn
 
 import eigenboundary as eb
 from eigenboundary.networks import build
+from eigenboundary.source import PACKAGE
 from eigenboundary.training import (
+    checkpoint,
     evaluate,
     parameter_norm,
     permuted_labels,
@@ -490,6 +493,21 @@ def test_a_state_by_other_code_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "training_digest", lambda: "changed")
     with pytest.raises(eb.InvalidInputError, match="or another version's code"):
         train(network(), blobs(), **settings)
+
+
+def test_the_code_that_trains_is_known_by_its_steps_and_losses_and_by_nothing_else(tmp_path):
+    package = tmp_path / "package"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    before = checkpoint._digest(package)
+    assert before == checkpoint.training_digest()
+    for name in ("training/given.py", "datasets/split.py", "cli/app.py"):
+        (package / name).write_text("changed = True")
+    assert checkpoint._digest(package) == before
+    seen = {before}
+    for name in ("losses.py", *(f"training/{n}.py" for n in ("loop", "plan", "run", "steps"))):
+        (package / name).write_text("changed = True")
+        seen.add(checkpoint._digest(package))
+    assert len(seen) == 6
 
 
 def test_a_state_of_another_run_or_kind_is_refused(tmp_path):

@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path, PurePath
 
-__all__ = ["source_digest"]
+__all__ = ["PACKAGE", "source_digest"]
 
-_PACKAGE = Path(__file__).parent
+#: Where the modules are.
+PACKAGE = Path(__file__).parent
 
 
-def source_digest(wanted: Callable[[PurePath], bool], package: Path = _PACKAGE) -> str:
+def source_digest(wanted: Callable[[PurePath], bool], package: Path = PACKAGE) -> str:
     """A hash of the modules whose path within the package is wanted.
 
     Examples

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-import eigenboundary
-from eigenboundary.source import source_digest
+from eigenboundary.source import PACKAGE, source_digest
 
 __all__ = ["code_digest"]
 
@@ -23,8 +22,7 @@ def code_digest() -> str:
     >>> len(code_digest())
     64
     """
-    assert eigenboundary.__file__ is not None
-    return _digest(Path(eigenboundary.__file__).parent)
+    return _digest(PACKAGE)
 
 
 def _digest(package: Path) -> str:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from eigenboundary.errors import InvalidInputError
-from eigenboundary.source import source_digest
+from eigenboundary.source import PACKAGE, source_digest
 from eigenboundary.storage import new_file, replaced_when_complete
 
 __all__ = [
@@ -27,7 +27,10 @@ __all__ = [
 
 _KEY = "eigenboundary-training"
 #: The modules that decide which steps are taken.
-_STEPS = tuple(f"training/{name}.py" for name in ("loop", "plan", "regimes", "run", "steps"))
+_STEPS = (
+    "losses.py",
+    *(f"training/{name}.py" for name in ("loop", "plan", "regimes", "run", "steps")),
+)
 
 
 class OtherRunError(InvalidInputError):
@@ -40,7 +43,11 @@ def training_digest() -> str:
 
     Data and initial weights are known by themselves, see :func:`fingerprint`.
     """
-    return source_digest(lambda path: path.as_posix() in (*_STEPS, "losses.py"))
+    return _digest(PACKAGE)
+
+
+def _digest(package: Path) -> str:
+    return source_digest(lambda path: path.as_posix() in _STEPS, package)
 
 
 def fingerprint(settings: Any, tensors: list[Tensor]) -> str:
