@@ -358,6 +358,22 @@ def test_a_network_by_other_code_or_on_other_samples_is_trained_again_and_kept_a
     assert all(same(one.model, other.model) for one, other in zip(trained, again, strict=True))
 
 
+def test_a_network_is_found_again_where_its_files_have_moved_and_not_where_they_differ(
+    folder, monkeypatch, caplog
+):
+    def from_files(seed, *, directory):
+        return eb.datasets.gaussian_blobs(seed, noise=2.0 if directory == "other" else 1.0)
+
+    monkeypatch.setitem(eb.datasets.DATASETS, "gaussian_blobs", from_files)
+    for directory in ("here", "there", "other"):
+        train_experiment(
+            folder / "small.toml", folder=folder / "out", overrides={"directory": directory}
+        )
+        aside = list((folder / "out").glob("superseded/*"))
+        assert len(aside) == (directory == "other")
+    assert "was trained by another version's code or on other samples" in caplog.text
+
+
 def test_samples_that_changed_for_the_parent_alone_train_the_child_again_too(folder, monkeypatch):
     (folder / "small-random.toml").write_text(RANDOM.replace("[network]", "noise = 2.0\n[network]"))
     place = folder / "out"
