@@ -54,7 +54,7 @@ def check_seed(seed: Any) -> None:
 
 
 def check_choice(value: Any, name: str, choices: Sequence[str]) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         known = ", ".join(repr(choice) for choice in choices)
         raise InvalidInputError(f"{name} must be one of {known}; got {value!r}.")
 

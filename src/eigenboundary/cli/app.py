@@ -179,7 +179,10 @@ def train(
     ] = None,
     as_json: options.AsJson = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Train again what the folder already holds.")
+        bool,
+        typer.Option(
+            "--force", help="Train anew what the folder already holds, finished or interrupted."
+        ),
     ] = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
