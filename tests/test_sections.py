@@ -227,9 +227,87 @@ def test_an_analysis_broken_off_at_its_margins_keeps_the_rest(small_model, blobs
     assert any("margins" in note for note in analysis.notes)
 
 
+def test_a_network_whose_boundary_cannot_be_sampled_keeps_its_analysis(
+    small_model, blobs, monkeypatch
+) -> None:
+    from eigenboundary.boundary import sections
+
+    empty = eb.boundary_points(small_model, blobs, n=1)
+    nothing = type(empty)(*(getattr(empty, name)[:0] for name in vars(empty)))
+    monkeypatch.setattr(sections, "boundary_points", lambda *_, **__: nothing)
+    analysis = eb.analyze(small_model, blobs, k=3, margins=True)
+    assert analysis.converged.all()
+    assert analysis.sections is None
+    assert any(note.startswith("Margins are missing: data must hold") for note in analysis.notes)
+
+
+def test_x_b_stays_where_a_step_off_it_would_leave_the_boundary(monkeypatch, small_model, blobs):
+    from eigenboundary.boundary import ascent
+
+    problem = eb.Problem(small_model, blobs)
+    vectors = eb.top_eigenpairs(eb.HessianOperator(problem), 3).vectors
+    points = torch.from_numpy(eb.boundary_points(problem, n=30).points)
+    far = ascent.output_rounding
+    # Steps that a rounding of a thousandth would take; outputs curve by more than that.
+    monkeypatch.setattr(ascent, "output_rounding", lambda *a: 0 * far(*a) + 1e-3)
+    x_b, reached = most_aligned(problem, vectors, points, seed=0, box=(-2.0, 2.0))
+    assert x_b.abs().max() <= 2.0
+    gap = small_model(x_b).topk(2, dim=1).values.diff(dim=1).abs()
+    assert gap.max() <= 9e-3
+    own = eb.alignment(problem, x_b, vectors).abs().diagonal()
+    torch.testing.assert_close(own, reached)
+
+
+def test_sections_hold_their_samples_and_their_box_also_from_a_file(tmp_path: Path) -> None:
+    x = torch.rand(60, 4, generator=torch.Generator().manual_seed(1))
+    model = nn.Linear(4, 2)
+    model.weight.data = torch.tensor([[3.0, 0.1, 0.1, 0.1], [0.0, 0.0, 0.0, 0.0]])
+    model.bias.data = torch.tensor([-1.5, 0.0])
+    analysis = eb.analyze(model, (x, model(x).argmax(1)), k=2, margins=True, box=(0, 1))
+    analysis.save(tmp_path / "run.safetensors")
+    for sections in (analysis.sections, eb.load(tmp_path / "run.safetensors").sections):
+        assert sections.box == (0.0, 1.0)
+        for section in sections:
+            np.testing.assert_array_equal(section.samples, x[list(section.training_samples)])
+    assert eb.boundary_sections(analysis, n_points=30).box is None
+
+
+def test_a_file_from_before_samples_boxes_and_planes_were_kept_can_be_read(tmp_path: Path) -> None:
+    import json
+
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
+    model = nn.Linear(3, 3)
+    analysis = eb.analyze(model, (x, torch.arange(40) % 3), k=2, margins=True)
+    analysis.save(tmp_path / "new.safetensors")
+    assert len(analysis.planes) > 0
+    with safe_open(tmp_path / "new.safetensors", framework="np") as stored:
+        arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        header = json.loads(stored.metadata()["eigenboundary"])
+    arrays = {
+        name: array
+        for name, array in arrays.items()
+        if name != "sections.samples" and not name.startswith("planes.")
+    }
+    del header["planes"], header["sections"]["box"]
+    metadata = {"eigenboundary": json.dumps(header)}
+    save_file(arrays, tmp_path / "old.safetensors", metadata=metadata)
+    old = eb.load(tmp_path / "old.safetensors")
+    assert old.planes == ()
+    assert old.sections[0].samples is None
+    assert old.sections.box is None
+    assert old.sections.to_dataframe().equals(analysis.sections.to_dataframe())
+    old.save(tmp_path / "again.safetensors")
+    assert eb.load(tmp_path / "again.safetensors").sections[1].samples is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"progress": "bar"}, "progress must be a function"),
+        ({"kind": 1}, "options must be among curvature, loss, .*; got 'kind'"),
         ({"model": "net"}, "model must be a torch.nn.Module"),
         ({"data": None}, "data must be given"),
         ({"k": 0}, "k must be an integer of at least 1"),
@@ -279,3 +357,5 @@ def test_an_analysis_must_have_what_is_asked_of_it(small_model, blobs, tmp_path:
             eb.boundary_sections(*arguments)
     with pytest.raises(eb.InvalidInputError, match="dtype must be left out"):
         eb.boundary_sections(analysis, dtype="float32")
+    with pytest.raises(eb.InvalidInputError, match="margins must be True or False; got 'l2'"):
+        eb.analyze(small_model, blobs, margins="l2")
