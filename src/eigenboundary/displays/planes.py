@@ -260,7 +260,7 @@ class InputPlaneDisplay:
                 if depth.max() < room:
                     continue
                 row, column = np.unravel_index(depth.argmax(), depth.shape)
-                place = plane.first[column], plane.second[row]
+                place = float(plane.first[column]), float(plane.second[row])
                 found.append(
                     ax.text(*place, text, fontsize=8.5, ha="center", va="center", zorder=3)
                 )
