@@ -101,6 +101,16 @@ def test_what_makes_margins_less_than_comparable_is_said(small_model: nn.Module,
     assert eb.compare({"a": one, "b": one}).caveats == ()
 
 
+def test_margins_in_the_table_are_those_of_sections_that_lead(small_model, blobs) -> None:
+    one = eb.analyze(small_model, blobs, k=3, margins=True)
+    first, second, third = one.sections
+    led = replace(first, share=0.0), replace(second, share=0.5), replace(third, share=0.5)
+    other = replace(one, sections=replace(one.sections, sections=led))
+    row = eb.compare({"a": other, "b": one}).table.loc["a"]
+    assert row["median_margin"] == np.mean([second.margin, third.margin])
+    assert row["unexplained"] == one.sections.unexplained != one.sections.mass_outside
+
+
 def test_networks_of_integer_inputs_are_compared_without_margins() -> None:
     x = torch.arange(40).reshape(20, 2) % 5
     y = x[:, 0] % 2

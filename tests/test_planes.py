@@ -183,6 +183,27 @@ def test_an_analysis_keeps_the_planes_of_its_first_sections(analysis, tmp_path):
         assert kept.eigenvector == plane.eigenvector
 
 
+def test_planes_are_of_sections_that_lead_and_keep_to_their_box():
+    from dataclasses import replace
+
+    from eigenboundary.boundary.planes import planes_of_sections
+
+    x = torch.rand(60, 4, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2))
+    model[2].bias.data -= model(x).mean(0)
+    found = eb.analyze(model, (x, model(x).argmax(1)), k=7, grid=0, margins=True, box=(0, 1))
+    only = tuple(replace(s, share=float(s.eigenvector == 6)) for s in found.sections)
+    vectors = torch.from_numpy(found.eigenvectors.copy())
+    sections = replace(found.sections, sections=only)
+    (plane,) = planes_of_sections(found.classifier, sections, vectors, 9)
+    assert plane.eigenvector == 6
+    assert plane.alignment.shape == (9, 9, 7)
+    expected = eb.input_plane(found, found.sections[6], resolution=9, box=(0, 1))
+    np.testing.assert_array_equal(plane.inside, expected.inside)
+    assert not plane.inside.all()
+
+
 def test_no_planes_are_kept_where_pictures_are_not_wanted_or_inputs_are_a_plane(blobs, small_model):
     assert eb.analyze(small_model, blobs, k=2, margins=True).planes == ()
     x = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))

@@ -133,10 +133,37 @@ def test_the_narrower_side_counts_unless_it_is_hardly_aligned(gauss_normal: Gold
 
     assert with_sides((2.0, 1.0), (0.9, -0.8)).margin == 1.0
     assert with_sides((2.0, 1.0), (0.9, -0.8)).sample_index == section.training_samples[1]
+    for name in ("paper_margin", "lower_estimate"):
+        sides = getattr(section, f"side_{name}s")
+        assert sides[0] != sides[1]
+        assert getattr(with_sides((2.0, 1.0), (0.9, -0.8)), name) == sides[1]
     assert with_sides((2.0, 1.0), (0.9, -0.05)).margin == 2.0
     assert with_sides((2.0, 1.0), (0.9, 0.5)).margin == 2.0
     assert np.isnan(with_sides((np.nan, np.nan), (0.9, -0.8)).margin)
     assert with_sides((np.nan, 3.0), (0.9, -0.8)).margin == 3.0
+
+
+def test_nearest_boundary_points_belong_to_the_eigenvector_that_leads_there(
+    gauss_normal: Golden,
+) -> None:
+    analysis = eb.analyze(gauss_normal.model(), gauss_normal.data, k=5, dtype="float64", grid=0)
+    sections = eb.boundary_sections(analysis, n_points=100)
+    points = np.concatenate([section.nearest_points for section in sections])
+    squared = absolute_alignment(gauss_normal, points, np.array(analysis.eigenvectors)) ** 2
+    expected = np.where(squared.sum(1) < 0.5, -1, squared.argmax(1))
+    assert [i for section in sections for i in section.nearest_sections] == expected.tolist()
+    assert len(set(expected)) > 1
+
+
+def test_a_section_of_an_eigenvector_that_has_not_converged_has_not_either(
+    small_model, blobs
+) -> None:
+    from dataclasses import replace
+
+    analysis = eb.analyze(small_model, blobs, k=2)
+    doubtful = replace(analysis, converged=np.array([True, False]))
+    sections = eb.boundary_sections(doubtful, n_points=40)
+    assert [section.converged for section in sections] == [True, False]
 
 
 def test_a_linear_network_has_one_section_with_its_analytic_margin() -> None:
