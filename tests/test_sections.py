@@ -268,21 +268,54 @@ def test_a_network_whose_boundary_cannot_be_sampled_keeps_its_analysis(
     assert any(note.startswith("Margins are missing: data must hold") for note in analysis.notes)
 
 
-def test_x_b_stays_where_a_step_off_it_would_leave_the_boundary(monkeypatch, small_model, blobs):
+class Flat(nn.Module):
+    """Two outputs whose difference, u³ + 10⁻⁶ u, is nearly flat at the boundary u = 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0, 0.5], dtype=torch.float64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        u = x @ self.weight
+        return torch.stack([u**3 + 1e-6 * u, 0 * u], dim=1)
+
+
+def test_x_b_stays_where_a_step_off_it_would_leave_the_boundary(monkeypatch) -> None:
     from eigenboundary.boundary import ascent
+    from eigenboundary.boundary.norms import Geometry
+
+    x = torch.randn(20, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    problem = eb.Problem(Flat(), (x, (x[:, 0] > 0).long()))
+    monkeypatch.setattr(ascent, "output_rounding", lambda *_: x.new_full((2,), 1e-3))
+    on = torch.tensor([[0.5, -1.0], [-1.0, 2.0]], dtype=torch.float64)
+    point, _ = ascent._on_the_more_aligned_side(problem, on, torch.eye(2).double(), Geometry())
+    torch.testing.assert_close(point, on)
+
+
+def test_x_b_is_a_few_roundings_off_so_that_its_class_is_certain(
+    monkeypatch, small_model, blobs
+) -> None:
+    from eigenboundary.boundary import ascent
+    from eigenboundary.boundary.norms import Geometry
 
     problem = eb.Problem(small_model, blobs)
-    vectors = eb.top_eigenpairs(eb.HessianOperator(problem), 3).vectors
-    points = torch.from_numpy(eb.boundary_points(problem, n=30).points)
-    far = ascent.output_rounding
-    # Steps that a rounding of a thousandth would take; outputs curve by more than that.
-    monkeypatch.setattr(ascent, "output_rounding", lambda *a: 0 * far(*a) + 1e-3)
-    x_b, reached = most_aligned(problem, vectors, points, seed=0, box=(-2.0, 2.0))
-    assert x_b.abs().max() <= 2.0
-    gap = small_model(x_b).topk(2, dim=1).values.diff(dim=1).abs()
-    assert gap.max() <= 9e-3
-    own = eb.alignment(problem, x_b, vectors).abs().diagonal()
-    torch.testing.assert_close(own, reached)
+    vectors = torch.eye(problem.n_parameters, 2).double()
+    on = torch.from_numpy(eb.boundary_points(problem, n=2).points)
+    # The point itself would be chosen, were it not for rounding that decides on its class.
+    monkeypatch.setattr(
+        ascent, "own_alignment", lambda _, x, *__: x.new_tensor([0.1, 0.2, 0.9] * 2)
+    )
+    point, aligned = ascent._on_the_more_aligned_side(problem, on, vectors, Geometry())
+    assert aligned.tolist() == [0.2, 0.2]
+    moved = (point - on).norm(dim=1)
+    assert (moved > 0).all()
+    gap = small_model(point).topk(2, dim=1).values.diff(dim=1).abs()
+    assert ((gap > 0) & (gap < 1e-12)).all()
+    low, high = (on.min(), on.max())
+    kept, _ = ascent._on_the_more_aligned_side(
+        problem, on, vectors, Geometry(box=(float(low), float(high)))
+    )
+    assert ((kept >= low) & (kept <= high)).all()
 
 
 def test_sections_hold_their_samples_and_their_box_also_from_a_file(tmp_path: Path) -> None:
