@@ -116,6 +116,7 @@ def test_provenance_says_how_the_numbers_came_about(small_model: nn.Module, blob
     assert made.products > 0
     assert set(made.seconds) == {"data", "eigenpairs", "alignment", "controls", "pictures"}
     assert set(made.versions) == {"eigenboundary", "torch", "numpy", "python"}
+    assert made.computed == "recomputed (too few products for tracing to pay)"
 
 
 def test_float32_intervals_allow_for_rounding(small_model: nn.Module, blobs: Blobs) -> None:

@@ -139,6 +139,7 @@ def test_page_says_where_the_numbers_come_from(analysis, page):
         origin.device,
         origin.solver,
         origin.reason,
+        origin.computed,
         origin.fingerprint[:16],
         f"{origin.products:,}",
     ):

@@ -48,6 +48,8 @@ class Provenance:
         Empty, or why the eigensolver stopped early.
     fingerprint : str
         Hash of the network's weights and buffers.
+    computed : str
+        How the products were computed, and why.
     """
 
     versions: dict[str, str]
@@ -61,6 +63,7 @@ class Provenance:
     seconds: dict[str, float]
     message: str
     fingerprint: str
+    computed: str = ""
 
 
 @dataclass(frozen=True, eq=False)

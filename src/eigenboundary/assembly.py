@@ -39,6 +39,7 @@ class Extras:
     test_accuracy: float | None = None
     interrupted: bool = False
     notes: tuple[str, ...] = ()
+    computed: str = ""
 
 
 def assemble(
@@ -140,6 +141,7 @@ def _provenance(
         seconds={name: round(s, 4) for name, s in seconds.items()},
         message=pairs.message or (INTERRUPTED if extras.interrupted else ""),
         fingerprint=problem.fingerprint(),
+        computed=extras.computed,
     )
 
 

@@ -42,6 +42,9 @@ class Classifier:
         The order in which parameters are flattened.
     input_shape : torch.Size
         Of one input.
+    activations, flops, operations : int
+        What a forward pass takes: numbers it computes and operations of its matrix products and
+        convolutions, both a sample, and calls of torch, views left out.
     notes : tuple of str
         What a reader of the numbers should know (e.g. that eval mode was used).
     """
@@ -84,6 +87,8 @@ class Classifier:
         self.floating_inputs = True
         self.n_classes = 0
         self.activations = 1
+        self.flops = 0
+        self.operations = 1
 
     @property
     def theta(self) -> Tensor:

@@ -28,6 +28,8 @@ from torch.func import grad, jvp, vjp, vmap
 from eigenboundary.classifier import Classifier, Tree
 
 __all__ = [
+    "batch_gauss_newton_product",
+    "batch_hessian_product",
     "hessian_product",
     "pullback",
     "pushforward",
@@ -77,6 +79,36 @@ def scalar_hessian_product(
         return _transposed_products(flat, variables, vectors)
 
     return _either(classifier, "hessian_product", forward_over_reverse, reverse_over_reverse)
+
+
+def batch_hessian_product(
+    classifier: Classifier, x: Tensor, y: Tensor, weights: Tensor, parameters: Tree, tangents: Tree
+) -> Tree:
+    r"""Product :math:`\nabla^2_\theta \sum_s w_s \ell_s\, t` with one direction, forward mode only.
+
+    A pure function of all its tensors, for tracing; t and the product are one tensor a parameter.
+    """
+
+    def value(theta: Tree) -> Tensor:
+        return (classifier.loss.per_sample(classifier.outputs(theta, x), y) * weights).sum()
+
+    product: Tree = jvp(grad(value), (parameters,), (tangents,))[1]
+    return product
+
+
+def batch_gauss_newton_product(
+    classifier: Classifier, x: Tensor, y: Tensor, weights: Tensor, parameters: Tree, tangents: Tree
+) -> Tree:
+    r"""Product :math:`\sum_s w_s J_s^T \Lambda_s J_s\, t`; see :func:`batch_hessian_product`."""
+
+    def outputs(theta: Tree) -> Tensor:
+        return classifier.outputs(theta, x)
+
+    values, pull = vjp(outputs, parameters)[:2]
+    pushed = jvp(outputs, (parameters,), (tangents,))[1]
+    curved = classifier.loss.output_hessian_product(values, y, pushed)
+    product: Tree = pull(curved * weights.unsqueeze(1))[0]
+    return product
 
 
 def pushforward(classifier: Classifier, x: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:

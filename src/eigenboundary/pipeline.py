@@ -204,6 +204,7 @@ def analyze(
                 _plane(problem, pairs.vectors, inputs, grid),
                 control_alignment,
                 test_accuracy=test_accuracy,
+                computed=str(operator.record),
             )
         if margins and not interrupted:
             with clock.stage("margins"):

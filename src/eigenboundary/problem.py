@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from eigenboundary import checks
 from eigenboundary.classifier import Classifier
-from eigenboundary.data import SampleSource, as_source
+from eigenboundary.data import SampleSource, TensorSource, as_source
 from eigenboundary.losses import Loss, PerSampleLoss
 from eigenboundary.survey import survey
 
@@ -112,6 +112,11 @@ class Problem(Classifier):
         self.labels = found.labels
         self.predictions = found.predictions
         self.loss_value = found.loss_value
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the samples are held in memory, not streamed."""
+        return isinstance(self._source, TensorSource)
 
     @property
     def accuracy(self) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from eigenboundary.checks import check_finite_inputs
 from eigenboundary.classifier import Classifier
@@ -42,7 +43,7 @@ def survey(classifier: Classifier, source: SampleSource) -> Survey:
             seen = True
             classifier.input_shape = x_all.shape[1:]
             classifier.floating_inputs = x_all.is_floating_point()
-            classifier.n_classes, classifier.activations = probe(classifier, x_all)
+            probe(classifier, x_all)
             check_loss(classifier)
             check_derivatives(classifier, x_all[:3])
         for x, y in _chunks(classifier, x_all, y_all):
@@ -104,15 +105,20 @@ def _check_labels(y: Tensor, n_classes: int) -> None:
         )
 
 
-class _ActivationCounter(TorchDispatchMode):
-    """Counts the numbers that a forward pass computes, however its layers are written."""
+class _ForwardCounter(TorchDispatchMode):
+    """Counts what a forward pass computes, however its layers are written."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.numbers = 0
+        self.numbers = self.flops = self.operations = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        self.operations += not func.is_view
+        counted = flop_registry.get(func.overloadpacket)
+        if counted is not None:
+            self.flops += int(counted(*args, **kwargs, out_val=result))
         for tensor in result if isinstance(result, tuple | list) else (result,):
             if isinstance(tensor, Tensor) and not func.is_view:
                 self.numbers += tensor.numel()
@@ -182,11 +188,11 @@ def _plain_gradient(classifier: Classifier, x: Tensor, weights: Tensor) -> Tenso
     return torch.cat([piece.reshape(-1) for piece in pieces])
 
 
-def probe(classifier: Classifier, x: Tensor) -> tuple[int, int]:
-    """The number of classes, and of activations a sample, from two samples' forward pass."""
+def probe(classifier: Classifier, x: Tensor) -> None:
+    """Tell the classifier its classes, and what a forward pass takes, from a few samples."""
     two = classifier.to_compute(x[:8])
     theta = classifier.theta
-    counter = _ActivationCounter()
+    counter = _ForwardCounter()
     with counter:
         outputs = classifier.evaluate(two)
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(two):
@@ -211,7 +217,9 @@ def probe(classifier: Classifier, x: Tensor) -> tuple[int, int]:
             "pass (an Embedding with max_norm does that)."
         )
     _check_samples_independent(classifier, two, outputs)
-    return n_classes, max(1, counter.numbers // len(two))
+    classifier.n_classes = n_classes
+    classifier.activations = max(1, counter.numbers // len(two))
+    classifier.flops, classifier.operations = counter.flops // len(two), counter.operations
 
 
 def _check_samples_independent(classifier: Classifier, two: Tensor, outputs: Tensor) -> None:

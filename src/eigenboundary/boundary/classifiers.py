@@ -149,7 +149,7 @@ def classifier_for_inputs(
     if not classifier.n_classes:
         inputs = _first_inputs(x, name)
         classifier.input_shape = inputs.shape[1:]
-        classifier.n_classes, classifier.activations = probe(classifier, inputs)
+        probe(classifier, inputs)
     inputs = classifier.prepare(x, name)
     _check_continuous(inputs, name)
     return classifier, classifier.to_compute(inputs)
@@ -255,7 +255,7 @@ def _read_inputs(classifier: Classifier, data: Any, seed: int) -> tuple[Tensor, 
         if not len(x):
             raise InvalidInputError("data must hold at least one sample; got an empty one.")
         classifier.input_shape, classifier.floating_inputs = x.shape[1:], x.is_floating_point()
-        classifier.n_classes, classifier.activations = probe(classifier, x)
+        probe(classifier, x)
     step = max(1, -(-len(x) // _POOL))
     return classifier.prepare(x[::step], "data"), torch.arange(0, len(x), step)
 

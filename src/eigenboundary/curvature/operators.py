@@ -11,6 +11,7 @@ An operator does not know who calls it, and a solver sees only an operator.
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eigenboundary.derivatives import hessian_product, pushforward, summed_pullback
+from eigenboundary.classifier import Tree
+from eigenboundary.curvature.products import LinearizedProducts, ProductRecord, first_line, pays
+from eigenboundary.derivatives import (
+    batch_gauss_newton_product,
+    batch_hessian_product,
+    hessian_product,
+    pushforward,
+    summed_pullback,
+)
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import safe_point
 from eigenboundary.problem import Problem
@@ -32,7 +41,10 @@ __all__ = [
     "SymmetricOperator",
 ]
 
+_log = logging.getLogger(__name__)
 
+#: Intermediate results of a training set, kept between products.
+_KEPT_BYTES = 2**30
 # More vectors at once leave too few samples a chunk to be worth it.
 _MOST_VECTORS = 64
 
@@ -140,24 +152,74 @@ class MatrixOperator(SymmetricOperator):
 
 
 class ProblemOperator(SymmetricOperator):
-    """A curvature matrix of a problem's training loss, its products summed over the data."""
+    """A curvature matrix of a problem's training loss, its products summed over the data.
 
-    def __init__(self, problem: Problem) -> None:
+    Parameters
+    ----------
+    problem : Problem
+    kept_bytes : int
+        Most bytes of intermediate results to keep between products; 0 for none.
+    """
+
+    #: What it needs of `derivatives`, by the names under which missing forward modes are noted.
+    derivatives: frozenset[str] = frozenset()
+
+    def __init__(self, problem: Problem, *, kept_bytes: int = _KEPT_BYTES) -> None:
         if not isinstance(problem, Problem):
             raise InvalidInputError(f"problem must be a Problem; got {type(problem).__name__}.")
+        if not isinstance(kept_bytes, int) or isinstance(kept_bytes, bool) or kept_bytes < 0:
+            raise InvalidInputError(
+                f"kept_bytes must be an integer of at least 0; got {kept_bytes!r}."
+            )
         super().__init__(problem.n_parameters, problem.dtype, problem.device)
-        self.problem = problem
+        self.problem, self.kept_bytes = problem, kept_bytes
+        self._linearized: LinearizedProducts | None = None
+        self._done, self._obstacle = 0, ""
 
     @abstractmethod
     def _batch_product(self, x: Tensor, y: Tensor, block: Tensor) -> Tensor:
         """The product of one batch's summed curvature with a (p, k) block."""
 
+    @abstractmethod
+    def _traced_product(
+        self, x: Tensor, y: Tensor, weights: Tensor, parameters: Tree, tangents: Tree
+    ) -> Tree:
+        """The same with one vector, each sample weighted, as a pure function for tracing."""
+
+    @property
+    def record(self) -> ProductRecord:
+        """How products are computed by now, and why."""
+        if self._linearized is not None:
+            return self._linearized.record
+        reverse = self.derivatives & self.problem.reverse_only
+        route = "double backward" if reverse else "recomputed"
+        return ProductRecord(route, self._obstacle or "too few products for tracing to pay")
+
     def _product(self, block: Tensor) -> Tensor:
+        if self._linearized is None and not self._obstacle and pays(self.problem, self._done):
+            self._linearize()
+        self._done += block.shape[1]
+        if self._linearized is not None:
+            return self._linearized(block) / self.problem.n_samples
         total = torch.zeros_like(block)
         for x, y in self.problem.batches(self.problem.samples_per_chunk(block.shape[1])):
             safe_point()
             total += self._batch_product(x, y, block)
         return total / self.problem.n_samples
+
+    def _linearize(self) -> None:
+        """Trace the product, if that can be done."""
+        if self.derivatives & self.problem.reverse_only:
+            self._obstacle = "an operation of the network lacks forward mode"
+            return
+        try:
+            self._linearized = LinearizedProducts(
+                self.problem, self._traced_product, self._batch_product, self.kept_bytes
+            )
+            _log.info("products: %s", self.record)
+        except Exception as error:  # whatever an operation that cannot be traced raises
+            self._obstacle = f"tracing it failed: {first_line(error)}"
+            _log.info("products: %s", self.record)
 
 
 class HessianOperator(ProblemOperator):
@@ -166,6 +228,13 @@ class HessianOperator(ProblemOperator):
     Parameters
     ----------
     problem : Problem
+    kept_bytes : int
+        Most bytes of intermediate results to keep between products; 0 for none.
+
+    Attributes
+    ----------
+    record : ProductRecord
+        How products are computed by now, and why.
 
     Examples
     --------
@@ -177,12 +246,20 @@ class HessianOperator(ProblemOperator):
     >>> hessian = eb.HessianOperator(problem)
     >>> (hessian @ torch.ones(9)).shape
     torch.Size([9])
+    >>> print(hessian.record)
+    recomputed (too few products for tracing to pay)
     """
 
     name = "hessian"
+    derivatives = frozenset({"hessian_product"})
 
     def _batch_product(self, x: Tensor, y: Tensor, block: Tensor) -> Tensor:
         return hessian_product(self.problem, x, y, block)
+
+    def _traced_product(
+        self, x: Tensor, y: Tensor, weights: Tensor, parameters: Tree, tangents: Tree
+    ) -> Tree:
+        return batch_hessian_product(self.problem, x, y, weights, parameters, tangents)
 
 
 class GaussNewtonOperator(ProblemOperator):
@@ -195,9 +272,12 @@ class GaussNewtonOperator(ProblemOperator):
     Parameters
     ----------
     problem : Problem
+    kept_bytes : int
+        As for :class:`HessianOperator`.
     """
 
     name = "gauss_newton"
+    derivatives = frozenset({"pushforward", "summed_pullback"})
 
     def _batch_product(self, x: Tensor, y: Tensor, block: Tensor) -> Tensor:
         outputs, tangents = pushforward(self.problem, x, block)
@@ -205,9 +285,14 @@ class GaussNewtonOperator(ProblemOperator):
         curved = torch.vmap(lambda t: loss.output_hessian_product(outputs, y, t))(tangents)
         return summed_pullback(self.problem, x, curved)
 
+    def _traced_product(
+        self, x: Tensor, y: Tensor, weights: Tensor, parameters: Tree, tangents: Tree
+    ) -> Tree:
+        return batch_gauss_newton_product(self.problem, x, y, weights, parameters, tangents)
+
 
 #: The matrices of second derivatives by name.
-CURVATURES: dict[str, Callable[[Problem], SymmetricOperator]] = {
+CURVATURES: dict[str, Callable[[Problem], ProblemOperator]] = {
     "hessian": HessianOperator,
     "gauss_newton": GaussNewtonOperator,
 }

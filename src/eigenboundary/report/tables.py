@@ -244,6 +244,8 @@ def provenance(analysis: Analysis) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{name} {text}" for name, text in origin.versions.items())),
         ("network fingerprint", origin.fingerprint[:16]),
     ]
+    if origin.computed:
+        rows.insert(6, ("products", origin.computed))
     if origin.message:
         rows.insert(4, ("solver's message", origin.message))
     return rows

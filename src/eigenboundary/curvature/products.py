@@ -1,0 +1,248 @@
+r"""How products with a curvature matrix are computed, and the record of it.
+
+A product sums over chunks of the data. At first each is computed by running forward mode over
+reverse mode anew. Once more work has been done that way than tracing it takes, the product is
+traced and split (:class:`~eigenboundary.linearization.LinearMap`), and what does not depend on the
+vectors is kept for as many chunks as fit in memory; for the other chunks, and for data that are
+streamed, it is computed again in each product.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from eigenboundary.classifier import Tree
+from eigenboundary.interrupts import safe_point
+from eigenboundary.linearization import LinearMap
+from eigenboundary.problem import Problem
+
+__all__ = ["LinearizedProducts", "ProductRecord", "first_line", "pays"]
+
+_log = logging.getLogger(__name__)
+
+#: (x, y, weights, parameters, tangents) to the product of a batch's weighted sum, as trees.
+TracedProduct = Callable[[Tensor, Tensor, Tensor, Tree, Tree], Tree]
+#: (x, y, block) to the same by the route that needs no trace.
+PlainProduct = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+# Tracing takes about 50 ms for each call of torch in a forward pass, in which time products
+# go through some 3e8 floating-point operations of forward passes.
+_WORK_PER_OPERATION = 3e8
+# Activations of one chunk: more chunks cost Python time, larger ones leave the caches.
+_CHUNK_BYTES = 2**24
+_LEAST_SAMPLES = 32
+# Activations of one chunk for all vectors that are multiplied at once.
+_BLOCK_BYTES = 2**26
+_MOST_VECTORS = 64
+
+
+@dataclass(frozen=True)
+class ProductRecord:
+    """How an operator computes its products, and why.
+
+    Attributes
+    ----------
+    route : {"recomputed", "linearized", "double backward"}
+    reason : str
+    samples, chunks : int
+        Of the data at a time, and how many such chunks; 0 where the route has no fixed ones.
+    kept, kept_bytes : int
+        Chunks whose intermediate results are kept between products, and their size.
+    """
+
+    route: str
+    reason: str
+    samples: int = 0
+    chunks: int = 0
+    kept: int = 0
+    kept_bytes: int = 0
+
+    def __str__(self) -> str:
+        if self.route != "linearized":
+            return f"{self.route} ({self.reason})"
+        return (
+            f"linearized ({self.chunks} chunks of {self.samples} samples, {self.kept} of them kept "
+            f"in {self.kept_bytes / 2**20:.0f} MB)"
+        )
+
+
+def pays(problem: Problem, products: int) -> bool:
+    """Whether so many products are more work than tracing one of them.
+
+    Waiting for that costs at most twice what knowing the number of products beforehand would.
+    """
+    per_sample = problem.flops + problem.activations
+    return products * problem.n_samples * per_sample >= _WORK_PER_OPERATION * problem.operations
+
+
+class LinearizedProducts:
+    """Products with a problem's curvature, by a trace of that of one chunk.
+
+    Parameters
+    ----------
+    problem : Problem
+    traced : TracedProduct
+        What is traced.
+    plain : PlainProduct
+        What the first products are checked against.
+    kept_bytes : int
+        Most bytes to keep between products.
+
+    Raises
+    ------
+    RuntimeError
+        If the trace's products are not the plain ones. Tracing itself may raise anything.
+    """
+
+    def __init__(
+        self, problem: Problem, traced: TracedProduct, plain: PlainProduct, kept_bytes: int
+    ) -> None:
+        self.problem = problem
+        self._vectorized = True
+        self._kept: list[list[Tensor]] = []
+        self._theta = list(problem.parameters.values())
+        names = problem.parameter_names
+
+        def function(tangents: list[Tensor], constants: list[Tensor]) -> list[Tensor]:
+            x, y, weights, *theta = constants
+            product = traced(
+                x,
+                y,
+                weights,
+                dict(zip(names, theta, strict=True)),
+                dict(zip(names, tangents, strict=True)),
+            )
+            return [product[name] for name in names]
+
+        # A loader's own batches may be smaller.
+        x, y = next(iter(problem.batches(_samples(problem, kept_bytes))))
+        self.samples = len(x)
+        self.width = max(
+            1, min(_MOST_VECTORS, _BLOCK_BYTES // (self.samples * _activation_bytes(problem)))
+        )
+        blank = [torch.zeros_like(p) for p in self._theta]
+        self._map = LinearMap(function, blank, self._constants(x, y))
+        self._check(plain, x, y)
+        self.chunks, self.kept_bytes = self._keep(kept_bytes)
+
+    @property
+    def record(self) -> ProductRecord:
+        """How products are computed now."""
+        return ProductRecord(
+            "linearized",
+            "as many products as tracing one takes had been computed"
+            + ("" if self._vectorized else "; one vector at a time: it cannot be vectorized"),
+            self.samples,
+            self.chunks,
+            len(self._kept),
+            self.kept_bytes,
+        )
+
+    def __call__(self, block: Tensor) -> Tensor:
+        """The summed product with a (p, k) block."""
+        total = torch.zeros_like(block)
+        for kept in self._kept:
+            safe_point()
+            total += self._apply(block, kept)
+        if len(self._kept) < self.chunks:
+            for number, (x, y) in enumerate(self.problem.batches(self.samples)):
+                if number >= len(self._kept):
+                    safe_point()
+                    total += self._apply(block, self._map.prepare(self._constants(x, y)))
+        return total
+
+    def _constants(self, x: Tensor, y: Tensor) -> list[Tensor]:
+        """A batch, filled up to a chunk by copies that weigh nothing."""
+        weights = torch.ones(len(x), dtype=self.problem.dtype, device=x.device)
+        missing = self.samples - len(x)
+        if missing:
+            x = torch.cat([x, x[:1].expand(missing, *x.shape[1:])])
+            y = torch.cat([y, y[:1].expand(missing)])
+            weights = torch.nn.functional.pad(weights, (0, missing))
+        return [x, y, weights, *self._theta]
+
+    def _apply(self, block: Tensor, kept: list[Tensor]) -> Tensor:
+        width = self.width if self._vectorized else 1
+        return torch.cat([self._columns(part, kept) for part in block.split(width, dim=1)], dim=1)
+
+    def _columns(self, block: Tensor, kept: list[Tensor]) -> Tensor:
+        tangents = list(self.problem.unflatten(block.T.contiguous()).values())
+        if block.shape[1] == 1:
+            values = self._map.apply([t.squeeze(0) for t in tangents], kept)
+            return torch.cat([value.reshape(-1) for value in values]).unsqueeze(1)
+        values = vmap(lambda *t: self._map.apply(t, kept))(*tangents)
+        return torch.cat([value.flatten(1) for value in values], dim=1).T
+
+    def _check(self, plain: PlainProduct, x: Tensor, y: Tensor) -> None:
+        """Compare one chunk's products, one vector and a block of them, with the plain ones."""
+        generator = torch.Generator().manual_seed(0)
+        block = torch.randn(self.problem.n_parameters, 2, generator=generator)
+        block = block.to(self.problem.device, self.problem.dtype)
+        kept = self._map.prepare(self._constants(x, y))
+        expected = plain(x, y, block)
+        self._compare(
+            torch.cat([self._columns(v, kept) for v in block.split(1, dim=1)], 1), expected
+        )
+        try:
+            self._compare(self._columns(block, kept), expected)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # of whatever kind a batching rule raises
+            _log.info("products: one vector at a time (%s)", str(error).strip().splitlines()[0])
+            self._vectorized = False
+
+    def _compare(self, ours: Tensor, expected: Tensor) -> None:
+        small = 1e-3 if self.problem.dtype == torch.float32 else 1e-7
+        off = float((ours - expected).double().norm())
+        if not off <= small * float(expected.double().norm()):
+            raise RuntimeError("the products of the trace differ from those without it")
+
+    def _keep(self, kept_bytes: int) -> tuple[int, int]:
+        """Keep what fits; returns the number of chunks and the bytes that are kept."""
+        if not self.problem.in_memory:
+            return -(-self.problem.n_samples // self.samples), 0
+        chunks = total = 0
+        for x, y in self.problem.batches(self.samples):
+            safe_point()
+            chunks += 1
+            if len(self._kept) < chunks - 1:
+                continue
+            constants = self._constants(x, y)
+            kept = self._map.prepare(constants)
+            size = _new_bytes(kept, [*self._theta, x])
+            if total + size <= kept_bytes:
+                self._kept.append(kept)
+                total += size
+        return chunks, total
+
+
+def _activation_bytes(problem: Problem) -> int:
+    return problem.activations * torch.finfo(problem.dtype).bits // 8
+
+
+def _samples(problem: Problem, kept_bytes: int) -> int:
+    """Samples a chunk: equal parts of the data."""
+    each = _activation_bytes(problem)
+    # What is kept of a sample may be several times its activations.
+    least = max(1, min(_LEAST_SAMPLES, kept_bytes // (8 * each)))
+    most = max(_CHUNK_BYTES // each, least)
+    return -(-problem.n_samples // -(-problem.n_samples // most))
+
+
+def _new_bytes(kept: list[Tensor], known: list[Tensor]) -> int:
+    """Bytes that the kept tensors hold besides those that are known."""
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept}
+    for tensor in known:
+        storages.pop(tensor.untyped_storage().data_ptr(), None)
+    return sum(storages.values())
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
