@@ -116,7 +116,9 @@ def test_provenance_says_how_the_numbers_came_about(small_model: nn.Module, blob
     assert made.products > 0
     assert set(made.seconds) == {"data", "eigenpairs", "alignment", "controls", "pictures"}
     assert set(made.versions) == {"eigenboundary", "torch", "numpy", "python"}
-    assert made.computed == "recomputed (too few products for tracing to pay)"
+    assert made.computed == (
+        "double backward (1 of 1 chunks of 30 samples kept; too few products for tracing to pay)"
+    )
 
 
 def test_float32_intervals_allow_for_rounding(small_model: nn.Module, blobs: Blobs) -> None:

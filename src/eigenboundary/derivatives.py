@@ -31,6 +31,7 @@ __all__ = [
     "batch_gauss_newton_product",
     "batch_hessian_product",
     "hessian_product",
+    "kept_hessian_product",
     "pullback",
     "pushforward",
     "scalar_hessian_product",
@@ -79,6 +80,16 @@ def scalar_hessian_product(
         return _transposed_products(flat, variables, vectors)
 
     return _either(classifier, "hessian_product", forward_over_reverse, reverse_over_reverse)
+
+
+def kept_hessian_product(
+    classifier: Classifier, x: Tensor, y: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """:func:`hessian_product` of one batch: backward through its gradient's graph, kept for it."""
+    variables = _variables(classifier)
+    value = classifier.loss.per_sample(classifier.outputs(variables, x), y).sum()
+    flat = _differentiable_pullback(value, variables, None)
+    return lambda vectors: _transposed_products(flat, variables, vectors)
 
 
 def batch_hessian_product(

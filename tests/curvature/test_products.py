@@ -143,13 +143,43 @@ def test_linearized_recomputed_and_double_backward_products_are_the_dense_matrix
     one = torch.stack([linearized @ row for row in torch.eye(linearized.size)[:3].double()])
     torch.testing.assert_close(one, expected[:3])
     monkeypatch.setattr(products, "_WORK_PER_OPERATION", 1e99)
-    recomputed = KINDS[kind](problem)
+    recomputed = warmed(KINDS[kind](problem, kept_bytes=0))
     torch.testing.assert_close(recomputed.to_dense(), expected)
-    assert recomputed.record.route == "recomputed"
+    assert str(recomputed.record) == "recomputed (too few products for tracing to pay)"
     problem.reverse_only.update(recomputed.derivatives)
-    backward = KINDS[kind](problem)
+    backward = warmed(KINDS[kind](problem, kept_bytes=0))
     torch.testing.assert_close(backward.to_dense(), expected)
-    assert backward.record.route == "double backward"
+    assert (backward.record.route, backward.record.kept) == ("double backward", 0)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_products_through_kept_graphs_of_the_gradient_are_the_dense_matrix(case: str) -> None:
+    model, x, y = a_case(case)
+    hessian = warmed(eb.HessianOperator(eb.Problem(model, (x, y), batch_size=4)))
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        expected = dense_hessian(model, x, y)
+    torch.testing.assert_close(hessian.to_dense(), expected)
+    assert hessian.record == products.ProductRecord(
+        "double backward", "too few products for tracing to pay", samples=4, chunks=3, kept=3
+    )
+
+
+def test_graphs_are_not_kept_of_data_that_are_streamed_or_do_not_fit() -> None:
+    model, x, y = a_case("relu")
+    small = warmed(eb.HessianOperator(eb.Problem(model, (x, y)), kept_bytes=1000))
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=5)
+    streamed = warmed(eb.HessianOperator(eb.Problem(model, loader, cache_bytes=100)))
+    for hessian in (small, streamed):
+        torch.testing.assert_close(hessian.to_dense(), dense_hessian(model, x, y))
+        assert hessian.record.route == "recomputed"
+
+
+def test_graphs_whose_products_are_wrong_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x, y = a_case("tanh")
+    monkeypatch.setattr(products, "kept_hessian_product", lambda *_: lambda block: 1.01 * block)
+    hessian = warmed(eb.HessianOperator(eb.Problem(model, (x, y))))
+    torch.testing.assert_close(hessian.to_dense(), dense_hessian(model, x, y))
+    assert hessian.record.route == "recomputed"
 
 
 @pytest.mark.parametrize("loss", ["mse", "nll"])
@@ -178,7 +208,7 @@ def test_chunks_that_are_kept_and_chunks_that_are_not_add_up_to_the_same(
     assert (record.samples, record.chunks, record.kept) == (4, 3, kept)  # 4 + 4 + 3 samples
     assert record.kept_bytes <= kept_bytes
     assert (record.kept_bytes > 0) == (kept > 0)
-    assert f"3 chunks of 4 samples, {kept} of them kept" in str(record)
+    assert f"{kept} of 3 chunks of 4 samples kept" in str(record)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -199,7 +229,7 @@ def test_a_network_that_cannot_be_traced_is_recomputed(kind: str) -> None:
     x, y = torch.randn(9, 4, dtype=torch.float64), torch.arange(9) % 3
     operator = warmed(KINDS[kind](eb.Problem(model, (x, y))))
     torch.testing.assert_close(operator.to_dense(), DENSE[kind](model, x, y))
-    assert operator.record.route == "recomputed"
+    assert operator.record.route == ("double backward" if kind == "hessian" else "recomputed")
     assert operator.record.reason.startswith("tracing it failed: ")
 
 
@@ -211,9 +241,9 @@ def test_a_network_without_forward_mode_is_differentiated_backward_twice(kind: s
     x, y = torch.randn(9, 4, dtype=torch.float64), torch.arange(9) % 3
     operator = warmed(KINDS[kind](eb.Problem(model, (x, y))))
     torch.testing.assert_close(operator.to_dense(), DENSE[kind](model, x, y))
-    assert operator.record == products.ProductRecord(
-        "double backward", "an operation of the network lacks forward mode"
-    )
+    assert operator.record.route == "double backward"
+    assert operator.record.reason == "an operation of the network lacks forward mode"
+    assert operator.record.kept == (1 if kind == "hessian" else 0)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -225,7 +255,7 @@ def test_a_trace_whose_products_are_wrong_is_not_used(monkeypatch: pytest.Monkey
     )
     hessian = warmed(eb.HessianOperator(eb.Problem(model, (x, y))))
     torch.testing.assert_close(hessian.to_dense(), dense_hessian(model, x, y))
-    assert "differ from those without it" in hessian.record.reason
+    assert "its products differ from those computed anew" in hessian.record.reason
 
 
 @pytest.mark.usefixtures("at_once")

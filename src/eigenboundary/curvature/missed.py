@@ -24,7 +24,7 @@ from eigenboundary.curvature.subspace import Plan, Subspace
 
 __all__ = ["missed_pairs"]
 
-_COUNT_STEPS = 100
+_COUNT_STEPS = 40
 _CHECK_BLOCK = 4
 _CHECK_BASIS = 400
 _CHECK_RESIDUAL = 1e-2

@@ -20,7 +20,13 @@ import torch
 from torch import Tensor
 
 from eigenboundary.classifier import Tree
-from eigenboundary.curvature.products import LinearizedProducts, ProductRecord, first_line, pays
+from eigenboundary.curvature.products import (
+    KeptGradients,
+    LinearizedProducts,
+    ProductRecord,
+    first_line,
+    pays,
+)
 from eigenboundary.derivatives import (
     batch_gauss_newton_product,
     batch_hessian_product,
@@ -173,8 +179,8 @@ class ProblemOperator(SymmetricOperator):
             )
         super().__init__(problem.n_parameters, problem.dtype, problem.device)
         self.problem, self.kept_bytes = problem, kept_bytes
-        self._linearized: LinearizedProducts | None = None
-        self._done, self._obstacle = 0, ""
+        self._kept: KeptGradients | LinearizedProducts | None = None
+        self._done, self._obstacle, self._tried_gradients = 0, "", False
 
     @abstractmethod
     def _batch_product(self, x: Tensor, y: Tensor, block: Tensor) -> Tensor:
@@ -189,37 +195,50 @@ class ProblemOperator(SymmetricOperator):
     @property
     def record(self) -> ProductRecord:
         """How products are computed by now, and why."""
-        if self._linearized is not None:
-            return self._linearized.record
+        reason = self._obstacle or "too few products for tracing to pay"
+        if isinstance(self._kept, LinearizedProducts):
+            return self._kept.record
+        if self._kept is not None:
+            return self._kept.record(reason)
         reverse = self.derivatives & self.problem.reverse_only
-        route = "double backward" if reverse else "recomputed"
-        return ProductRecord(route, self._obstacle or "too few products for tracing to pay")
+        return ProductRecord("double backward" if reverse else "recomputed", reason)
 
     def _product(self, block: Tensor) -> Tensor:
-        if self._linearized is None and not self._obstacle and pays(self.problem, self._done):
-            self._linearize()
+        self._prepare()
         self._done += block.shape[1]
-        if self._linearized is not None:
-            return self._linearized(block) / self.problem.n_samples
+        if self._kept is not None:
+            return self._kept(block) / self.problem.n_samples
         total = torch.zeros_like(block)
         for x, y in self.problem.batches(self.problem.samples_per_chunk(block.shape[1])):
             safe_point()
             total += self._batch_product(x, y, block)
         return total / self.problem.n_samples
 
+    def _prepare(self) -> None:
+        """Change to a faster route once the products that were computed say that it pays."""
+        if isinstance(self._kept, LinearizedProducts):
+            return
+        if not self._obstacle and self.derivatives & self.problem.reverse_only:
+            self._obstacle = "an operation of the network lacks forward mode"
+        elif not self._obstacle and pays(self.problem, self._done):
+            self._linearize()
+        if self._done and self._kept is None and not self._tried_gradients:
+            self._tried_gradients = True
+            self._kept = self._gradients()
+
+    def _gradients(self) -> KeptGradients | None:
+        """Products by kept graphs of the gradient, where the curvature is its derivative."""
+        return None
+
     def _linearize(self) -> None:
         """Trace the product, if that can be done."""
-        if self.derivatives & self.problem.reverse_only:
-            self._obstacle = "an operation of the network lacks forward mode"
-            return
         try:
-            self._linearized = LinearizedProducts(
+            self._kept = LinearizedProducts(
                 self.problem, self._traced_product, self._batch_product, self.kept_bytes
             )
-            _log.info("products: %s", self.record)
         except Exception as error:  # whatever an operation that cannot be traced raises
             self._obstacle = f"tracing it failed: {first_line(error)}"
-            _log.info("products: %s", self.record)
+        _log.info("products: %s", self.record)
 
 
 class HessianOperator(ProblemOperator):
@@ -260,6 +279,13 @@ class HessianOperator(ProblemOperator):
         self, x: Tensor, y: Tensor, weights: Tensor, parameters: Tree, tangents: Tree
     ) -> Tree:
         return batch_hessian_product(self.problem, x, y, weights, parameters, tangents)
+
+    def _gradients(self) -> KeptGradients | None:
+        try:
+            return KeptGradients(self.problem, self._batch_product, self.kept_bytes)
+        except Exception as error:  # whatever an operation without second derivatives raises
+            _log.info("products: gradients are not kept (%s)", first_line(error))
+            return None
 
 
 class GaussNewtonOperator(ProblemOperator):

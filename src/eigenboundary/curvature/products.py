@@ -1,10 +1,11 @@
 r"""How products with a curvature matrix are computed, and the record of it.
 
-A product sums over chunks of the data. At first each is computed by running forward mode over
-reverse mode anew. Once more work has been done that way than tracing it takes, the product is
-traced and split (:class:`~eigenboundary.linearization.LinearMap`), and what does not depend on the
-vectors is kept for as many chunks as fit in memory; for the other chunks, and for data that are
-streamed, it is computed again in each product.
+A product sums over chunks of the data. The first is computed by running forward mode over reverse
+mode. From then on the gradients' graphs are kept, if they fit in memory, and each product is a
+backward pass through them (:class:`KeptGradients`). Once more work has been done than tracing
+takes, the product is traced and split (:class:`LinearizedProducts`), and what does not depend on
+the vectors is kept for as many chunks as fit; for the other chunks, and for data that are streamed,
+it is computed again in each product.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from torch import Tensor
 from torch.func import vmap
 
 from eigenboundary.classifier import Tree
+from eigenboundary.derivatives import kept_hessian_product
 from eigenboundary.interrupts import safe_point
 from eigenboundary.linearization import LinearMap
 from eigenboundary.problem import Problem
 
-__all__ = ["LinearizedProducts", "ProductRecord", "first_line", "pays"]
+__all__ = ["KeptGradients", "LinearizedProducts", "ProductRecord", "first_line", "pays"]
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ _WORK_PER_OPERATION = 3e8
 # Activations of one chunk: more chunks cost Python time, larger ones leave the caches.
 _CHUNK_BYTES = 2**24
 _LEAST_SAMPLES = 32
+# Bytes of a gradient's graph, at most, for each byte of activations.
+_GRAPH_BYTES = 8
 # Activations of one chunk for all vectors that are multiplied at once.
 _BLOCK_BYTES = 2**26
 _MOST_VECTORS = 64
@@ -53,7 +57,8 @@ class ProductRecord:
     samples, chunks : int
         Of the data at a time, and how many such chunks; 0 where the route has no fixed ones.
     kept, kept_bytes : int
-        Chunks whose intermediate results are kept between products, and their size.
+        Chunks whose intermediate results are kept between products, and their size where that is
+        known.
     """
 
     route: str
@@ -64,11 +69,12 @@ class ProductRecord:
     kept_bytes: int = 0
 
     def __str__(self) -> str:
-        if self.route != "linearized":
+        if not self.chunks:
             return f"{self.route} ({self.reason})"
+        size = f" in {self.kept_bytes / 2**20:.0f} MB" if self.kept_bytes else ""
         return (
-            f"linearized ({self.chunks} chunks of {self.samples} samples, {self.kept} of them kept "
-            f"in {self.kept_bytes / 2**20:.0f} MB)"
+            f"{self.route} ({self.kept} of {self.chunks} chunks of {self.samples} samples "
+            f"kept{size}; {self.reason})"
         )
 
 
@@ -79,6 +85,48 @@ def pays(problem: Problem, products: int) -> bool:
     """
     per_sample = problem.flops + problem.activations
     return products * problem.n_samples * per_sample >= _WORK_PER_OPERATION * problem.operations
+
+
+class KeptGradients:
+    """Hessian products by double backward, through graphs of the gradient that are kept.
+
+    Parameters
+    ----------
+    problem : Problem
+    kept_bytes : int
+        Most bytes that the graphs may take; they must all fit.
+
+    Raises
+    ------
+    RuntimeError
+        If they do not fit, or their products differ from ``plain``'s.
+    """
+
+    def __init__(self, problem: Problem, plain: PlainProduct, kept_bytes: int) -> None:
+        needed = _GRAPH_BYTES * problem.n_samples * _activation_bytes(problem)
+        if needed > kept_bytes or not problem.in_memory:
+            raise RuntimeError("the gradients' graphs may not fit")
+        self.samples = _samples(problem, kept_bytes)
+        self.products: list[Callable[[Tensor], Tensor]] = []
+        for x, y in problem.batches(self.samples):
+            safe_point()
+            self.products.append(kept_hessian_product(problem, x, y))
+            if len(self.products) == 1:
+                vector = _random_block(problem, 1)
+                check_product(self.products[0](vector), plain(x, y, vector))
+
+    def record(self, reason: str) -> ProductRecord:
+        """How products are computed now."""
+        chunks = len(self.products)
+        return ProductRecord("double backward", reason, self.samples, chunks, chunks)
+
+    def __call__(self, block: Tensor) -> Tensor:
+        """The summed product with a (p, k) block."""
+        total = torch.zeros_like(block)
+        for product in self.products:
+            safe_point()
+            total += product(block)
+        return total
 
 
 class LinearizedProducts:
@@ -181,27 +229,19 @@ class LinearizedProducts:
 
     def _check(self, plain: PlainProduct, x: Tensor, y: Tensor) -> None:
         """Compare one chunk's products, one vector and a block of them, with the plain ones."""
-        generator = torch.Generator().manual_seed(0)
-        block = torch.randn(self.problem.n_parameters, 2, generator=generator)
-        block = block.to(self.problem.device, self.problem.dtype)
+        block = _random_block(self.problem, 2)
         kept = self._map.prepare(self._constants(x, y))
         expected = plain(x, y, block)
-        self._compare(
+        check_product(
             torch.cat([self._columns(v, kept) for v in block.split(1, dim=1)], 1), expected
         )
         try:
-            self._compare(self._columns(block, kept), expected)
+            check_product(self._columns(block, kept), expected)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # of whatever kind a batching rule raises
             _log.info("products: one vector at a time (%s)", str(error).strip().splitlines()[0])
             self._vectorized = False
-
-    def _compare(self, ours: Tensor, expected: Tensor) -> None:
-        small = 1e-3 if self.problem.dtype == torch.float32 else 1e-7
-        off = float((ours - expected).double().norm())
-        if not off <= small * float(expected.double().norm()):
-            raise RuntimeError("the products of the trace differ from those without it")
 
     def _keep(self, kept_bytes: int) -> tuple[int, int]:
         """Keep what fits; returns the number of chunks and the bytes that are kept."""
@@ -222,6 +262,19 @@ class LinearizedProducts:
         return chunks, total
 
 
+def check_product(ours: Tensor, expected: Tensor) -> None:
+    """Products by another route must agree to what rounding leaves of them."""
+    small = 1e-3 if ours.dtype == torch.float32 else 1e-7
+    off = float((ours - expected).double().norm())
+    if not off <= small * float(expected.double().norm()):
+        raise RuntimeError("its products differ from those computed anew")
+
+
+def _random_block(problem: Problem, columns: int) -> Tensor:
+    block = torch.randn(problem.n_parameters, columns, generator=torch.Generator().manual_seed(0))
+    return block.to(problem.device, problem.dtype)
+
+
 def _activation_bytes(problem: Problem) -> int:
     return problem.activations * torch.finfo(problem.dtype).bits // 8
 
@@ -231,7 +284,7 @@ def _samples(problem: Problem, kept_bytes: int) -> int:
     each = _activation_bytes(problem)
     # What is kept of a sample may be several times its activations.
     least = max(1, min(_LEAST_SAMPLES, kept_bytes // (8 * each)))
-    most = max(_CHUNK_BYTES // each, least)
+    most = min(max(_CHUNK_BYTES // each, least), problem.batch_size or problem.n_samples)
     return -(-problem.n_samples // -(-problem.n_samples // most))
 
 
