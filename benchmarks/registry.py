@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 
-from benchmarks import attacks, class_pairs, jobs, margins, training
+from benchmarks import attacks, class_pairs, jobs, margins, paper, products, solvers, training
 
 JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "main-job": jobs.main_job,
@@ -19,12 +19,19 @@ JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "attacks": attacks.attacks,
     "sections": margins.sections,
     "class-pairs": class_pairs.class_pairs,
+    "product": products.product,
+    "solvers-lenet5": solvers.solvers_lenet5,
+    "solvers-gauss": solvers.solvers_gauss,
+    "paper": paper.paper,
+    "exact-g": paper.exact_g,
 }
 
 #: What a machine may lack for one of them, as a function that says it.
 LACKING: dict[str, Callable[[], str]] = {
     "attacks": attacks.lacking,
     "class-pairs": class_pairs.lacking,
+    "product": solvers.lacking_cifar10,
+    "solvers-lenet5": solvers.lacking_cifar10,
 }
 
 if __name__ == "__main__":
