@@ -109,6 +109,9 @@ def train_many(
     """
     plan = _plan(settings)
     _check(models, data, seeds)
+    if plan.attack is not None:
+        for x, _ in data:
+            plan.attack.check_inputs(x)
     path = None
     if state_file is not None:
         path = new_file(state_file, overwrite=True, name="state_file")
