@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 
-from benchmarks import attacks, jobs, margins, training
+from benchmarks import attacks, jobs, margins, robustness, training
 
 JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "main-job": jobs.main_job,
@@ -18,10 +18,14 @@ JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "smallest-margin": margins.smallest_margin,
     "attacks": attacks.attacks,
     "sections": margins.sections,
+    "robustness": robustness.robustness,
 }
 
 #: What a machine may lack for one of them, as a function that says it.
-LACKING: dict[str, Callable[[], str]] = {"attacks": attacks.lacking}
+LACKING: dict[str, Callable[[], str]] = {
+    "attacks": attacks.lacking,
+    "robustness": robustness.lacking,
+}
 
 if __name__ == "__main__":
     name = sys.argv[1]
