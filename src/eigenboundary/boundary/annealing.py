@@ -60,12 +60,15 @@ class _Walk:
 _TOWARDS_A_CLASS = _Walk(50, 1.0, fresh=True)
 _CLASSES = 3
 _WALKS = (
-    _Walk(200, 2.0, 0.0, fresh=True),
+    _Walk(200, 2.0, fresh=True),
     _Walk(200, 3.0, 1.0, fresh=True),
     _Walk(200, 3.0, 1.0),
     _Walk(200, 2.0, 0.5),
-    _Walk(200, 3.0, 1.0),
+    _Walk(200, 1.0, 0.3),
     _Walk(200, 2.0, 0.5),
+    _Walk(200, 1.0, 0.1),
+    _Walk(200, 3.0, 1.0),
+    _Walk(200, 1.0, 0.3),
 )
 _PATIENCE = 2
 _LEAST_GAIN = 1e-3
