@@ -114,7 +114,8 @@ def boundary_distance(
     norm : {2, inf}
         Euclidean, or largest change of an entry.
     n_starts : int
-        Near inputs of another predicted class to start from, an input.
+        Near inputs of another predicted class to start from, an input; in more than ten dimensions
+        only where walks along the gradient meet no boundary.
     seed : int
     references : array or Tensor, shape (r, ...), optional
         Inputs to start towards; default: a problem's training samples, else x.
