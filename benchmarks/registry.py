@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 
-from benchmarks import attacks, jobs, margins, robustness, training
+from benchmarks import attacks, class_pairs, jobs, margins, robustness, training
 
 JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "main-job": jobs.main_job,
@@ -18,12 +18,14 @@ JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "smallest-margin": margins.smallest_margin,
     "attacks": attacks.attacks,
     "sections": margins.sections,
+    "class-pairs": class_pairs.class_pairs,
     "robustness": robustness.robustness,
 }
 
 #: What a machine may lack for one of them, as a function that says it.
 LACKING: dict[str, Callable[[], str]] = {
     "attacks": attacks.lacking,
+    "class-pairs": class_pairs.lacking,
     "robustness": robustness.lacking,
 }
 

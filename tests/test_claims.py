@@ -22,6 +22,7 @@ from eigenboundary.experiments import claims, digest, parse_config, train_experi
 from eigenboundary.experiments.claims import Threshold, bootstrap_interval, study, verdict
 from eigenboundary.experiments.claims import measures as measured_by
 from eigenboundary.experiments.claims.measures import MEASURES, Subject
+from eigenboundary.reparametrization import random_alphas
 from tests.references import dense_hessian
 
 QUICK = """
@@ -148,6 +149,19 @@ def test_only_layer_normalised_numbers_survive_reparametrization(subject):
     assert numbers["trace"] > 1.5
 
 
+def test_trace_and_largest_eigenvalue_under_reparametrization_are_the_dense_hessian_s(subject):
+    numbers = measured_by.reparametrization(subject)
+    x, y = subject.trained.data.train
+    original = copy.deepcopy(subject.trained.model).double()
+    draws = range(measured_by._DRAWS * subject.seed, measured_by._DRAWS * (subject.seed + 1))
+    models = [eb.reparametrize(original, random_alphas(3, 0.1, 10.0, seed=draw)) for draw in draws]
+    hessians = [dense_hessian(model, x.double(), y).numpy() for model in (original, *models)]
+    traces = [hessian.trace() for hessian in hessians]
+    largest = [np.linalg.eigvalsh(hessian)[-1] for hessian in hessians]
+    assert numbers["trace"] == pytest.approx(max(traces) / min(traces), rel=1e-6)
+    assert numbers["largest_eigenvalue"] == pytest.approx(max(largest) / min(largest), rel=1e-6)
+
+
 def test_margins_rank_samples_by_their_distance(subject):
     numbers = measured_by.margins(subject)
     distances = subject.distances
@@ -235,7 +249,7 @@ def test_complexity_rises_by_binary_orders():
 def test_counts_are_compared_with_one_added_for_they_may_be_zero():
     found = claim(2, "blobs-normal → blobs-large-norm", "ratio of outliers")
     keys = [("complexity", f"blobs-{kind}") for kind in ("normal", "large-norm")]
-    measured = {key: {"outliers": n} for key, n in zip(keys, (0.0, 3.0), strict=True)}
+    measured = {key: counted(n) for key, n in zip(keys, (0.0, 3.0), strict=True)}
     assert found.effect(measured) == 2.0
 
 
@@ -262,12 +276,36 @@ def test_the_preferred_minimum_is_the_simpler_then_the_wider(first, second, expe
     assert found.effect(measured) == expected
 
 
+def counted(outliers: float, resolved: float = 1.0) -> dict[str, float]:
+    return {"outliers": outliers, "outliers_resolved": resolved}
+
+
+@pytest.mark.parametrize(
+    ("number", "dataset", "measure"),
+    [
+        (2, "blobs-normal → blobs-large-norm", "ratio of outliers"),
+        (3, "hierarchical-two → circles-normal", "outliers"),
+    ],
+)
+def test_seeds_whose_outliers_are_only_bounded_are_left_out(number, dataset, measure):
+    found = claim(number, dataset, measure)
+    first, second = found.needs
+    known = [{first: counted(7.0), second: counted(3.0)} for _ in range(4)]
+    bounded = [{first: counted(9.0, 0.0), second: counted(3.0)}]
+    bounded += [{first: counted(9.0), second: counted(1.0, 0.0)}]
+    result = claims.judge(found, known + bounded)
+    assert result.effects == claims.judge(found, known).effects
+    nothing = claims.judge(found, bounded)
+    assert (nothing.effects, nothing.verdict) == ((), "undecided")
+    row = nothing.to_dict()
+    assert (row["effect"], row["interval"], row["n_seeds"]) == (None, [None, None], 0)
+    assert "| — |" in markdown([nothing])
+
+
 def test_a_judgement_counts_its_seeds_and_states_its_interval():
     found = claim(3, "hierarchical-two → circles-normal")
     keys = [("outliers", config) for config in ("circles-normal", "hierarchical-two")]
-    measured = [
-        {keys[0]: {"outliers": 5.0 + seed % 2}, keys[1]: {"outliers": 2.0}} for seed in range(8)
-    ]
+    measured = [{keys[0]: counted(5.0 + seed % 2), keys[1]: counted(2.0)} for seed in range(8)]
     result = claims.judge(found, measured)
     assert (result.effect, result.verdict, len(result.effects)) == (3.5, "supported", 8)
     row = result.to_dict()

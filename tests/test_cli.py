@@ -708,6 +708,24 @@ def test_margins_and_test_accuracy_are_shown_saved_and_reported(two_runs):
     assert [row["i"] for row in found["sections"]] == [1, 2, 3]
 
 
+def test_pictures_are_written_to_a_folder_that_is_new_or_forced(two_runs):
+    shown = run("show", "one.safetensors", "--pictures", "drawn")
+    assert shown.exit_code == 0, shown.output
+    made = {path.name for path in (two_runs / "drawn").iterdir()}
+    assert {"class-pairs.png", "class-pairs.pdf", "margins.png", "spectrum.pdf"} <= made
+    assert f"Pictures: {len(made)} files in drawn" in shown.stderr
+    assert error_of(run("show", "one.safetensors", "--pictures", "drawn")).startswith(
+        "--pictures must be a new or empty folder, or overwriting be allowed; 'drawn' holds files"
+    )
+    assert run("show", "one.safetensors", "--pictures", "drawn", "--force").exit_code == 0
+    assert error_of(run("show", "one.safetensors", "--pictures", "one.safetensors")) == (
+        "--pictures must be a folder; 'one.safetensors' is a file."
+    )
+    analysed = analyze("--pictures", "also", model="toy_model:fan")
+    assert analysed.exit_code == 0, analysed.output
+    assert (two_runs / "also" / "spectrum.png").exists()
+
+
 def test_compare_recommends_a_network_and_says_why(two_runs):
     result = run("compare", "one.safetensors", "b=two.safetensors", "--report", "c.html")
     expected = eb.compare({"one": eb.load("one.safetensors"), "b": eb.load("two.safetensors")})

@@ -90,6 +90,40 @@ def test_margins_that_were_saved_are_not_searched_for_again(
     )
 
 
+def test_what_makes_margins_less_than_comparable_is_said(small_model: nn.Module, blobs) -> None:
+    one = eb.analyze(small_model, blobs, k=2, margins=True)
+    boxed = replace(one, sections=replace(one.sections, box=(-9.0, 9.0)))
+    said = " ".join(eb.compare({"a": one, "b": boxed}).caveats)
+    assert "different boxes" in said
+    unsure = replace(one, smallest_margin=replace(one.smallest_margin, converged=False))
+    said = " ".join(eb.compare({"a": one, "b": unsure}).caveats)
+    assert "smallest margin of b is not certain" in said
+    assert eb.compare({"a": one, "b": one}).caveats == ()
+
+
+def test_margins_in_the_table_are_those_of_sections_that_lead(small_model, blobs) -> None:
+    one = eb.analyze(small_model, blobs, k=3, margins=True)
+    first, second, third = one.sections
+    led = replace(first, share=0.0), replace(second, share=0.5), replace(third, share=0.5)
+    other = replace(one, sections=replace(one.sections, sections=led))
+    row = eb.compare({"a": other, "b": one}).table.loc["a"]
+    assert row["median_margin"] == np.mean([second.margin, third.margin])
+    assert row["unexplained"] == one.sections.unexplained != one.sections.mass_outside
+
+
+def test_networks_of_integer_inputs_are_compared_without_margins() -> None:
+    x = torch.arange(40).reshape(20, 2) % 5
+    y = x[:, 0] % 2
+    runs = {}
+    for seed, name in enumerate("ab"):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(6, 2))
+        runs[name] = eb.analyze(model, (x, y), k=2)
+    found = eb.compare(runs)
+    assert found.best in runs
+    assert found.table["smallest_margin"].isna().all()
+
+
 def test_unfair_comparisons_are_named_or_refused(small_model: nn.Module, blobs) -> None:
     analysis = eb.analyze(small_model, blobs, k=2)
     fewer = eb.analyze(small_model, (blobs[0][:20], blobs[1][:20]), k=2)

@@ -15,7 +15,7 @@ import pytest
 import sklearn.datasets
 import torch
 from hypothesis import given
-from scipy.stats import ks_2samp
+from scipy.stats import ks_2samp, norm
 from sklearn.svm import SVC
 
 import eigenboundary as eb
@@ -205,6 +205,16 @@ def test_the_checkerboard_has_the_distribution_of_the_authors_samples(golden):
 def test_one_coordinate_of_the_separable_checkerboard_tells_the_classes_apart(seed):
     x, y = together(load("checkerboard", seed))
     assert ((x[:, 0] < 0) == (y == 1)).all()
+
+
+def test_the_separable_checkerboard_is_gaussian_where_nothing_is_drawn_again():
+    x, y = together(load("checkerboard", redraw=False, samples=200_000))
+    across = (x[:, 0] < 0) != (y == 1)
+    # The normal distribution's share beyond 0.8/0.3 standard deviations.
+    assert across.mean() == pytest.approx(norm.sf(0.8 / 0.3), rel=0.1)
+    np.testing.assert_allclose(np.abs(x[y == 0, 0].mean()), 0.8, atol=0.003)
+    noisy = (load("checkerboard", version="noisy", redraw=r).train[0] for r in (True, False))
+    assert torch.equal(*noisy)
 
 
 def test_the_stripes_of_the_checkerboard_leave_more_margin_than_the_line():
@@ -627,6 +637,7 @@ def test_every_data_set_is_loaded_by_its_name():
 
 def test_an_unknown_data_set_is_named_with_those_there_are():
     said = refusal("cifar")
+    assert refusal(np.array(["iris", "digits"])).startswith("name must be one of 'toy_1d',")
     assert said.startswith("name must be one of 'toy_1d', 'gaussian_blobs',")
     assert said.endswith("'mnist', 'cifar10'; got 'cifar'.")
 
@@ -637,7 +648,7 @@ def test_an_unknown_data_set_is_named_with_those_there_are():
         ("iris", "none"),
         ("toy_1d", "none"),
         ("gaussian_blobs", "noise, samples"),
-        ("checkerboard", "version, noise, samples"),
+        ("checkerboard", "version, noise, samples, redraw"),
         ("mnist", "classes, per_class, directory, part, scale"),
     ],
 )
@@ -660,6 +671,10 @@ def test_options_a_data_set_does_not_take_are_named_with_those_it_does(name, tak
         ("hierarchical", {"classes": 3}, "classes must be 2 or 4; got 3."),
         ("hierarchical", {"classes": "2"}, "classes must be 2 or 4; got '2'."),
         ("checkerboard", {"version": "wide"}, "'separable', 'noisy'; got 'wide'."),
+        ("checkerboard", {"redraw": 0}, "redraw must be true or false; got 0."),
+        ("circles", {"noise": 1e30}, "noise must be at most 1,000,000; got 1e+30."),
+        ("half_moons", {"samples": 10**12}, "at most 10,000,000; got 1000000000000."),
+        ("digits", {"classes": np.array([[0, 1], [2, 3]])}, "got array([[0, 1], [2, 3]])."),
         ("circles", {"noise": -0.1}, "noise must be a finite number of at least 0; got -0.1."),
         ("half_moons", {"noise": None}, "noise must be a finite number of at least 0; got None."),
         ("gaussian_blobs", {"noise": float("nan")}, "number of at least 0; got nan."),

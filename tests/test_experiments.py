@@ -51,6 +51,23 @@ def test_the_demo_saves_each_run_and_takes_it_up_again(quick_runs, tmp_path):
         assert set(first[title].controls) == {"random_directions"}
 
 
+def test_the_demo_trains_to_full_accuracy_and_analyses_what_it_trained_on(
+    quick_runs, tmp_path, monkeypatch
+):
+    asked, trained = [], []
+    train, analyze = demo.train, demo.analyze
+    monkeypatch.setattr(demo, "train", lambda *a, **k: (trained.append(k), train(*a, **k))[1])
+    monkeypatch.setattr(
+        demo, "analyze", lambda *a, **k: (asked.append((a, k)), analyze(*a, **k))[1]
+    )
+    run_demo(tmp_path, seed=2)
+    assert [settings["target_accuracy"] for settings in trained] == [1.0] * 3
+    for run, (given, settings) in zip(quick_runs, asked, strict=True):
+        split = load(run.dataset, 2)
+        for part, tensors in ((split.train, given[1]), (split.test, settings["test_data"])):
+            assert all(torch.equal(one, other) for one, other in zip(part, tensors, strict=True))
+
+
 def test_another_seeds_demo_is_overwritten_only_by_force(quick_runs, tmp_path):
     run_demo(tmp_path, seed=0)
     before = (tmp_path / "iris.safetensors").read_bytes()

@@ -200,6 +200,25 @@ def test_the_same_call_takes_networks_and_analyses_from_the_folder(configs, tmp_
         reproduce(["fig2"], tmp_path, configs=configs, resolution=COARSE, force=True)
 
 
+def test_what_is_forced_starts_anew_also_where_its_training_was_interrupted(configs, tmp_path):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Workshop(tmp_path, configs=configs, progress=interrupt).network("blobs-adversarial")
+    (state,) = (tmp_path / "networks").iterdir()
+    assert state.name == ".blobs-random-labels-seeds-0.state.safetensors"
+    stages = []
+    at_work = Workshop(tmp_path, configs=configs, force=True, progress=lambda *s: stages.append(s))
+    at_work.network("blobs-adversarial")
+    parents = [done for _, stage, done, _ in stages if stage.startswith("training blobs-random")]
+    assert parents[0] == 10
+    assert not list((tmp_path / "networks").glob(".*"))
+    stages.clear()
+    at_work.network("blobs-large-norm")  # its start is not trained a second time
+    assert {stage for _, stage, *_ in stages} == {"training blobs-large-norm, small"}
+
+
 def test_an_analysis_of_another_network_is_made_anew(configs, tmp_path):
     workshop_ = Workshop(tmp_path, configs=configs)
     network = workshop_.network("blobs-normal")

@@ -168,6 +168,71 @@ def test_a_loaded_analysis_finds_the_samples_it_kept(analysis, tmp_path):
     assert eb.input_plane(loaded, section, resolution=3).alignment.shape == (3, 3, 3)
 
 
+def test_an_analysis_keeps_the_planes_of_its_first_sections(analysis, tmp_path):
+    assert analysis.planes
+    analysis.save(tmp_path / "a.safetensors")
+    loaded = eb.load(tmp_path / "a.safetensors")
+    for plane, kept in zip(analysis.planes, loaded.planes, strict=True):
+        expected = eb.input_plane(analysis, analysis.sections[plane.eigenvector], resolution=60)
+        k = plane.alignment.shape[-1]
+        np.testing.assert_allclose(plane.alignment, expected.alignment[..., :k], atol=1e-5)
+        for name in ("first", "second", "outputs", "origin", "axes", "points", "inside"):
+            got = getattr(plane, name)
+            np.testing.assert_allclose(got, getattr(expected, name), rtol=1e-5, atol=1e-6)
+            np.testing.assert_array_equal(getattr(kept, name), got)
+        assert kept.eigenvector == plane.eigenvector
+
+
+def test_planes_are_of_sections_that_lead_and_keep_to_their_box():
+    from dataclasses import replace
+
+    from eigenboundary.boundary.planes import planes_of_sections
+
+    x = torch.rand(60, 4, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2))
+    model[2].bias.data -= model(x).mean(0)
+    found = eb.analyze(model, (x, model(x).argmax(1)), k=7, grid=0, margins=True, box=(0, 1))
+    only = tuple(replace(s, share=float(s.eigenvector == 6)) for s in found.sections)
+    vectors = torch.from_numpy(found.eigenvectors.copy())
+    sections = replace(found.sections, sections=only)
+    (plane,) = planes_of_sections(found.classifier, sections, vectors, 9)
+    assert plane.eigenvector == 6
+    assert plane.alignment.shape == (9, 9, 7)
+    expected = eb.input_plane(found, found.sections[6], resolution=9, box=(0, 1))
+    np.testing.assert_array_equal(plane.inside, expected.inside)
+    assert not plane.inside.all()
+
+
+def test_no_planes_are_kept_where_pictures_are_not_wanted_or_inputs_are_a_plane(blobs, small_model):
+    assert eb.analyze(small_model, blobs, k=2, margins=True).planes == ()
+    x = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+    model = torch.nn.Linear(3, 2)
+    model.weight.data = torch.eye(2, 3)
+    model.bias.data.zero_()
+    data = x, model(x).argmax(1)
+    assert eb.analyze(model, data, k=2, margins=True, grid=0).planes == ()
+    (first, *_) = eb.analyze(model, data, k=2, margins=True, grid=7).planes
+    assert first.outputs.shape == (7, 7, 2)
+
+
+def test_an_interrupt_at_the_planes_keeps_the_margins(monkeypatch):
+    from eigenboundary import pipeline
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "planes_of_sections", interrupted)
+    x = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+    model = torch.nn.Linear(3, 2)
+    model.weight.data, model.bias.data = torch.eye(2, 3), torch.zeros(2)
+    found = eb.analyze(model, (x, model(x).argmax(1)), k=2, margins=True)
+    assert found.sections is not None
+    assert found.planes == ()
+    assert found.provenance.message == "interrupted"
+    assert "Interrupted while planes were evaluated: they are missing." in found.notes
+
+
 def test_the_model_is_left_as_it_was():
     model = network().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -14,7 +14,8 @@ import torch
 
 import eigenboundary as eb
 from eigenboundary.displays.style import format_number
-from eigenboundary.report import write_report
+from eigenboundary.report import write_pictures, write_report
+from eigenboundary.report.pictures import pictures_of, pictures_of_sections
 from eigenboundary.report.words import interval, percent, summary, warnings
 
 
@@ -184,6 +185,67 @@ def test_report_opens_no_pyplot_figures(analysis, tmp_path):
     before = plt.get_fignums()
     report({"net": analysis}, tmp_path)
     assert plt.get_fignums() == before
+
+
+@pytest.fixture(scope="module")
+def of_images():
+    """An analysis of small images, with margins."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(60) % 3
+    x = torch.rand(3, 1, 4, 4, generator=generator)[y]
+    x = (x + 0.2 * torch.randn(60, 1, 4, 4, generator=generator)).clamp(0, 1)
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+    eb.training.train(net, (x, y), epochs=100, learning_rate=0.3)
+    return eb.analyze(net, (x, y), k=3, margins=True, box=(0, 1))
+
+
+def test_sections_of_images_have_their_pictures_after_their_table(of_images, tmp_path):
+    of_images.save(tmp_path / "a.safetensors")
+    page = report({"net": eb.load(tmp_path / "a.safetensors")}, tmp_path)
+    leading = [s.eigenvector + 1 for s in of_images.sections if s.share > 0][:3]
+    titles = [image["alt"].split(".")[0] for image in page.all("img")]
+    assert titles[-2 * len(leading) :] == [
+        *(f"Section of eigenvector {i}" for i in leading),
+        *(f"Plane of eigenvector {i}'s section" for i in leading),
+    ]
+    assert titles.index("Class pairs") + 1 == titles.index("Margins") == 5
+    assert page.text.index("Sections of the boundary") < page.text.index("Class pairs.")
+    assert page.source.startswith("<!DOCTYPE html>")
+
+
+def test_pictures_look_alike_wherever_they_come_from(of_images):
+    for picture in (*pictures_of(of_images), *pictures_of_sections(of_images)):
+        if picture.name in ("spectrum", "mass", "margins"):
+            (ax,) = picture.figure.axes[:1]
+            assert not ax.spines["top"].get_visible()
+
+
+def test_pictures_are_written_as_png_and_pdf(of_images, tmp_path):
+    made = write_pictures(of_images, tmp_path / "new" / "pictures")
+    names = {file.stem for file in made}
+    assert {"spectrum", "class-pairs", "margins", "section-1", "plane-1"} <= names
+    assert sorted(made) == sorted((tmp_path / "new" / "pictures").iterdir())
+    starts = {".png": b"\x89PNG", ".pdf": b"%PDF"}
+    assert all(file.read_bytes().startswith(starts[file.suffix]) for file in made)
+    again = write_pictures(of_images, tmp_path / "again")
+    for one, other in zip(made, again, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_pictures_do_not_replace_files_unless_overwriting_is_allowed(analysis, tmp_path):
+    (tmp_path / "mine.png").write_text("mine")
+    with pytest.raises(eb.InvalidInputError, match="folder must be a new or empty folder"):
+        write_pictures(analysis, tmp_path)
+    with pytest.raises(eb.InvalidInputError, match=r"folder must be a folder; .* is a file"):
+        write_pictures(analysis, tmp_path / "mine.png")
+    with pytest.raises(eb.InvalidInputError, match="folder must be a folder that can be made"):
+        write_pictures(analysis, tmp_path / "mine.png" / "below")
+    with pytest.raises(eb.InvalidInputError, match="analysis must be an Analysis; got int"):
+        write_pictures(3, tmp_path / "new")
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.png"]
+    write_pictures(analysis, tmp_path, overwrite=True)
+    assert (tmp_path / "mine.png").read_text() == "mine"
 
 
 # ------------------------------------------------------------------------------- the file

@@ -162,75 +162,105 @@ def test_plane_names_the_argument_that_is_wrong(plane, options, match):
 
 
 @pytest.mark.parametrize("index", [0, 2])
-def test_section_shows_its_samples_around_its_boundary_point(analysis, index):
+def test_section_shows_each_sample_beside_its_nearest_point_and_then_x_b(analysis, index):
     display = SectionDisplay.from_analysis(analysis, index)
     section = analysis.sections[index]
-    positive, negative = section_samples(analysis, section)
-    for image, expected in zip(
-        display.images_, (positive, section.boundary_point, negative), strict=True
-    ):
-        np.testing.assert_allclose(image.get_array(), expected[0])
-        assert image.get_clim() == display.images_[0].get_clim()
+    x = analysis.classifier.inputs_at(torch.tensor(section.training_samples)).numpy()
+    expected = {0: x[0], 1: section.nearest_points[0], 3: x[1], 4: section.nearest_points[1]}
+    for panel, image in {**expected, 6: section.boundary_point}.items():
+        np.testing.assert_allclose(display.images_[panel].get_array(), image[0], rtol=1e-6)
+        assert display.images_[panel].get_clim() == display.images_[0].get_clim()
 
 
-def test_section_differences_are_centred_at_zero_and_share_their_scale(analysis):
+def test_section_differences_are_magnified_by_the_factor_that_is_named(analysis):
     display = SectionDisplay.from_analysis(analysis)
     section = analysis.sections[0]
-    steps = section.boundary_point - section_samples(analysis, section)
-    for image, step in zip(display.differences_, steps, strict=True):
-        np.testing.assert_allclose(image.get_array(), step[0], atol=1e-6)
-        low, high = image.get_clim()
-        assert low == -high
-        assert high == pytest.approx(np.abs(steps).max())
+    steps = section.nearest_points - section_samples(analysis, section)
+    low, high = display.images_[0].get_clim()
+    for side, panel in enumerate((2, 5)):
+        image, factor = display.images_[panel], display.factors_[side]
+        np.testing.assert_allclose(image.get_array(), factor * steps[side][0], rtol=1e-5)
+        assert image.get_clim() == pytest.approx((-(high - low) / 2, (high - low) / 2))
+        title = display.axes_[panel].get_title("left")
+        assert title == f"difference × {format_number(factor)}"
+        # As strong as it can be without being cut off, in steps of 1, 2, 5.
+        largest = factor * np.abs(steps[side]).max() / ((high - low) / 2)
+        assert 0.4 <= largest <= 1.0 + 1e-6
 
 
 def test_section_titles_hold_classes_margins_and_alignments(analysis):
     display = SectionDisplay.from_analysis(analysis, class_names=["ant", "bee", "cow"])
     section, names = analysis.sections[0], ["ant", "bee", "cow"]
-    for side, panel in enumerate((0, 2)):
+    for side, panel in enumerate((0, 3)):
         sample = section.training_samples[side]
         assert str(sample) in display.axes_[panel].get_title("left")
         below = display.axes_[panel].get_xlabel()
         assert f"predicted {names[analysis.predictions[sample]]}" in below
-        assert f"margin {format_number(section.side_margins[side])}" in below
         cosine = f"{section.training_alignment[side]:+.2f}".replace("-", "−")
         assert f"A = {cosine}" in below
+        margin = f"margin {format_number(section.side_margins[side])}"
+        assert margin in display.axes_[panel + 2].get_xlabel()
+        owner = section.nearest_sections[side] + 1
+        assert f"v_{{{owner}}}" in display.axes_[panel + 1].get_xlabel()
         length = format_number(section.side_paper_margins[side])
-        assert f"length {length}" in display.axes_[3 + side].get_xlabel()
-    below = display.axes_[1].get_xlabel()
+        assert f"{length} from $x_t^{'+-'[side]}$" in display.axes_[6].get_xlabel()
+    below = display.axes_[6].get_xlabel()
     assert " | ".join(names[c] for c in section.classes) in below
     assert f"{section.alignment:.2f}" in below
+    assert f"{section.share:.1%}" in below
 
 
-def test_section_says_which_margin_was_not_found(analysis):
+def test_section_says_where_a_nearest_point_belongs_to_no_eigenvector(analysis):
+    section = dataclasses.replace(analysis.sections[0], nearest_sections=(-1, 1))
+    display = SectionDisplay(section, section_samples(analysis, section)).plot()
+    assert display.axes_[1].get_xlabel() == "of no eigenvector"
+    assert display.axes_[4].get_xlabel() == "where $v_{2}$ leads"
+
+
+def test_section_shows_no_boundary_point_where_none_was_found(analysis):
     section = dataclasses.replace(
         analysis.sections[0], side_margins=(float("nan"), 2.0), converged=False
     )
     display = SectionDisplay(section, section_samples(analysis, section)).plot()
-    assert "margin not found" in display.axes_[0].get_xlabel()
-    assert "margin 2" in display.axes_[2].get_xlabel()
+    assert display.images_[1] is None
+    assert display.images_[2] is None
+    assert "margin not found" in display.axes_[2].get_xlabel()
+    assert [text.get_text() for text in display.axes_[1].texts] == ["not found"]
+    assert "margin 2" in display.axes_[5].get_xlabel()
     assert "not converged" in display.figure_.get_suptitle()
+    shown = [*section_samples(analysis, section), section.boundary_point, section.nearest_points[1]]
+    assert display.images_[0].get_clim() == pytest.approx((np.min(shown), np.max(shown)))
 
 
 def test_section_of_colour_images_keeps_their_channels():
     analysis = analysis_of((3, SIDE, SIDE), k=1)
     display = SectionDisplay.from_analysis(analysis)
     section = analysis.sections[0]
-    three = [*section_samples(analysis, section), section.boundary_point]
+    three = [*section_samples(analysis, section), section.boundary_point, *section.nearest_points]
     low, high = np.min(three), np.max(three)
     expected = (three[0] - low) / (high - low)
     np.testing.assert_allclose(
         display.images_[0].get_array(), expected.transpose(1, 2, 0), atol=1e-6
     )
-    step = (three[2] - three[0]).mean(0)
-    np.testing.assert_allclose(display.differences_[0].get_array(), step, atol=1e-6)
+    step = display.factors_[0] * (three[3] - three[0]) / (high - low)
+    np.testing.assert_allclose(
+        display.images_[2].get_array(), 0.5 + step.transpose(1, 2, 0), atol=1e-5
+    )
+
+
+def test_section_draws_on_seven_axes_that_are_given(analysis):
+    axes = Figure().subplots(2, 4).ravel()
+    display = SectionDisplay.from_analysis(analysis, axes=axes)
+    assert display.axes_ == list(axes[:7])
+    with pytest.raises(eb.InvalidInputError, match="at least 7 Axes"):
+        SectionDisplay.from_analysis(analysis, axes=axes[:6])
 
 
 def test_section_of_flattened_images_is_drawn_in_the_shape_given():
     analysis = analysis_of((SIDE * SIDE,), k=1)
     display = SectionDisplay.from_analysis(analysis, image_shape=(1, SIDE, SIDE))
     point = analysis.sections[0].boundary_point.reshape(SIDE, SIDE)
-    np.testing.assert_allclose(display.images_[1].get_array(), point)
+    np.testing.assert_allclose(display.images_[6].get_array(), point)
     with pytest.raises(eb.InvalidInputError, match=r"section must be one of images.*\(16,\)"):
         SectionDisplay.from_analysis(analysis)
     with pytest.raises(eb.InvalidInputError, match="image_shape must be"):
@@ -243,6 +273,39 @@ def test_section_of_an_analysis_from_a_file_is_the_same_picture(analysis, tmp_pa
     display = SectionDisplay.from_analysis(analysis)
     for one, other in zip(loaded.images_, display.images_, strict=True):
         np.testing.assert_allclose(one.get_array(), other.get_array(), rtol=1e-6)
+
+
+def test_planes_of_an_analysis_are_those_it_has_kept(analysis, tmp_path):
+    analysis.save(tmp_path / "a.safetensors")
+    loaded = eb.load(tmp_path / "a.safetensors")
+    kept = [plane.eigenvector for plane in analysis.planes]
+    assert kept == [s.eigenvector for s in analysis.sections if s.share > 0][:3]
+    display = InputPlaneDisplay.from_analysis(loaded, kept[-1])
+    assert display.plane.eigenvector == kept[-1]
+    title = display.axes_[1].get_title("left")
+    assert format_number(analysis.eigenvalues[0]) in title
+    default = InputPlaneDisplay.from_analysis(loaded, eigenvectors=[])
+    np.testing.assert_array_equal(default.plane.outputs, analysis.planes[0].outputs)
+    with pytest.raises(eb.InvalidInputError, match=r"index must be one of .* got 99"):
+        InputPlaneDisplay.from_analysis(loaded, 99)
+
+
+def test_planes_are_not_drawn_of_an_analysis_without_them(plain):
+    with pytest.raises(eb.InvalidInputError, match="analysis must have planes"):
+        InputPlaneDisplay.from_analysis(plain)
+
+
+def test_plane_regions_are_named_inside_and_away_from_the_points(plane):
+    display = InputPlaneDisplay.from_plane(plane, eigenvectors=[], class_names=["p", "q", "r"])
+    assert display.region_names_
+    for text in display.region_names_:
+        u, w = text.get_position()
+        row, column = np.argmin(abs(plane.second - w)), np.argmin(abs(plane.first - u))
+        assert text.get_text() == "pqr"[plane.predictions[row, column]]
+        distances = np.linalg.norm(plane.points - [u, w], axis=1)
+        assert distances.min() > 0.08 * np.ptp(plane.first)
+    numbered = InputPlaneDisplay.from_plane(plane, eigenvectors=[])
+    assert {text.get_text() for text in numbered.region_names_} <= set("012")
 
 
 def test_section_names_a_wrong_index_and_wrong_samples(analysis):

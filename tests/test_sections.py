@@ -133,10 +133,37 @@ def test_the_narrower_side_counts_unless_it_is_hardly_aligned(gauss_normal: Gold
 
     assert with_sides((2.0, 1.0), (0.9, -0.8)).margin == 1.0
     assert with_sides((2.0, 1.0), (0.9, -0.8)).sample_index == section.training_samples[1]
+    for name in ("paper_margin", "lower_estimate"):
+        sides = getattr(section, f"side_{name}s")
+        assert sides[0] != sides[1]
+        assert getattr(with_sides((2.0, 1.0), (0.9, -0.8)), name) == sides[1]
     assert with_sides((2.0, 1.0), (0.9, -0.05)).margin == 2.0
     assert with_sides((2.0, 1.0), (0.9, 0.5)).margin == 2.0
     assert np.isnan(with_sides((np.nan, np.nan), (0.9, -0.8)).margin)
     assert with_sides((np.nan, 3.0), (0.9, -0.8)).margin == 3.0
+
+
+def test_nearest_boundary_points_belong_to_the_eigenvector_that_leads_there(
+    gauss_normal: Golden,
+) -> None:
+    analysis = eb.analyze(gauss_normal.model(), gauss_normal.data, k=5, dtype="float64", grid=0)
+    sections = eb.boundary_sections(analysis, n_points=100)
+    points = np.concatenate([section.nearest_points for section in sections])
+    squared = absolute_alignment(gauss_normal, points, np.array(analysis.eigenvectors)) ** 2
+    expected = np.where(squared.sum(1) < 0.5, -1, squared.argmax(1))
+    assert [i for section in sections for i in section.nearest_sections] == expected.tolist()
+    assert len(set(expected)) > 1
+
+
+def test_a_section_of_an_eigenvector_that_has_not_converged_has_not_either(
+    small_model, blobs
+) -> None:
+    from dataclasses import replace
+
+    analysis = eb.analyze(small_model, blobs, k=2)
+    doubtful = replace(analysis, converged=np.array([True, False]))
+    sections = eb.boundary_sections(doubtful, n_points=40)
+    assert [section.converged for section in sections] == [True, False]
 
 
 def test_a_linear_network_has_one_section_with_its_analytic_margin() -> None:
@@ -227,9 +254,120 @@ def test_an_analysis_broken_off_at_its_margins_keeps_the_rest(small_model, blobs
     assert any("margins" in note for note in analysis.notes)
 
 
+def test_a_network_whose_boundary_cannot_be_sampled_keeps_its_analysis(
+    small_model, blobs, monkeypatch
+) -> None:
+    from eigenboundary.boundary import sections
+
+    empty = eb.boundary_points(small_model, blobs, n=1)
+    nothing = type(empty)(*(getattr(empty, name)[:0] for name in vars(empty)))
+    monkeypatch.setattr(sections, "boundary_points", lambda *_, **__: nothing)
+    analysis = eb.analyze(small_model, blobs, k=3, margins=True)
+    assert analysis.converged.all()
+    assert analysis.sections is None
+    assert any(note.startswith("Margins are missing: data must hold") for note in analysis.notes)
+
+
+class Flat(nn.Module):
+    """Two outputs whose difference, u³ + 10⁻⁶ u, is nearly flat at the boundary u = 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0, 0.5], dtype=torch.float64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        u = x @ self.weight
+        return torch.stack([u**3 + 1e-6 * u, 0 * u], dim=1)
+
+
+def test_x_b_stays_where_a_step_off_it_would_leave_the_boundary(monkeypatch) -> None:
+    from eigenboundary.boundary import ascent
+    from eigenboundary.boundary.norms import Geometry
+
+    x = torch.randn(20, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    problem = eb.Problem(Flat(), (x, (x[:, 0] > 0).long()))
+    monkeypatch.setattr(ascent, "output_rounding", lambda *_: x.new_full((2,), 1e-3))
+    on = torch.tensor([[0.5, -1.0], [-1.0, 2.0]], dtype=torch.float64)
+    point, _ = ascent._on_the_more_aligned_side(problem, on, torch.eye(2).double(), Geometry())
+    torch.testing.assert_close(point, on)
+
+
+def test_x_b_is_a_few_roundings_off_so_that_its_class_is_certain(
+    monkeypatch, small_model, blobs
+) -> None:
+    from eigenboundary.boundary import ascent
+    from eigenboundary.boundary.norms import Geometry
+
+    problem = eb.Problem(small_model, blobs)
+    vectors = torch.eye(problem.n_parameters, 2).double()
+    on = torch.from_numpy(eb.boundary_points(problem, n=2).points)
+    # The point itself would be chosen, were it not for rounding that decides on its class.
+    monkeypatch.setattr(
+        ascent, "own_alignment", lambda _, x, *__: x.new_tensor([0.1, 0.2, 0.9] * 2)
+    )
+    point, aligned = ascent._on_the_more_aligned_side(problem, on, vectors, Geometry())
+    assert aligned.tolist() == [0.2, 0.2]
+    moved = (point - on).norm(dim=1)
+    assert (moved > 0).all()
+    gap = small_model(point).topk(2, dim=1).values.diff(dim=1).abs()
+    assert ((gap > 0) & (gap < 1e-12)).all()
+    low, high = (on.min(), on.max())
+    kept, _ = ascent._on_the_more_aligned_side(
+        problem, on, vectors, Geometry(box=(float(low), float(high)))
+    )
+    assert ((kept >= low) & (kept <= high)).all()
+
+
+def test_sections_hold_their_samples_and_their_box_also_from_a_file(tmp_path: Path) -> None:
+    x = torch.rand(60, 4, generator=torch.Generator().manual_seed(1))
+    model = nn.Linear(4, 2)
+    model.weight.data = torch.tensor([[3.0, 0.1, 0.1, 0.1], [0.0, 0.0, 0.0, 0.0]])
+    model.bias.data = torch.tensor([-1.5, 0.0])
+    analysis = eb.analyze(model, (x, model(x).argmax(1)), k=2, margins=True, box=(0, 1))
+    analysis.save(tmp_path / "run.safetensors")
+    for sections in (analysis.sections, eb.load(tmp_path / "run.safetensors").sections):
+        assert sections.box == (0.0, 1.0)
+        for section in sections:
+            np.testing.assert_array_equal(section.samples, x[list(section.training_samples)])
+    assert eb.boundary_sections(analysis, n_points=30).box is None
+
+
+def test_a_file_from_before_samples_boxes_and_planes_were_kept_can_be_read(tmp_path: Path) -> None:
+    import json
+
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
+    model = nn.Linear(3, 3)
+    analysis = eb.analyze(model, (x, torch.arange(40) % 3), k=2, margins=True)
+    analysis.save(tmp_path / "new.safetensors")
+    assert len(analysis.planes) > 0
+    with safe_open(tmp_path / "new.safetensors", framework="np") as stored:
+        arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        header = json.loads(stored.metadata()["eigenboundary"])
+    arrays = {
+        name: array
+        for name, array in arrays.items()
+        if name != "sections.samples" and not name.startswith("planes.")
+    }
+    del header["planes"], header["sections"]["box"]
+    metadata = {"eigenboundary": json.dumps(header)}
+    save_file(arrays, tmp_path / "old.safetensors", metadata=metadata)
+    old = eb.load(tmp_path / "old.safetensors")
+    assert old.planes == ()
+    assert old.sections[0].samples is None
+    assert old.sections.box is None
+    assert old.sections.to_dataframe().equals(analysis.sections.to_dataframe())
+    old.save(tmp_path / "again.safetensors")
+    assert eb.load(tmp_path / "again.safetensors").sections[1].samples is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"progress": "bar"}, "progress must be a function"),
+        ({"kind": 1}, "options must be among curvature, loss, .*; got 'kind'"),
         ({"model": "net"}, "model must be a torch.nn.Module"),
         ({"data": None}, "data must be given"),
         ({"k": 0}, "k must be an integer of at least 1"),
@@ -279,3 +417,5 @@ def test_an_analysis_must_have_what_is_asked_of_it(small_model, blobs, tmp_path:
             eb.boundary_sections(*arguments)
     with pytest.raises(eb.InvalidInputError, match="dtype must be left out"):
         eb.boundary_sections(analysis, dtype="float32")
+    with pytest.raises(eb.InvalidInputError, match="margins must be True or False; got 'l2'"):
+        eb.analyze(small_model, blobs, margins="l2")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
+import shutil
+import signal
 
 import pytest
 import torch
@@ -11,12 +13,15 @@ from torch import nn
 
 import eigenboundary as eb
 from eigenboundary.networks import build
+from eigenboundary.source import PACKAGE
 from eigenboundary.training import (
-    TrainingPlan,
+    checkpoint,
     evaluate,
     parameter_norm,
     permuted_labels,
+    run,
     scaled_to_norm,
+    steps,
     train,
     train_many,
 )
@@ -43,6 +48,13 @@ class WithDropout(nn.Module):
         return self.net(x)
 
 
+class Branching(nn.Linear):
+    """A network that decides by its data what it computes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * (2.0 if float(x.sum()) > 0 else 1.0)
+
+
 def weights(model: nn.Module) -> torch.Tensor:
     return torch.cat([tensor.double().flatten() for tensor in model.state_dict().values()])
 
@@ -50,30 +62,48 @@ def weights(model: nn.Module) -> torch.Tensor:
 # --------------------------------------------------------------------------------- the loop alone
 
 
+SGD, Adam = torch.optim.SGD, torch.optim.Adam
+MultiStep, Cosine = torch.optim.lr_scheduler.MultiStepLR, torch.optim.lr_scheduler.CosineAnnealingLR
+
+
 @pytest.mark.parametrize(
-    ("settings", "optimizer"),
+    ("settings", "optimizer", "schedule"),
     [
-        ({"momentum": 0.9, "weight_decay": 1e-2}, "sgd"),
-        ({"weight_decay": 1e-2}, "adam"),
-        ({"schedule": "multistep", "milestones": [2, 4], "gamma": 0.5}, "sgd"),
-        ({"schedule": "cosine"}, "sgd"),
-        ({"batch_size": None}, "sgd"),
-        ({"loss": "mse"}, "sgd"),
+        ({}, lambda p: SGD(p, lr=0.05), None),
+        (
+            {"momentum": 0.9, "weight_decay": 1e-2},
+            lambda p: SGD(p, lr=0.05, momentum=0.9, weight_decay=1e-2),
+            None,
+        ),
+        (
+            {"optimizer": "adam", "weight_decay": 1e-2},
+            lambda p: Adam(p, lr=0.05, weight_decay=1e-2),
+            None,
+        ),
+        (
+            {"schedule": "multistep", "milestones": [4, 2], "gamma": 0.5},
+            lambda p: SGD(p, lr=0.05),
+            lambda o: MultiStep(o, [2, 4], gamma=0.5),
+        ),
+        ({"schedule": "cosine"}, lambda p: SGD(p, lr=0.05), lambda o: Cosine(o, 6)),
+        ({"batch_size": None}, lambda p: SGD(p, lr=0.05), None),
+        ({"batch_size": 7}, lambda p: SGD(p, lr=0.05), None),
+        ({"loss": "mse"}, lambda p: SGD(p, lr=0.05), None),
     ],
 )
-def test_training_takes_the_steps_that_torch_takes(settings, optimizer):
+def test_training_takes_the_steps_that_torch_takes(settings, optimizer, schedule):
     x, y = blobs()
     ours, theirs = network(), network()
-    train(ours, (x, y), epochs=6, learning_rate=0.05, optimizer=optimizer, seed=5, **settings)
+    train(ours, (x, y), epochs=6, learning_rate=0.05, seed=5, **settings)
 
-    plan = TrainingPlan(6, 0.05, optimizer=optimizer, **settings)
-    stepper = plan.make_optimizer(list(theirs.parameters()))
-    scheduler = plan.make_scheduler(stepper)
+    stepper = optimizer(theirs.parameters())
+    scheduler = None if schedule is None else schedule(stepper)
+    size = settings.get("batch_size", 64) or len(x)
     order = torch.Generator().manual_seed(5)
     for _ in range(6):
-        for rows in torch.randperm(len(x), generator=order).split(plan.batch_size or len(x)):
+        for rows in torch.randperm(len(x), generator=order).split(size):
             outputs = theirs(x[rows])
-            if plan.loss == "mse":
+            if settings.get("loss") == "mse":
                 loss = nn.functional.mse_loss(outputs, nn.functional.one_hot(y[rows], 3).float())
             else:
                 loss = nn.functional.cross_entropy(outputs, y[rows])
@@ -115,12 +145,29 @@ def test_training_stops_once_its_targets_are_reached(optimizer, rate):
     assert seen[-1] == (result.epochs, 2000)
 
 
-def test_training_leaves_the_mode_and_the_random_state_as_they_were():
-    model = WithDropout().eval()
-    state = torch.get_rng_state()
-    train(model, blobs(), epochs=2, learning_rate=0.01)
-    assert not model.training
-    assert torch.equal(state, torch.get_rng_state())
+def test_training_leaves_the_modes_and_the_random_state_as_they_were():
+    for training in (False, True):
+        model = WithDropout().train(training)
+        model.net[1].train(not training)
+        modes = [module.training for module in model.modules()]
+        state = torch.get_rng_state()
+        train(model, blobs(), epochs=2, learning_rate=0.01)
+        assert [module.training for module in model.modules()] == modes
+        assert torch.equal(state, torch.get_rng_state())
+
+
+def test_training_that_diverges_is_told(caplog):
+    result = train(network(), blobs(), epochs=5, learning_rate=1e30)
+    assert result.loss != result.loss
+    assert "training diverged (the loss is not finite) for 1 of 1 network(s)" in caplog.text
+
+
+def test_labels_may_be_of_any_integer_type():
+    x, y = blobs()
+    plain, short = network(), network()
+    for model, labels in ((plain, y), (short, y.to(torch.uint8))):
+        train(model, (x, labels), epochs=2, learning_rate=0.1)
+    assert torch.equal(weights(plain), weights(short))
 
 
 def test_log_probabilities_train_with_nll_as_logits_with_cross_entropy():
@@ -151,10 +198,6 @@ def test_checkpoints_hold_the_weights_after_their_epochs():
 
 
 def test_a_network_whose_gradient_cannot_be_traced_is_trained_as_it_is(caplog):
-    class Branching(nn.Linear):
-        def forward(self, x):
-            return super().forward(x) * (2.0 if float(x.sum()) > 0 else 1.0)
-
     caplog.set_level(logging.INFO)
     train(Branching(2, 3), blobs(), epochs=2, learning_rate=0.1)
     assert "trained as it is" in caplog.text
@@ -221,6 +264,28 @@ def test_networks_with_batch_normalisation_are_trained_one_after_the_other():
     assert not torch.equal(weights(alone), weights(together[1]))
 
 
+def test_networks_that_differ_in_more_than_weights_are_trained_each_as_it_is():
+    def pair():
+        return [network(), build("fnn", inputs=2, classes=3, hidden=(8, 8), activation="tanh")]
+
+    alone, together = pair(), pair()
+    settings = {"epochs": 5, "learning_rate": 0.1}
+    for seed, model in enumerate(alone):
+        train(model, blobs(seed), seed=seed, **settings)
+    train_many(together, [blobs(0), blobs(1)], seeds=[0, 1], **settings)
+    for one, other in zip(alone, together, strict=True):
+        assert torch.equal(weights(one), weights(other))
+
+
+def test_networks_that_no_trace_can_hold_are_trained_one_after_the_other():
+    torch.manual_seed(0)
+    start = Branching(2, 3)
+    alone, together = copy.deepcopy(start), [copy.deepcopy(start), copy.deepcopy(start)]
+    train(alone, blobs(), epochs=3, learning_rate=0.1, seed=1)
+    train_many(together, [blobs()] * 2, seeds=[0, 1], epochs=3, learning_rate=0.1)
+    assert torch.equal(weights(alone), weights(together[1]))
+
+
 # ---------------------------------------------------------------------------------- interruptions
 
 
@@ -282,6 +347,169 @@ def test_an_interrupted_run_of_many_keeps_those_that_had_finished(tmp_path):
         assert torch.equal(weights(one), weights(other))
 
 
+@pytest.mark.parametrize("schedule", [{"schedule": "cosine"}, {"milestones": [15, 35, 50]}])
+@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.05), ("adam", 0.005)])
+@pytest.mark.parametrize("easy", [1, 3, 4])
+def test_an_interrupted_ensemble_that_shrinks_ends_at_the_same_weights(
+    tmp_path, schedule, optimizer, rate, easy
+):
+    # The easy ones learn at once, and leave the others, or the one that is left, to go on.
+    x, y = blobs(0)
+    data = [(x, torch.zeros_like(y))] * easy + [(x, permuted_labels(y, s)) for s in range(5 - easy)]
+    settings = {"epochs": 60, "learning_rate": rate, "optimizer": optimizer} | schedule
+    settings |= {"target_accuracy": 1.0, "checkpoints": [0, 5, 30, 60]}
+    settings |= {"momentum": 0.9 if optimizer == "sgd" else 0.0}
+    settings.setdefault("schedule", "multistep")
+    whole = [network(s) for s in range(5)]
+    expected = train_many(whole, data, seeds=range(5), **settings)
+    assert [result.epochs == 60 for result in expected] == [False] * easy + [True] * (5 - easy)
+    file = tmp_path / "run.safetensors"
+    for epoch in (10, 40):
+        with pytest.raises(KeyboardInterrupt):
+            train_many(
+                [network(s) for s in range(5)],
+                data,
+                seeds=range(5),
+                state_file=file,
+                progress=interrupted_at(epoch),
+                **settings,
+            )
+    again = [network(s) for s in range(5)]
+    results = train_many(again, data, seeds=range(5), state_file=file, **settings)
+    assert [r.epochs for r in results] == [r.epochs for r in expected]
+    for one, other in zip(whole, again, strict=True):
+        assert torch.equal(weights(one), weights(other))
+    for result, wanted in zip(results, expected, strict=True):
+        assert list(result.checkpoints) == list(wanted.checkpoints)
+        for epoch, state in wanted.checkpoints.items():
+            assert all(torch.equal(t, result.checkpoints[epoch][n]) for n, t in state.items())
+
+
+def test_an_interrupt_within_an_epoch_leaves_the_last_whole_one(tmp_path, monkeypatch):
+    settings = {"epochs": 9, "learning_rate": 0.1, "optimizer": "adam"}
+    whole, parts = network(), network()
+    train(whole, blobs(), **settings)
+    file, calls = tmp_path / "run.safetensors", []
+    original = steps.TracedEnsemble.compute_gradients
+
+    def interrupted(ensemble, x, y):
+        calls.append(1)
+        if len(calls) == 15:  # one to verify the trace, four whole epochs of three, two of three
+            raise KeyboardInterrupt
+        original(ensemble, x, y)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_SAVE_SECONDS", 0.0)
+        patch.setattr(steps.TracedEnsemble, "compute_gradients", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(parts, blobs(), state_file=file, **settings)
+    assert torch.equal(weights(parts), weights(network()))
+    calls.clear()
+    monkeypatch.setattr(
+        steps.TracedEnsemble, "compute_gradients", lambda *a: (calls.append(1), original(*a))
+    )
+    train(parts, blobs(), state_file=file, **settings)
+    assert torch.equal(weights(whole), weights(parts))
+    assert len(calls) == 1 + 3 * 5
+
+
+def test_an_interrupt_after_the_last_epoch_leaves_the_last_state(tmp_path, monkeypatch):
+    file, original = tmp_path / "run.safetensors", run.evaluate
+
+    def interrupted(*given):
+        signal.raise_signal(signal.SIGINT)
+        return original(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_SAVE_SECONDS", 0.0)
+        patch.setattr(run, "evaluate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(network(), blobs(), epochs=10, learning_rate=0.1, state_file=file)
+    seen, whole, again = [], network(), network()
+    train(again, blobs(), epochs=10, learning_rate=0.1, state_file=file, progress=seen.append)
+    train(whole, blobs(), epochs=10, learning_rate=0.1)
+    assert not seen
+    assert torch.equal(weights(whole), weights(again))
+
+
+def test_an_interrupted_model_can_be_given_again_as_it_is(tmp_path):
+    torch.manual_seed(0)
+    start = WithDropout()
+    model, whole = copy.deepcopy(start), copy.deepcopy(start)
+    settings = {"epochs": 30, "learning_rate": 0.1}
+    train(whole, blobs(), **settings)
+    file = tmp_path / "run.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train(model, blobs(), state_file=file, progress=interrupted_at(10), **settings)
+    assert torch.equal(weights(model), weights(start))
+    train(model, blobs(), state_file=file, **settings)
+    assert torch.equal(weights(model), weights(whole))
+
+
+def test_networks_trained_one_after_the_other_are_not_trained_again_once_finished(tmp_path):
+    torch.manual_seed(0)
+    start = WithDropout()
+    settings = {"epochs": 20, "learning_rate": 0.1, "seeds": [0, 1, 2]}
+    whole, again = ([copy.deepcopy(start) for _ in range(3)] for _ in range(2))
+    expected = train_many(whole, [blobs()] * 3, **settings)
+    seen = []
+
+    def stop(at, _):
+        seen.append(at)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+
+    file = tmp_path / "run.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train_many(again, [blobs()] * 3, state_file=file, progress=stop, **settings)
+    assert seen == [10, 20, 10, 20, 10]
+    results = train_many(again, [blobs()] * 3, state_file=file, progress=stop, **settings)
+    assert seen[5:] == [20]
+    assert [(r.loss, r.epochs) for r in results] == [(r.loss, r.epochs) for r in expected]
+    for one, other in zip(whole, again, strict=True):
+        assert torch.equal(weights(one), weights(other))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_on_a_loss_of_ones_own_is_known_again_in_another_process(tmp_path):
+    def make():
+        def squared(outputs, labels):
+            return (outputs - nn.functional.one_hot(labels, 3)).square().mean(-1)
+
+        return squared
+
+    settings = {"epochs": 20, "learning_rate": 0.1, "state_file": tmp_path / "run.safetensors"}
+    with pytest.raises(KeyboardInterrupt):
+        train(network(), blobs(), loss=make(), progress=interrupted_at(10), **settings)
+    seen = []
+    train(network(), blobs(), loss=make(), progress=lambda at, _: seen.append(at), **settings)
+    assert seen == [20]
+
+
+def test_a_state_by_other_code_is_refused(tmp_path, monkeypatch):
+    settings = {"epochs": 20, "learning_rate": 0.1, "state_file": tmp_path / "run.safetensors"}
+    with pytest.raises(KeyboardInterrupt):
+        train(network(), blobs(), progress=interrupted_at(10), **settings)
+    monkeypatch.setattr(run, "training_digest", lambda: "changed")
+    with pytest.raises(eb.InvalidInputError, match="or another version's code"):
+        train(network(), blobs(), **settings)
+
+
+def test_the_code_that_trains_is_known_by_its_steps_and_losses_and_by_nothing_else(tmp_path):
+    package = tmp_path / "package"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    before = checkpoint._digest(package)
+    assert before == checkpoint.training_digest()
+    for name in ("training/given.py", "datasets/split.py", "cli/app.py"):
+        (package / name).write_text("changed = True")
+    assert checkpoint._digest(package) == before
+    seen = {before}
+    for name in ("losses.py", *(f"training/{n}.py" for n in ("loop", "plan", "run", "steps"))):
+        (package / name).write_text("changed = True")
+        seen.add(checkpoint._digest(package))
+    assert len(seen) == 6
+
+
 def test_a_state_of_another_run_or_kind_is_refused(tmp_path):
     file = tmp_path / "run.safetensors"
     with pytest.raises(KeyboardInterrupt):
@@ -335,6 +563,12 @@ def test_a_norm_that_cannot_be_had_is_refused():
         nn.init.zeros_(parameter)
     with pytest.raises(eb.InvalidInputError, match="not all zero"):
         scaled_to_norm(nothing, 1.0)
+    with pytest.raises(eb.InvalidInputError, match="norm must be a number above 0; got '3'"):
+        scaled_to_norm(network(), "3")
+    with pytest.raises(
+        eb.InvalidInputError, match=r"y must be a tensor of labels \(n,\); got list"
+    ):
+        permuted_labels([0, 1])
 
 
 # ----------------------------------------------------------------------------------------- errors
@@ -352,6 +586,10 @@ def test_a_norm_that_cannot_be_had_is_refused():
         ({"schedule": "step"}, "schedule must be one of 'constant', 'multistep', 'cosine'"),
         ({"milestones": [3]}, "milestones must be left out unless schedule is 'multistep'"),
         ({"schedule": "multistep", "milestones": [0]}, "milestones must be epochs from 1 to 9"),
+        ({"schedule": "multistep"}, "milestones must be given for schedule 'multistep'; got ()."),
+        ({"checkpoints": [True]}, "checkpoints must be epochs from 0 to 9; got [True]."),
+        ({"momentum": 1.0}, "momentum must be below 1; got 1.0."),
+        ({"target_accuracy": 100}, "target_accuracy must be at most 1; got 100."),
         ({"checkpoints": [10]}, "checkpoints must be epochs from 0 to 9; got [10]."),
         ({"loss": "hinge"}, "loss must be one of 'cross_entropy', 'nll', 'mse'; got 'hinge'."),
         ({"loss": 3}, "loss must be a name or a callable"),
@@ -374,9 +612,71 @@ def test_a_bad_setting_is_refused_in_one_sentence(settings, sentence):
         ([network(), nn.Linear(2, 3)], [blobs()] * 2, [0, 1], "models must be of one architecture"),
         ([network()], [(blobs()[0], blobs()[1][:3])], [0], "data must be of one shape"),
         ([network()], [blobs()], [-1], "seed must be"),
+        ([network()], [blobs()], 3, "seeds must be a sequence; got int."),
+        (
+            [network(), network(1)],
+            [blobs()[:1]] * 2,
+            [0, 1],
+            "pairs (x, y) of tensors; got (Tensor)",
+        ),
+        (
+            [network(), network(1)],
+            [blobs(), (blobs()[0][:9], blobs()[1][:9])],
+            [0, 1],
+            "of one shape and type of inputs; got (150, 2) of float32, (9, 2) of float32.",
+        ),
     ],
 )
 def test_models_and_data_that_do_not_fit_are_refused(models, data, seeds, sentence):
     with pytest.raises(eb.InvalidInputError) as error:
         train_many(models, data, seeds=seeds, epochs=1, learning_rate=0.1)
     assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+X, Y = eb.datasets.load("gaussian_blobs").train
+
+
+@pytest.mark.parametrize(
+    ("model", "pair", "sentence"),
+    [
+        (None, (X, Y.float()), "data must have integer labels; got float32."),
+        (None, (X, Y > 0), "data must have integer labels; got bool."),
+        (None, (X, Y[:, None]), "labels (n,) of at least one sample; got (150, 2) and (150, 1)."),
+        (None, (X[:0], Y[:0]), "of at least one sample; got (0, 2) and (0,)."),
+        (None, (X, Y + 1), "data must have labels from 0 to 2, as many as the model has outputs; "),
+        (None, (X, Y - 1), "got -1 to 1."),
+        (None, (X * torch.nan, Y), "data must be finite; 150 input(s) hold NaN or inf."),
+        (None, (X.double(), Y), "model must take inputs (2, 2) of float64, as data has; it raised"),
+        (None, (X[:, :1], Y), "model must take inputs (2, 1) of float32, as data has; it raised"),
+        (None, (X.numpy(), Y.numpy()), "data must be pairs (x, y) of tensors; got (ndarray, "),
+        (None, X, "data must be pairs (x, y) of tensors; got Tensor."),
+        (None, (X.to("meta"), Y.to("meta")), "data must be on the model's device, cpu; got meta."),
+        (None, (X, Y.to("meta")), "inputs and labels on one device; got cpu and meta."),
+        (network().requires_grad_(False), (X, Y), "model must have at least one parameter that"),
+        (nn.Linear(2, 1), (X, Y), "of at least two classes; got (2, 1) for 2 samples."),
+        (nn.LSTM(2, 3), (X, Y), "of at least two classes; got tuple for 2 samples."),
+        ("fnn", (X, Y), "model must be a torch.nn.Module instance; got str."),
+    ],
+)
+def test_a_model_and_data_that_cannot_be_trained_on_are_refused(model, pair, sentence):
+    with pytest.raises(eb.InvalidInputError) as error:
+        train(network() if model is None else model, pair, epochs=1, learning_rate=0.1)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_are_no_numbers_and_one_model_twice_are_refused():
+    model = network()
+    with pytest.raises(eb.InvalidInputError, match="models must be different objects"):
+        train_many([model, model], [blobs()] * 2, seeds=[0, 1], epochs=1, learning_rate=0.1)
+    nn.init.constant_(model[0].weight, torch.nan)
+    with pytest.raises(eb.InvalidInputError, match="model must have finite weights"):
+        train(model, blobs(), epochs=1, learning_rate=0.1)
+
+
+def test_a_loss_that_does_not_fit_is_refused_before_training():
+    with pytest.raises(eb.InvalidInputError, match="must give log-probabilities for loss 'nll'"):
+        train(network(), blobs(), epochs=1, learning_rate=0.1, loss="nll")
+    with pytest.raises(eb.InvalidInputError, match="loss must give a number for each of the outp"):
+        train(network(), blobs(), epochs=1, learning_rate=0.1, loss=lambda outputs, labels: 3)

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from eigenboundary.alignments import alignment
+from eigenboundary.boundary.planes import InputPlane
 from eigenboundary.boundary.sections import WEAK_SIDE, BoundarySections
 from eigenboundary.boundary.smallest import SmallestMargin
 from eigenboundary.classifier import Classifier
@@ -103,6 +104,9 @@ class Analysis:
         Where margins were asked for: what part of the boundary each eigenvector encodes.
     smallest_margin : SmallestMargin or None
         Likewise.
+    planes : tuple of InputPlane
+        Likewise, for inputs of more than two dimensions: the planes through
+        :math:`x_t^+, x_t^-, x_b` of the first three sections.
     test_accuracy : float or None
         Of samples not trained on, where they were given.
     notes : tuple of str
@@ -137,6 +141,7 @@ class Analysis:
     controls: dict[str, Array] = field(default_factory=dict)
     sections: BoundarySections | None = None
     smallest_margin: SmallestMargin | None = None
+    planes: tuple[InputPlane, ...] = ()
     test_accuracy: float | None = None
     classifier: Classifier | None = field(default=None, repr=False)
 

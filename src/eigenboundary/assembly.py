@@ -12,6 +12,7 @@ from torch import Tensor
 
 from eigenboundary.alignments import Alignment
 from eigenboundary.analysis import Analysis, Provenance
+from eigenboundary.boundary.planes import InputPlane
 from eigenboundary.boundary.sections import BoundarySections
 from eigenboundary.boundary.smallest import SmallestMargin
 from eigenboundary.curvature import Eigenpairs
@@ -34,8 +35,10 @@ class Extras:
     controls: dict[str, Any] = field(default_factory=dict)
     sections: BoundarySections | None = None
     smallest_margin: SmallestMargin | None = None
+    planes: tuple[InputPlane, ...] = ()
     test_accuracy: float | None = None
     interrupted: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def assemble(
@@ -80,6 +83,7 @@ def assemble(
         controls=extras.controls,
         sections=extras.sections,
         smallest_margin=extras.smallest_margin,
+        planes=extras.planes,
         classifier=problem,
     )
 
@@ -111,8 +115,9 @@ def _notes(
             f"{': ' + pairs.message if pairs.message else ''}."
         )
     if extras.interrupted:
-        notes.append("Interrupted while margins were searched for: they are missing.")
-    return tuple(notes)
+        lost = "margins were searched for" if extras.sections is None else "planes were evaluated"
+        notes.append(f"Interrupted while {lost}: they are missing.")
+    return (*notes, *extras.notes)
 
 
 def _provenance(

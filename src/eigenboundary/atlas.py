@@ -35,6 +35,8 @@ Array = NDArray[np.float64]
 
 _EIGENPAIRS = 10
 _SOLVER_OPTIONS = ("method", "tolerance", "max_products")
+_PROBLEM_OPTIONS = ("loss", "output", "parameters", "device", "dtype", "batch_size", "cache_bytes")
+_OPTIONS = ("curvature", *_PROBLEM_OPTIONS, *_SOLVER_OPTIONS)
 
 
 def boundary_sections(
@@ -99,6 +101,7 @@ def boundary_sections(
     """
     checks.check_positive_integer(n_points, "n_points")
     checks.check_seed(seed)
+    checks.check_progress(progress)
     geometry = Geometry(as_norm(norm), as_box(box))
     with preserved_random_state(seed), deferred_interrupts():
         subject = _subject(model, data, k, geometry, seed, options)
@@ -189,6 +192,9 @@ def _subject(
     model: Any, data: Any, k: int | None, geometry: Geometry, seed: int, options: dict[str, Any]
 ) -> _Subject:
     checks.check_positive_integer(k, "k", optional=True)
+    for name in options:
+        if name not in _OPTIONS:
+            raise InvalidInputError(f"options must be among {', '.join(_OPTIONS)}; got {name!r}.")
     if isinstance(model, Analysis):
         return _from_analysis(model, data, k, geometry, options)
     curvature = options.pop("curvature", "hessian")

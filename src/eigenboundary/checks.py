@@ -18,8 +18,10 @@ __all__ = [
     "check_choice",
     "check_finite_inputs",
     "check_finite_parameters",
+    "check_flag",
     "check_model",
     "check_positive_integer",
+    "check_progress",
     "check_seed",
     "check_tolerance",
     "count_parameters",
@@ -54,9 +56,21 @@ def check_seed(seed: Any) -> None:
 
 
 def check_choice(value: Any, name: str, choices: Sequence[str]) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         known = ", ".join(repr(choice) for choice in choices)
         raise InvalidInputError(f"{name} must be one of {known}; got {value!r}.")
+
+
+def check_flag(value: Any, name: str) -> None:
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidInputError(f"{name} must be True or False; got {value!r}.")
+
+
+def check_progress(value: Any) -> None:
+    if value is not None and not callable(value):
+        raise InvalidInputError(
+            f"progress must be a function of (stage, done, total); got {value!r}."
+        )
 
 
 def check_tolerance(value: Any, name: str = "tolerance") -> None:

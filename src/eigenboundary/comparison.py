@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -165,10 +166,11 @@ def _mass_outside(analysis: Analysis, k: int) -> float:
 
 def _margins(analysis: Analysis, seed: int) -> dict[str, float]:
     sections, smallest = analysis.sections, analysis.smallest_margin
-    several_classes = len(np.unique(analysis.predictions)) > 1
-    if isinstance(analysis.classifier, Problem) and several_classes:
-        sections = boundary_sections(analysis, seed=seed) if sections is None else sections
-        smallest = smallest_margin(analysis, seed=seed) if smallest is None else smallest
+    if isinstance(analysis.classifier, Problem):
+        # A network without a boundary between its samples has no margins, but other numbers.
+        with suppress(InvalidInputError):
+            sections = boundary_sections(analysis, seed=seed) if sections is None else sections
+            smallest = smallest_margin(analysis, seed=seed) if smallest is None else smallest
     found = [s.margin for s in sections or () if s.share > 0 and not math.isnan(s.margin)]
     return {
         "smallest_margin": smallest.value if smallest is not None else math.nan,
@@ -231,6 +233,21 @@ def _caveats(analyses: Mapping[str, Analysis], table: pd.DataFrame) -> list[str]
         caveats.append("The networks differ in size, and so in how their gradients can spread.")
     if not all(a.converged.all() for a in every):
         caveats.append("Some eigenpairs did not converge.")
+    if len({a.sections.box for a in every if a.sections is not None}) > 1:
+        caveats.append(
+            "Margins were searched for in different boxes, or in one and in none: a box can only "
+            "widen a margin."
+        )
+    open_searches = [
+        name
+        for name, a in analyses.items()
+        if a.smallest_margin is not None and not a.smallest_margin.converged
+    ]
+    if open_searches:
+        caveats.append(
+            f"The smallest margin of {_listed(open_searches)} is not certain: searches that did "
+            "not converge came nearer, or all failed."
+        )
     if table["smallest_margin"].isna().any():
         caveats.append(
             "Margins are missing where an analysis was saved without them (analyze with margins), "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,7 +13,17 @@ from eigenboundary import checks
 from eigenboundary.data import preserved_random_state
 from eigenboundary.errors import InvalidInputError
 
-__all__ = ["NETWORKS", "ResidualBlock", "build", "cnn", "digits_cnn", "fnn", "lenet5", "resnet18"]
+__all__ = [
+    "NETWORKS",
+    "ResidualBlock",
+    "build",
+    "check_options",
+    "cnn",
+    "digits_cnn",
+    "fnn",
+    "lenet5",
+    "resnet18",
+]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -35,15 +46,23 @@ def fnn(
     >>> sum(p.numel() for p in fnn(2, 3).parameters())
     10703
     """
-    for width in (inputs, classes, *hidden):
+    widths = [inputs, *_widths(hidden, "hidden")]
+    for width in (*widths, classes):
         checks.check_positive_integer(width, "inputs, classes and hidden")
     checks.check_choice(activation, "activation", tuple(ACTIVATIONS))
-    widths = [inputs, *hidden]
+    if not isinstance(log_softmax, bool):
+        raise InvalidInputError(f"log_softmax must be true or false; got {log_softmax!r}.")
     layers: list[nn.Module] = []
     for width, following in pairwise(widths):
         layers += [nn.Linear(width, following), ACTIVATIONS[activation]()]
     layers.append(nn.Linear(widths[-1], classes))
     return nn.Sequential(*layers, *([nn.LogSoftmax(-1)] if log_softmax else []))
+
+
+def _widths(widths: Any, name: str) -> tuple[int, ...]:
+    if isinstance(widths, str) or not isinstance(widths, Iterable):
+        raise InvalidInputError(f"{name} must be a sequence of integers; got {widths!r}.")
+    return tuple(widths)
 
 
 def cnn(classes: int = 3) -> nn.Sequential:
@@ -76,9 +95,10 @@ def digits_cnn(classes: int = 3, channels: Sequence[int] = (8, 16)) -> nn.Sequen
     >>> digits_cnn()(torch.zeros(2, 1, 8, 8)).shape
     torch.Size([2, 3])
     """
-    if len(channels) != 2:
+    widths = _widths(channels, "channels")
+    if len(widths) != 2:
         raise InvalidInputError(f"channels must be two integers; got {channels!r}.")
-    first, second = channels
+    first, second = widths
     for width in (classes, first, second):
         checks.check_positive_integer(width, "classes and channels")
     return nn.Sequential(
@@ -202,13 +222,18 @@ def build(name: str, *, seed: int = 0, **options: object) -> nn.Module:
     """
     checks.check_choice(name, "name", tuple(NETWORKS))
     checks.check_seed(seed)
+    check_options(name, options)
+    with preserved_random_state(seed):
+        return NETWORKS[name](**options)
+
+
+def check_options(name: str, options: dict[str, Any], *, complete: bool = True) -> None:
+    """Refuse options that a network does not take, and where complete, missing ones."""
     wanted = inspect.signature(NETWORKS[name])
     try:
-        wanted.bind(**options)
+        (wanted.bind if complete else wanted.bind_partial)(**options)
     except TypeError as error:
         raise InvalidInputError(
             f"options must be ones that network {name!r} takes, {', '.join(wanted.parameters)}; "
             f"got {', '.join(options) or 'none'} ({error})."
         ) from None
-    with preserved_random_state(seed):
-        return NETWORKS[name](**options)

@@ -19,6 +19,7 @@ from eigenboundary.analysis import Analysis
 from eigenboundary.assembly import Extras, assemble
 from eigenboundary.boundary.classifiers import check_has_boundary
 from eigenboundary.boundary.norms import Geometry, as_box
+from eigenboundary.boundary.planes import planes_of_sections
 from eigenboundary.boundary.sections import sections_of
 from eigenboundary.boundary.smallest import most_examined, smallest_of
 from eigenboundary.controls import CONTROLS, control_vectors
@@ -105,10 +106,13 @@ def analyze(
     controls : sequence of {"lowest", "random_eigenvectors", "random_directions"}
         Also align the samples with these control directions.
     grid : int
-        Points a side of the picture of the plane, for two-dimensional inputs; 0 for none.
+        Points a side of pictures of planes; 0 for none. That of two-dimensional inputs; with
+        ``margins`` also, for inputs of more dimensions, those through :math:`x_t^+, x_t^-, x_b` of
+        the first three sections, with at most 60 points a side.
     margins : bool
         Also find the sections of the boundary that the eigenvectors encode, their margins and the
-        smallest margin (see :func:`~eigenboundary.boundary_sections`).
+        smallest margin (see :func:`~eigenboundary.boundary_sections`). The result then holds about
+        1,000 + 5k + 9 inputs more, and 3 · 60² · (C + 5) numbers for its planes.
     box : (low, high), optional
         Range that every entry of an input has to stay in when margins are searched for.
     test_data : (x, y), Dataset or DataLoader, optional
@@ -143,10 +147,8 @@ def analyze(
     ((5,), (60, 5))
     """
     _check_arguments(k, curvature, seed, method, tolerance, max_products, controls, grid)
-    if progress is not None and not callable(progress):
-        raise InvalidInputError(
-            f"progress must be a function of (stage, done, total); got {progress!r}."
-        )
+    checks.check_flag(margins, "margins")
+    checks.check_progress(progress)
     geometry = Geometry(box=as_box(box))
     checks.check_model(model)
     if not isinstance(data, tuple | list):  # reading all of a loader may take long
@@ -206,6 +208,9 @@ def analyze(
         if margins and not interrupted:
             with clock.stage("margins"):
                 extras = _with_margins(extras, problem, pairs, aligned, geometry, seed, clock)
+        if extras.sections is not None:
+            with clock.stage("planes"):
+                extras = _with_planes(extras, problem, pairs.vectors, grid)
     return assemble(problem, pairs, aligned, curvature, extras, clock.seconds, seed)
 
 
@@ -319,4 +324,16 @@ def _with_margins(
         smallest = smallest_of(problem, cosines, geometry=geometry, budget=budget, seed=seed)
     except KeyboardInterrupt:
         return replace(extras, interrupted=True)
+    except InvalidInputError as error:  # no reason to lose the eigenvectors
+        return replace(extras, notes=(f"Margins are missing: {error}",))
     return replace(extras, sections=sections, smallest_margin=smallest)
+
+
+def _with_planes(extras: Extras, problem: Problem, vectors: Tensor, resolution: int) -> Extras:
+    """With the planes of the top sections, unless that is interrupted."""
+    assert extras.sections is not None
+    try:
+        planes = planes_of_sections(problem, extras.sections, vectors, resolution)
+    except KeyboardInterrupt:
+        return replace(extras, interrupted=True)
+    return replace(extras, planes=planes)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from eigenboundary.analysis import Analysis
 from eigenboundary.boundary.classifiers import Options, classifier_for_inputs
 from eigenboundary.boundary.norms import Geometry, as_box
-from eigenboundary.boundary.planes import InputPlane, in_box, plane_of
+from eigenboundary.boundary.planes import BORDER, InputPlane, in_box, plane_of
 from eigenboundary.boundary.sections import Section
 from eigenboundary.classifier import Classifier
 from eigenboundary.errors import InvalidInputError
@@ -29,7 +29,7 @@ def input_plane(
     vectors: Any = None,
     *,
     resolution: int = 100,
-    border: float = 0.25,
+    border: float = BORDER,
     box: tuple[float, float] | None = None,
     output: Callable[[Any], Tensor] | None = None,
     device: str | torch.device | None = None,
@@ -125,6 +125,9 @@ def section_samples(model: Any, section: Section) -> NDArray[Any]:
         If the model has no training samples, or an analysis from a file has not kept these two.
     """
     holder = model.classifier if isinstance(model, Analysis) else model
+    if isinstance(model, Analysis) and section.samples is not None:
+        _check_samples(section, model.n_samples)
+        return section.samples
     if isinstance(holder, Problem):
         _check_samples(section, holder.n_samples)
         x = holder.inputs_at(torch.tensor(section.training_samples))

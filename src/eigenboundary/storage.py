@@ -19,6 +19,8 @@ from torch import nn
 
 from eigenboundary.analysis import Analysis, Provenance
 from eigenboundary.boundary.records import (
+    planes_from,
+    planes_record,
     sections_from,
     sections_record,
     smallest_from,
@@ -30,7 +32,7 @@ from eigenboundary.grid import PlaneGrid
 from eigenboundary.losses import LOSSES, Loss, PerSampleLoss
 from eigenboundary.outliers import OutlierCount
 
-__all__ = ["FORMAT_VERSION", "load", "new_file", "replaced_when_complete", "save"]
+__all__ = ["FORMAT_VERSION", "load", "new_file", "new_folder", "replaced_when_complete", "save"]
 
 #: Raised by one with every change that an older reader would misread.
 FORMAT_VERSION = 1
@@ -88,6 +90,32 @@ def new_file(path: str | Path, *, overwrite: bool, name: str = "path") -> Path:
         raise InvalidInputError(
             f"{name} must be in a folder that can be written to; {str(target.parent)!r} cannot."
         )
+    return target
+
+
+def new_folder(path: str | Path, *, overwrite: bool, name: str = "folder") -> Path:
+    """The path of a folder, made if need be, where files may be written.
+
+    Raises
+    ------
+    InvalidInputError
+        If it holds files and may not be written over, or cannot be made.
+    """
+    target = _as_path(path, name)
+    if target.exists() and not target.is_dir():
+        raise InvalidInputError(f"{name} must be a folder; {str(target)!r} is a file.")
+    if target.is_dir() and any(target.iterdir()) and not overwrite:
+        raise InvalidInputError(
+            f"{name} must be a new or empty folder, or overwriting be allowed; {str(target)!r} "
+            "holds files."
+        )
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(
+            f"{name} must be a folder that can be made; {str(target)!r} could not be "
+            f"({type(error).__name__})."
+        ) from None
     return target
 
 
@@ -154,9 +182,10 @@ def save(analysis: Analysis, path: str | Path, *, overwrite: bool = False) -> No
 
 
 def _boundary_record(analysis: Analysis, arrays: dict[str, Any]) -> dict[str, Any]:
-    """Sections and smallest margin: their arrays are added, what is left is the header's."""
+    """What was found of the boundary: its arrays are added, what is left is the header's."""
     header: dict[str, Any] = {}
     for name, record in (
+        ("planes", analysis.planes and planes_record(analysis.planes)),
         ("sections", analysis.sections and sections_record(analysis.sections)),
         ("smallest_margin", analysis.smallest_margin and smallest_record(analysis.smallest_margin)),
     ):
@@ -169,6 +198,7 @@ def _boundary_record(analysis: Analysis, arrays: dict[str, Any]) -> dict[str, An
 def _boundary_from(arrays: dict[str, Any], header: dict[str, Any]) -> dict[str, Any]:
     read: dict[str, Any] = {}
     revive: dict[str, Callable[..., Any]] = {
+        "planes": planes_from,
         "sections": sections_from,
         "smallest_margin": smallest_from,
     }
@@ -296,6 +326,10 @@ def _check_shapes(analysis: Analysis, path: str | Path) -> None:
         m = len(analysis.sections.points)
         expected["sections.alignment"] = (analysis.sections.alignment.shape, (m, k))
         expected["sections.rows"] = ((len(analysis.sections),), (k,))
+    for number, plane in enumerate(analysis.planes):
+        size = (len(plane.second), len(plane.first))
+        expected[f"planes.{number}.outputs"] = (plane.outputs.shape, (*size, analysis.n_classes))
+        expected[f"planes.{number}.alignment"] = (plane.alignment.shape[:2], size)
     for name, (came, wanted) in expected.items():
         if came != wanted:
             raise InvalidInputError(

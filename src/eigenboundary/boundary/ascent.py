@@ -98,30 +98,32 @@ def most_aligned(
         best = torch.where(column(better, best), chosen, best)
         value = torch.maximum(value, highest)
         move = move * torch.where(better, _GROWTH, _SHRINKING)
-    return _on_the_more_aligned_side(problem, best[_leaders(value, k)], directions)
+    return _on_the_more_aligned_side(problem, best[_leaders(value, k)], directions, geometry)
 
 
 def _on_the_more_aligned_side(
-    problem: Problem, x: Tensor, directions: Tensor
+    problem: Problem, x: Tensor, directions: Tensor, geometry: Geometry
 ) -> tuple[Tensor, Tensor]:
     """Boundary points a few roundings off it, to where the alignment is larger, and that.
 
     On the boundary itself rounding decides which class is predicted, and where a third class is
-    near, the gradients that reinforce the two differ by more than their sign.
+    near, the gradients that reinforce the two differ by more than their sign. Where the outputs
+    are so flat that such a step leads away from the boundary, the point stays.
     """
-    classes = leading_two(outputs_at(problem, x))[0]
+    classes, gap, _ = leading_two(outputs_at(problem, x))
     gradient = gap_gradient(problem, x, classes[:, 0], classes[:, 1])[1]
     normal, rate = Geometry().steepest(gradient)
-    length = (
-        _SAFE_ROUNDINGS
-        * output_rounding(problem, x, classes)
-        / rate.clamp(min=torch.finfo(x.dtype).tiny)
-    )
+    rounding = output_rounding(problem, x, classes)
+    length = _SAFE_ROUNDINGS * rounding / rate.clamp(min=torch.finfo(x.dtype).tiny)
     step = column(torch.where(rate > 0, length, torch.zeros_like(rate)), x) * normal
-    sides = torch.stack([x + step, x - step], dim=1)
-    aligned = own_alignment(problem, sides.flatten(0, 1), directions, 2).reshape(len(x), 2)
-    highest, chosen = aligned.max(1)
-    return sides[torch.arange(len(x), device=x.device), chosen], highest
+    places = torch.stack([geometry.inside(x + step), geometry.inside(x - step), x], dim=1)
+    flat = places.flatten(0, 1)
+    aligned = own_alignment(problem, flat, directions, 3).reshape(len(x), 3)
+    left = leading_two(outputs_at(problem, flat))[1].reshape(len(x), 3)
+    astray = left > (gap + 2 * _SAFE_ROUNDINGS * rounding).unsqueeze(1)
+    astray[:, 2] = ~astray[:, :2].all(1)
+    highest, chosen = aligned.masked_fill(astray, -math.inf).max(1)
+    return places[torch.arange(len(x), device=x.device), chosen], highest
 
 
 def _leaders(value: Tensor, k: int) -> Tensor:

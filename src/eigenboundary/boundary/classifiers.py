@@ -24,6 +24,7 @@ __all__ = [
     "check_has_boundary",
     "classifier_for_inputs",
     "classifier_with_samples",
+    "depth_gradient",
     "gap_gradient",
     "outputs_at",
     "own_inputs",
@@ -31,6 +32,7 @@ __all__ = [
 
 # Training samples between which, or towards which, the boundary is looked for.
 _POOL = 5000
+_GRADIENT_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -180,21 +182,73 @@ def gap_gradient(
     gradient : Tensor, shape (n, ...)
         :math:`\nabla_x (f_a - f_b)(x)`.
     """
+
+    def difference(outputs: Tensor, rows: slice) -> tuple[Tensor]:
+        chosen = outputs.gather(1, torch.stack([first[rows], second[rows]], dim=1))
+        return (chosen[:, 0] - chosen[:, 1],)
+
+    values, gradient = _input_gradient(classifier, x, difference)
+    return values, gradient
+
+
+def depth_gradient(
+    classifier: Classifier, x: Tensor, own: Tensor, other: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""How deep inputs lie behind the boundary of a class, and the gradient of that.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, ...)
+        On the device.
+    own : Tensor of int64, shape (n,)
+        Class a of each input.
+    other : Tensor of int64, shape (n,), optional
+        The class b to be differentiated towards; default: the one with the largest output.
+
+    Returns
+    -------
+    depth : Tensor, shape (n,)
+        :math:`\max_{j \ne a} f_j(x) - f_a(x)`.
+    towards : Tensor, shape (n,)
+        :math:`f_b(x) - f_a(x)`.
+    gradient : Tensor, shape (n, ...)
+        :math:`\nabla_x (f_b - f_a)(x)`.
+    """
+
+    def differences(outputs: Tensor, rows: slice) -> tuple[Tensor, ...]:
+        mine = outputs.gather(1, own[rows].unsqueeze(1))
+        others = outputs.scatter(1, own[rows].unsqueeze(1), -torch.inf).amax(1)
+        depth = others - mine.squeeze(1)
+        if other is None:
+            return depth, depth
+        return (outputs.gather(1, other[rows].unsqueeze(1)) - mine).squeeze(1), depth
+
+    towards, depth, gradient = _input_gradient(classifier, x, differences, 2)
+    return depth, towards, gradient
+
+
+def _input_gradient(
+    classifier: Classifier,
+    x: Tensor,
+    values_of: Callable[[Tensor, slice], tuple[Tensor, ...]],
+    count: int = 1,
+) -> tuple[Tensor, ...]:
+    """Values of outputs, one an input, and the gradient of the first of them in the input."""
     if not len(x):
-        return x.new_zeros(0), torch.zeros_like(x)
-    step = min(classifier.samples_per_chunk(1), classifier.batch_size or len(x))
-    differences, gradients = [], []
-    for rows in range(0, len(x), step):
-        part = slice(rows, rows + step)
+        return *(x.new_zeros(0) for _ in range(count)), torch.zeros_like(x)
+    # One backward pass keeps less than the derivatives that chunks are made for.
+    most = classifier.samples_per_chunk(0, _GRADIENT_BYTES)
+    step = min(most, classifier.batch_size or len(x))
+    columns = []
+    for row in range(0, len(x), step):
+        rows = slice(row, row + step)
         with torch.enable_grad():
-            inputs = x[part].detach().clone().requires_grad_(True)
-            outputs = classifier.outputs(classifier.parameters, inputs)
-            chosen = outputs.gather(1, torch.stack([first[part], second[part]], dim=1))
-            difference = chosen[:, 0] - chosen[:, 1]
+            inputs = x[rows].detach().clone().requires_grad_(True)
+            values = values_of(classifier.outputs(classifier.parameters, inputs), rows)
             # Samples do not depend on one another: one backward pass serves them all.
-            gradients.append(torch.autograd.grad(difference.sum(), inputs)[0])
-        differences.append(difference.detach())
-    return torch.cat(differences), torch.cat(gradients)
+            gradient = torch.autograd.grad(values[0].sum(), inputs)[0]
+        columns.append((*(value.detach() for value in values), gradient))
+    return tuple(torch.cat(parts) for parts in zip(*columns, strict=True))
 
 
 def _read_inputs(classifier: Classifier, data: Any, seed: int) -> tuple[Tensor, Tensor]:

@@ -4,10 +4,11 @@ The distance of an input x that is predicted as class a is
 
 .. math:: d(x) = \min_y \|y - x\| \quad \text{such that} \quad f_a(y) = \max_{j \neq a} f_j(y).
 
-No search finds the minimum for certain: what is found is a crossing, and so an upper bound. It
-comes from several starts (:mod:`~eigenboundary.boundary.starts`), each refined
-(:mod:`~eigenboundary.boundary.refinement`), and in low dimension from looking around within the
-smallest distance found.
+No search finds the minimum for certain: what is found is a crossing, and so an upper bound. In up
+to ten dimensions it comes from several starts (:mod:`~eigenboundary.boundary.starts`), each refined
+(:mod:`~eigenboundary.boundary.refinement`), and from looking around within the smallest distance
+found; in more of them from annealed walks (:mod:`~eigenboundary.boundary.annealing`), the best of
+whose points is refined.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eigenboundary import checks
+from eigenboundary.boundary.annealing import anneal
 from eigenboundary.boundary.classifiers import (
     Options,
     Samples,
@@ -33,9 +35,14 @@ from eigenboundary.boundary.classifiers import (
 from eigenboundary.boundary.crossings import along, leading_two, resolve_tolerance
 from eigenboundary.boundary.norms import Geometry, as_box, column
 from eigenboundary.boundary.projection import output_rounding
-from eigenboundary.boundary.rays import Candidates, first_crossings
+from eigenboundary.boundary.rays import Candidates, first_crossings, nearest_column, stacked
 from eigenboundary.boundary.refinement import refine
-from eigenboundary.boundary.starts import linearized_distance, look_around, start_crossings
+from eigenboundary.boundary.starts import (
+    LOW_DIMENSION,
+    linearized_distances,
+    look_around,
+    start_crossings,
+)
 from eigenboundary.classifier import Classifier
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import safe_point
@@ -107,7 +114,8 @@ def boundary_distance(
     norm : {2, inf}
         Euclidean, or largest change of an entry.
     n_starts : int
-        Near inputs of another predicted class to start from, an input.
+        Near inputs of another predicted class to start from, an input; in more than ten dimensions
+        only where walks along the gradient meet no boundary.
     seed : int
     references : array or Tensor, shape (r, ...), optional
         Inputs to start towards; default: a problem's training samples, else x.
@@ -241,7 +249,9 @@ class _Search:
         own = outputs.argmax(-1)
         rivals = outputs.topk(self.n_rivals + 1, dim=-1).indices
         rivals = torch.stack([r[r != a][: self.n_rivals] for r, a in zip(rivals, own, strict=True)])
-        lower = linearized_distance(self.classifier, x, rivals, self.geometry)
+        linear = linearized_distances(self.classifier, x, rivals, self.geometry)
+        lower = linear.amin(1)
+        rivals = rivals.gather(1, linear.argsort(1))
         found, converged = self._nearest(x, own, rivals, lower, ends)
         self._check_the_way(x, own, found)
         verified = self._verified(x, own, found)
@@ -257,17 +267,9 @@ class _Search:
     def _nearest(
         self, x: Tensor, own: Tensor, rivals: Tensor, lower: Tensor, ends: Tensor
     ) -> tuple[Candidates, Tensor]:
-        starts = start_crossings(
-            self.classifier,
-            x,
-            own,
-            rivals,
-            self.samples,
-            self.n_starts,
-            self.geometry,
-            self.generator,
-            ends,
-        )
+        if x[0].numel() > LOW_DIMENSION:
+            return self._nearest_by_walks(x, own, rivals, lower, ends)
+        starts = self._starts(x, own, rivals, self.samples, ends)
         best, converged = self._refined(x, own, starts)
         rows = torch.arange(len(x), device=x.device)
         for _ in range(_LOOKS_AROUND):
@@ -287,6 +289,37 @@ class _Search:
                 break
         return best, converged
 
+    def _nearest_by_walks(
+        self, x: Tensor, own: Tensor, rivals: Tensor, lower: Tensor, ends: Tensor
+    ) -> tuple[Candidates, Tensor]:
+        none, extent = rivals[:, :0], self._extent(x, lower)
+        best = Candidates(x.clone(), own.clone(), torch.full_like(lower, math.inf))
+        if ends.shape[1]:
+            best, _ = nearest_column(stacked(self._starts(x, own, none, None, ends)))
+        anneal(self.classifier, x, own, rivals, best, self.geometry, extent, self.generator)
+        missing = best.distance.isinf().nonzero().squeeze(1)
+        if len(missing):  # where the gradient vanishes, samples still tell where to look
+            starts = self._starts(
+                x[missing], own[missing], none[missing], self.samples, ends[missing]
+            )
+            best.replace(missing, nearest_column(stacked(starts))[0])
+        return best, refine(self.classifier, x, own, best, self.geometry, _MOST_STEPS)
+
+    def _starts(
+        self, x: Tensor, own: Tensor, rivals: Tensor, samples: Samples | None, ends: Tensor
+    ) -> list[Candidates]:
+        return start_crossings(
+            self.classifier,
+            x,
+            own,
+            rivals,
+            samples,
+            self.n_starts,
+            self.geometry,
+            self.generator,
+            ends,
+        )
+
     def _refined(
         self, x: Tensor, own: Tensor, starts: list[Candidates]
     ) -> tuple[Candidates, Tensor]:
@@ -294,11 +327,7 @@ class _Search:
 
         Most of them are dropped once a few steps have shown which are the most promising.
         """
-        many = Candidates(
-            torch.stack([start.points for start in starts], dim=1),
-            torch.stack([start.other for start in starts], dim=1),
-            torch.stack([start.distance for start in starts], dim=1),
-        )
+        many = stacked(starts)
         for kept, n_steps in ((_KEPT_STARTS, _FIRST_STEPS), (_KEPT_TO_THE_END, _MOST_STEPS)):
             few = min(kept, many.distance.shape[1])
             columns = many.distance.topk(few, dim=1, largest=False).indices
@@ -314,10 +343,8 @@ class _Search:
                 flat.other.reshape(other.shape),
                 flat.distance.reshape(other.shape),
             )
-        nearest = many.distance.argmin(1)
-        chosen = torch.arange(len(x), device=x.device), nearest
-        best = Candidates(many.points[chosen], many.other[chosen], many.distance[chosen])
-        return best, converged.reshape(other.shape)[chosen]
+        best, column_of = nearest_column(many)
+        return best, converged.reshape(other.shape).gather(1, column_of.unsqueeze(1)).squeeze(1)
 
     def _extent(self, x: Tensor, lower: Tensor) -> Tensor:
         """How far to look where no boundary has been met."""

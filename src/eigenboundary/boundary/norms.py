@@ -74,6 +74,35 @@ class Geometry:
         safe = torch.where(rate > 0, rate, torch.ones_like(rate))
         return gradient / column(safe, gradient), rate
 
+    def direction(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Directions along gradients (m, ...) of about unit norm, and the dual norms (m,).
+
+        Unlike :meth:`steepest` proportional to the gradient in the maximum norm too, with entries
+        of mean size one.
+        """
+        if not math.isinf(self.norm):
+            return self.steepest(gradient)
+        rate = gradient.flatten(1).abs().sum(1)
+        safe = torch.where(rate > 0, rate, torch.ones_like(rate))
+        return gradient * column(gradient[0].numel() / safe, gradient), rate
+
+    def onto_sphere(self, x: Tensor, y: Tensor, radius: Tensor) -> Tensor:
+        """The inputs y moved to the radius (m,) around x; in the maximum norm, to within it."""
+        moved = y - x
+        if math.isinf(self.norm):
+            limit = column(radius, moved)
+            return x + torch.minimum(torch.maximum(moved, -limit), limit)
+        length = self.length(moved)
+        share = radius / torch.where(length > 0, length, torch.ones_like(length))
+        return x + column(share, x) * moved
+
+    def not_outwards(self, x: Tensor, gradient: Tensor) -> Tensor:
+        """Gradients without what points out of the box at its sides."""
+        if self.box is None:
+            return gradient
+        outwards = ((x >= self.box[1]) & (gradient > 0)) | ((x <= self.box[0]) & (gradient < 0))
+        return gradient.masked_fill(outwards, 0)
+
     def inside(self, x: Tensor) -> Tensor:
         """The nearest inputs in the box."""
         return x if self.box is None else x.clamp(*self.box)

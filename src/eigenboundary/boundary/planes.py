@@ -11,6 +11,7 @@ in the plane are lengths in input space.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,14 +22,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eigenboundary.alignments import align, unit_columns
+from eigenboundary.boundary.sections import BoundarySections
 from eigenboundary.classifier import Classifier
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import safe_point
+from eigenboundary.problem import Problem
 
-__all__ = ["InputPlane", "in_box", "plane_of"]
+__all__ = ["BORDER", "InputPlane", "in_box", "plane_of", "planes_of_sections"]
 
 Array = NDArray[np.float64]
 
+#: What is shown around three points, as a share of their larger extent.
+BORDER = 0.25
+# Of an analysis: planes kept, grid points a side, and eigenvectors aligned with at the least.
+_PLANES, _MOST_POINTS, _ALIGNED = 3, 60, 5
 # Numbers of the grid's inputs held at once.
 _NUMBERS = 2**24
 # Of the box' width: rounding takes pixels that are black in all three points below zero.
@@ -144,6 +151,39 @@ def plane_of(
         inside=np.concatenate(inside).reshape(shape[:2]),
         eigenvector=eigenvector,
     )
+
+
+def planes_of_sections(
+    problem: Problem, sections: BoundarySections, vectors: Any, resolution: int
+) -> tuple[InputPlane, ...]:
+    """Planes through x_t+, x_t- and x_b of the first three sections that lead anywhere.
+
+    Alignments are those with the top five eigenvectors of (p, k), and with the section's own. None
+    of inputs of one or two dimensions, and none of points in one line.
+    """
+    if math.prod(problem.input_shape) < 3 or not resolution:
+        return ()
+    planes: list[InputPlane] = []
+    for section in sections:
+        if not section.share or section.samples is None:
+            continue
+        points = torch.from_numpy(np.stack([*section.samples, section.boundary_point]))
+        try:
+            plane = plane_of(
+                problem,
+                problem.to_compute(points),
+                vectors[:, : max(_ALIGNED, section.eigenvector + 1)],
+                resolution=min(resolution, _MOST_POINTS),
+                border=BORDER,
+                box=sections.box,
+                eigenvector=section.eigenvector,
+            )
+        except InvalidInputError:
+            continue
+        planes.append(plane)
+        if len(planes) == _PLANES:
+            break
+    return tuple(planes)
 
 
 def _outputs(classifier: Classifier, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from eigenboundary.boundary.crossings import along, find_crossings
 from eigenboundary.boundary.norms import Geometry, column
 from eigenboundary.classifier import Classifier
 
-__all__ = ["Candidates", "first_crossings"]
+__all__ = ["Candidates", "first_crossings", "nearest_column", "stacked"]
 
 
 @dataclass
@@ -41,6 +41,22 @@ class Candidates:
         self.points[chosen] = better.points[nearer]
         self.other[chosen] = better.other[nearer]
         self.distance[chosen] = better.distance[nearer]
+
+
+def stacked(several: list[Candidates]) -> Candidates:
+    """Several points for each input, side by side: fields of shape (m, r, ...)."""
+    return Candidates(
+        torch.stack([some.points for some in several], dim=1),
+        torch.stack([some.other for some in several], dim=1),
+        torch.stack([some.distance for some in several], dim=1),
+    )
+
+
+def nearest_column(many: Candidates) -> tuple[Candidates, Tensor]:
+    """The nearest of the points of each input, and which of them it is, shape (m,)."""
+    nearest = many.distance.argmin(1)
+    chosen = torch.arange(len(nearest), device=nearest.device), nearest
+    return Candidates(many.points[chosen], many.other[chosen], many.distance[chosen]), nearest
 
 
 def first_crossings(

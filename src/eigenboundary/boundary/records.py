@@ -1,24 +1,35 @@
-"""Sections and the smallest margin as plain arrays and JSON, and back."""
+"""Sections, their planes and the smallest margin as plain arrays and JSON, and back."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eigenboundary.boundary.planes import InputPlane
 from eigenboundary.boundary.points import BoundaryPoints
 from eigenboundary.boundary.sections import BoundarySections, Section
 from eigenboundary.boundary.smallest import SmallestMargin
 
-__all__ = ["sections_from", "sections_record", "smallest_from", "smallest_record"]
+__all__ = [
+    "planes_from",
+    "planes_record",
+    "sections_from",
+    "sections_record",
+    "smallest_from",
+    "smallest_record",
+]
 
 Arrays = dict[str, NDArray[Any]]
 Record = dict[str, Any]
 
-_SECTION_ARRAYS = ("boundary_point", "nearest_points")
+_SECTION_ARRAYS = ("boundary_point", "nearest_points", "samples")
+# What earlier versions did not save.
+_LATER_ARRAYS = ("samples",)
+_PLANE_ARRAYS = ("first", "second", "outputs", "alignment", "origin", "axes", "points", "inside")
 _POINTS = tuple(item.name for item in dataclasses.fields(BoundaryPoints))
 _SMALLEST_ARRAYS = ("boundary_point", "examined", "distances")
 
@@ -28,21 +39,54 @@ def sections_record(sections: BoundarySections) -> tuple[Arrays, Record]:
     arrays = {f"points.{name}": getattr(sections.points, name) for name in _POINTS}
     arrays["alignment"] = sections.alignment
     for name in _SECTION_ARRAYS:
-        arrays[name] = np.stack([getattr(section, name) for section in sections])
+        every = [getattr(section, name) for section in sections]
+        if all(array is not None for array in every):
+            arrays[name] = np.stack(every)
     return arrays, {
         "norm": str(sections.norm),
+        "box": sections.box,
         "rows": [_scalars(s, _SECTION_ARRAYS) for s in sections],
     }
 
 
 def sections_from(arrays: Mapping[str, NDArray[Any]], record: Record) -> BoundarySections:
     """What :func:`sections_record` took apart."""
+    held = [name for name in _SECTION_ARRAYS if name not in _LATER_ARRAYS or name in arrays]
     rows = [
-        Section(**_revived(row), **{name: arrays[name][i] for name in _SECTION_ARRAYS})
+        Section(**_revived(row), **{name: arrays[name][i] for name in held})
         for i, row in enumerate(record["rows"])
     ]
     points = BoundaryPoints(**{name: arrays[f"points.{name}"] for name in _POINTS})
-    return BoundarySections(tuple(rows), points, arrays["alignment"], float(record["norm"]))
+    box = record.get("box")
+    return BoundarySections(
+        tuple(rows),
+        points,
+        arrays["alignment"],
+        float(record["norm"]),
+        None if box is None else (float(box[0]), float(box[1])),
+    )
+
+
+def planes_record(planes: Sequence[InputPlane]) -> tuple[Arrays, list[int | None]]:
+    """Arrays by number and name, and the planes' eigenvectors."""
+    arrays = {
+        f"{number}.{name}": getattr(plane, name)
+        for number, plane in enumerate(planes)
+        for name in _PLANE_ARRAYS
+    }
+    return arrays, [plane.eigenvector for plane in planes]
+
+
+def planes_from(
+    arrays: Mapping[str, NDArray[Any]], record: Sequence[int | None]
+) -> tuple[InputPlane, ...]:
+    """What :func:`planes_record` took apart."""
+    return tuple(
+        InputPlane(
+            **{name: arrays[f"{number}.{name}"] for name in _PLANE_ARRAYS}, eigenvector=eigenvector
+        )
+        for number, eigenvector in enumerate(record)
+    )
 
 
 def smallest_record(found: SmallestMargin) -> tuple[Arrays, Record]:

@@ -74,7 +74,9 @@ class Section:
     nearest_sections : (int, int)
         The eigenvector that these belong to; -1 for none.
     converged : bool
-        Whether the eigenpair, :math:`x_b` and the searches for the margin have converged.
+        Whether the eigenpair and the searches for both samples' margins have converged.
+    samples : array, shape (2, ...), or None
+        :math:`x_t`; None in analyses saved by earlier versions.
     """
 
     eigenvector: int
@@ -92,6 +94,7 @@ class Section:
     nearest_points: NDArray[Any] = field(repr=False)
     nearest_sections: tuple[int, int]
     converged: bool
+    samples: NDArray[Any] | None = field(default=None, repr=False)
 
     @property
     def side(self) -> int:
@@ -144,12 +147,15 @@ class BoundarySections(Sequence[Section]):
         :math:`A_i` there.
     norm : float
         Of the margins: 2 or infinity.
+    box : (low, high) or None
+        Range that the entries of inputs were kept in.
     """
 
     sections: tuple[Section, ...]
     points: BoundaryPoints
     alignment: Array
     norm: float = 2.0
+    box: tuple[float, float] | None = None
 
     @overload
     def __getitem__(self, index: int) -> Section: ...
@@ -290,7 +296,7 @@ def sections_of(
         )
         for i in range(len(x_b))
     )
-    return BoundarySections(tuple(sections), points, at_points, geometry.norm)
+    return BoundarySections(tuple(sections), points, at_points, geometry.norm, geometry.box)
 
 
 class _Sides:
@@ -322,6 +328,7 @@ class _Sides:
         self.lower = found.lower_estimate.reshape(k, 2)
         self.paper = _array(geometry.length(x_t - x_b.repeat_interleave(2, dim=0))).reshape(k, 2)
         self.points = found.point.reshape(k, 2, *found.point.shape[1:])
+        self.inputs = x_t.cpu().numpy().reshape(self.points.shape)
         on_boundary = torch.where(
             torch.from_numpy(np.isfinite(found.value))
             .to(x_t.device)
@@ -341,6 +348,7 @@ class _Sides:
             "side_paper_margins": tuple(self.paper[i].tolist()),
             "side_lower_estimates": tuple(self.lower[i].tolist()),
             "nearest_points": self.points[i],
+            "samples": self.inputs[i],
             "nearest_sections": tuple(self.sections[i].tolist()),
         }
 

@@ -14,35 +14,34 @@ from eigenboundary.boundary.projection import descend
 from eigenboundary.boundary.rays import Candidates, first_crossings
 from eigenboundary.classifier import Classifier
 
-__all__ = ["linearized_distance", "look_around", "start_crossings"]
+__all__ = ["LOW_DIMENSION", "linearized_distances", "look_around", "start_crossings"]
 
 _DESCENT_STEPS = 30
 _LOOKS = 16
 # In more dimensions too few directions would meet what reaches into the ball.
-_LOW_DIMENSION = 10
+LOW_DIMENSION = 10
 _DIRECTIONS = 64
 _SURFACE_DIRECTIONS = 1024
 # Numbers of all inputs looked at in one go.
 _NUMBERS = 2**19
 
 
-def linearized_distance(
+def linearized_distances(
     classifier: Classifier, x: Tensor, rivals: Tensor, geometry: Geometry
 ) -> Tensor:
-    r"""Distance to the boundary of the linearised network, shape (m,).
+    r"""Distances to the boundaries of the linearised network, shape (m, r).
 
-    .. math:: \min_j \frac{|f_a - f_j|}{\|\nabla (f_a - f_j)\|_*}
+    .. math:: \frac{|f_a - f_j|}{\|\nabla (f_a - f_j)\|_*}
 
-    over the rivals j of shape (m, r), with the dual norm below.
+    for each rival j of shape (m, r), with the dual norm below; infinite where that is zero.
     """
     own = outputs_at(classifier, x).argmax(-1)
-    smallest = x.new_full((len(x),), math.inf)
+    columns = []
     for other in rivals.unbind(1):
         values, gradient = gap_gradient(classifier, x, own, other)
         rate = geometry.steepest(gradient)[1]
-        away = torch.where(rate > 0, values.abs() / rate, math.inf)
-        smallest = torch.minimum(smallest, away)
-    return smallest
+        columns.append(torch.where(rate > 0, values.abs() / rate, math.inf))
+    return torch.stack(columns, dim=1)
 
 
 def start_crossings(
@@ -91,7 +90,7 @@ def look_around(
     mostly crosses its surface. None at all in too high a dimension for directions to cover it.
     """
     dimension = x[0].numel() if len(x) else 0
-    if not 0 < dimension <= _LOW_DIMENSION:
+    if not 0 < dimension <= LOW_DIMENSION:
         return []
     seen = []
     for directions, looks in ((_DIRECTIONS, _LOOKS), (_SURFACE_DIRECTIONS, 1)):

@@ -114,6 +114,7 @@ def analyze(
     resume: options.Resume = None,
     save: options.Save = None,
     report: options.Report = None,
+    pictures: options.Pictures = None,
     as_json: options.AsJson = False,
     force: options.Force = False,
     quiet: options.Quiet = False,
@@ -143,7 +144,7 @@ def analyze(
         request = commands.Request(
             model, data, test_data, weights, k, loss, output_hook, resume, settings
         )
-        outputs = commands.Outputs(save, report, as_json, force)
+        outputs = commands.Outputs(save, report, as_json, force, pictures=pictures)
         commands.analyze(shell, request, outputs)
 
 
@@ -179,7 +180,10 @@ def train(
     ] = None,
     as_json: options.AsJson = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Train again what the folder already holds.")
+        bool,
+        typer.Option(
+            "--force", help="Train anew what the folder already holds, finished or interrupted."
+        ),
     ] = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -267,14 +271,16 @@ def show(
         typer.Argument(help="A saved analysis.", metavar="RUN.safetensors", show_default=False),
     ],
     report: options.Report = None,
+    pictures: options.Pictures = None,
     as_json: options.AsJson = False,
     force: options.Force = False,
 ) -> None:
-    """Print a saved analysis, or make the report from it."""
+    """Print a saved analysis, or make the report or the pictures from it."""
     with terminal.session() as shell:
         from eigenboundary.cli import commands
 
-        commands.show(shell, run, commands.Outputs(None, report, as_json, force))
+        outputs = commands.Outputs(None, report, as_json, force, pictures=pictures)
+        commands.show(shell, run, outputs)
 
 
 @app.command(epilog=EXIT_CODES)

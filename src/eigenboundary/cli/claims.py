@@ -51,7 +51,7 @@ def _table(results: list[ClaimResult]) -> Table:
         table.add_row(
             Text(f"{claim.number} {claim.statement}: {claim.measure}"),
             Text(claim.dataset),
-            f"{result.effect:.3g}",
+            _effect(result),
             _interval(result),
             str(claim.threshold),
             str(len(result.effects)),
@@ -68,10 +68,14 @@ def markdown(results: list[ClaimResult]) -> str:
     ]
     lines += [
         f"| {r.claim.number}. {r.claim.statement} | {r.claim.dataset} | {r.claim.measure} | "
-        f"{r.effect:.3g} | {_interval(r)} | {r.claim.threshold} | {len(r.effects)} | {r.verdict} |"
+        f"{_effect(r)} | {_interval(r)} | {r.claim.threshold} | {len(r.effects)} | {r.verdict} |"
         for r in results
     ]
     return "\n".join(lines) + "\n"
+
+
+def _effect(result: ClaimResult) -> str:
+    return f"{result.effect:.3g}" if result.effects else "—"
 
 
 def _interval(result: ClaimResult) -> str:

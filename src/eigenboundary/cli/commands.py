@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from eigenboundary.cli.options import arguments_named_as_options
 from eigenboundary.cli.terminal import INTERRUPTED, NOT_CONVERGED, StageProgress, Terminal
 from eigenboundary.data import preserved_random_state
 from eigenboundary.errors import InvalidInputError
-from eigenboundary.storage import load, new_file, replaced_when_complete
+from eigenboundary.storage import load, new_file, new_folder, replaced_when_complete
 
 __all__ = ["Outputs", "Request", "analyze", "compare", "demo", "show"]
 
@@ -48,6 +50,7 @@ class Outputs:
     as_json: bool
     force: bool
     picture: Path | None = None
+    pictures: Path | None = None
 
     def check(self, *inputs: Path | None) -> None:
         """Before anything is computed: each file can be written, and none is an input."""
@@ -68,6 +71,9 @@ class Outputs:
                 raise InvalidInputError(
                     f"{name} must not be one of the files that are read; got {str(path)!r}."
                 )
+        if self.pictures is not None:
+            with _named_as("--pictures", "folder"):
+                new_folder(self.pictures, overwrite=self.force)
         if self.save is not None and self.report is not None and _same(self.save, self.report):
             raise InvalidInputError(
                 f"--save and --report must be two files; got {str(self.save)!r} for both."
@@ -214,6 +220,12 @@ def _present(shell: Terminal, analysis: Analysis, outputs: Outputs) -> None:
         title = (outputs.save or outputs.report).stem
         _write_report({title: analysis}, outputs.report, title=None, overwrite=outputs.force)
         shell.say(f"Report: {outputs.report}")
+    if outputs.pictures is not None:
+        from eigenboundary.report import write_pictures
+
+        with _named_as("--pictures", "folder"):
+            made = write_pictures(analysis, outputs.pictures, overwrite=outputs.force)
+        shell.say(f"Pictures: {len(made)} files in {outputs.pictures}")
     if outputs.as_json:
         typer.echo(json.dumps(analysis.summary()))
         return
@@ -234,10 +246,17 @@ def _write_report(
 
 
 def _load(path: Path, name: str) -> Analysis:
-    try:
+    with _named_as(name, "path"):
         return load(path)
+
+
+@contextmanager
+def _named_as(option: str, argument: str) -> Iterator[None]:
+    """The library's sentences name its argument; here it is an option's."""
+    try:
+        yield
     except InvalidInputError as error:
-        raise InvalidInputError(str(error).replace("path", name, 1)) from None
+        raise InvalidInputError(str(error).replace(argument, option, 1)) from None
 
 
 def _eigenpairs(text: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def train(
         table.add_row(
             str(row["seed"]),
             f"{row['epochs']:,}",
-            f"{row['loss']:.3g}",
+            "–" if row["loss"] is None else f"{row['loss']:.3g}",
             percent(row["accuracy"]),
             "–" if test is None else percent(test),
             f"{row['seconds']:.1f}",
@@ -90,7 +91,7 @@ def _row(network: TrainedNetwork, folder: Path) -> dict[str, Any]:
         "config": network.config.name,
         "seed": network.seed,
         "epochs": result.epochs,
-        "loss": result.loss,
+        "loss": result.loss if math.isfinite(result.loss) else None,  # JSON has no NaN
         "accuracy": result.accuracy,
         "test_accuracy": evaluate(network.model, test)[1] if len(test[1]) else None,
         "seconds": round(result.seconds, 3),

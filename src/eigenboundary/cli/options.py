@@ -18,6 +18,10 @@ AsJson = Annotated[
 Report = Annotated[
     Path | None, typer.Option(help="Write a self-contained HTML report here.", metavar="HTML")
 ]
+Pictures = Annotated[
+    Path | None,
+    typer.Option(help="Write the report's pictures here, as PNG and PDF.", metavar="DIR"),
+]
 Seed = Annotated[int, typer.Option(help="Of everything random.", min=0)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is being done.")]

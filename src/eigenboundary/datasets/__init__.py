@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 from eigenboundary import checks
 from eigenboundary.datasets.images import cifar10, mnist
@@ -34,6 +35,7 @@ from eigenboundary.errors import InvalidInputError
 __all__ = [
     "DATASETS",
     "DataSplit",
+    "check_options",
     "checkerboard",
     "cifar10",
     "circles",
@@ -89,12 +91,16 @@ def load(name: str, seed: int = 0, **options: object) -> DataSplit:
     [75, 30, 45]
     """
     checks.check_choice(name, "name", tuple(DATASETS))
-    dataset = DATASETS[name]
-    known = [option for option in inspect.signature(dataset).parameters if option != "seed"]
+    check_options(name, options)
+    return DATASETS[name](seed, **options)
+
+
+def check_options(name: str, options: dict[str, Any]) -> None:
+    """Refuse options that a data set does not take."""
+    known = [option for option in inspect.signature(DATASETS[name]).parameters if option != "seed"]
     unknown = [option for option in options if option not in known]
     if unknown:
         raise InvalidInputError(
             f"options must be ones that data set {name!r} takes ({', '.join(known) or 'none'}); "
             f"got {', '.join(unknown)}."
         )
-    return dataset(seed, **options)

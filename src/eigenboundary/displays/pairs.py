@@ -28,6 +28,8 @@ __all__ = ["ClassPairDisplay"]
 
 # Cells of tables with more columns are too narrow for numbers.
 _MOST_NUMBERED = 14
+# Of tables with more columns only every fifth is named.
+_MOST_NAMED = 25
 # The palest tenth would look like the blank of no points at all.
 _MAP = ListedColormap(colormaps["Blues"](np.linspace(0.12, 0.95, 256)), "pairs")
 
@@ -133,7 +135,7 @@ class ClassPairDisplay:
         """Width and height in inches that suit the table."""
         rows, columns = self.shares.shape
         names = 0.075 * max(map(len, self.rows))
-        per_column = 0.46 if columns <= _MOST_NUMBERED else 0.2
+        per_column = 0.46 if columns <= _MOST_NUMBERED else 0.32 if columns <= _MOST_NAMED else 0.2
         wide = 1.5 + names + per_column * columns
         return float(np.clip(wide, 4.2, 14)), 1.1 + float(np.clip(self._pitch * rows, 1.2, 12))
 
@@ -141,7 +143,7 @@ class ClassPairDisplay:
     def _pitch(self) -> float:
         """Height of a row in inches."""
         rows = len(self.rows)
-        return 0.3 if rows <= 15 else 0.21 if rows <= 50 else 0.12
+        return 0.3 if rows <= 15 else 0.21 if rows <= 30 else 0.165 if rows <= 50 else 0.12
 
     def plot(self, ax: Axes | None = None) -> ClassPairDisplay:
         """Draw on ``ax``, or on a new pyplot figure.
@@ -168,8 +170,8 @@ class ClassPairDisplay:
                 self.image_,
                 ax=self.ax_,
                 pad=0.02,
-                aspect=25,
-                format=PercentFormatter(1.0),
+                aspect=max(25.0, 5.0 * self.figure_.get_figheight()),
+                format=PercentFormatter(1.0, decimals=0 if self.shares.max() > 0.05 else 1),
                 label="share of boundary",
             )
             self.colorbar_.outline.set_visible(False)
@@ -194,7 +196,7 @@ class ClassPairDisplay:
 
     def _names(self) -> None:
         rows, columns = self.shares.shape
-        step = 1 if columns <= 25 else 5
+        step = 1 if columns <= _MOST_NAMED else 5
         shown = [
             i
             for i, name in enumerate(self.columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,17 +14,25 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
-from matplotlib.text import Annotation
+from matplotlib.text import Annotation, Text
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 
 from eigenboundary.boundary.planes import InputPlane
 from eigenboundary.displays import style
 from eigenboundary.displays.inputs import class_margins, names_of_classes, numbers
 from eigenboundary.errors import InvalidInputError
 
+if TYPE_CHECKING:
+    from eigenboundary.analysis import Analysis
+
 __all__ = ["InputPlaneDisplay"]
 
 _REGION_STRENGTH = 0.3
+# Of the picture's smaller side: the depth of a region that has room for its name.
+_ROOM = 0.045
+# Of its width: how far from the three points names begin.
+_AROUND_POINTS = 0.08
 _PANELS = 5
 # Classes a legend can still name.
 _MOST_NAMED = 20
@@ -64,6 +72,8 @@ class InputPlaneDisplay:
         The three points, by panel.
     labels_ : list of Annotation
         Their names, in the first panel.
+    region_names_ : list of Text
+        The class of each region that has room for it, in the first panel.
     colorbar_ : Colorbar or None
         None where no alignment is drawn.
 
@@ -90,6 +100,7 @@ class InputPlaneDisplay:
     surfaces_: list[QuadMesh]
     points_: list[PathCollection]
     labels_: list[Annotation]
+    region_names_: list[Text]
     colorbar_: Colorbar | None
 
     def __init__(
@@ -114,7 +125,10 @@ class InputPlaneDisplay:
         elif len(names) != 3:
             raise InvalidInputError(f"names must be 3, one a point; got {len(names)}.")
         self.names = [str(name) for name in names]
-        self.class_names = names_of_classes(class_names, plane.outputs.shape[-1])
+        n_classes = plane.outputs.shape[-1]
+        self.class_names = names_of_classes(class_names, n_classes)
+        numbered = class_names is None
+        self.region_labels = [str(c) for c in range(n_classes)] if numbered else self.class_names
 
     @classmethod
     def from_plane(
@@ -132,6 +146,45 @@ class InputPlaneDisplay:
             plane, eigenvalues, eigenvectors=eigenvectors, names=names, class_names=class_names
         )
         return display.plot(axes)
+
+    @classmethod
+    def from_analysis(
+        cls,
+        analysis: Analysis,
+        index: int | None = None,
+        *,
+        eigenvectors: Sequence[int] | None = None,
+        class_names: Sequence[str] | None = None,
+        axes: Any = None,
+    ) -> InputPlaneDisplay:
+        """Draw a plane that an analysis with margins has kept: of its first sections.
+
+        ``index`` is the section's eigenvector, from 0; default: that of the first plane.
+
+        Raises
+        ------
+        InvalidInputError
+            If the analysis has not kept that plane.
+        """
+        kept = {plane.eigenvector: plane for plane in analysis.planes}
+        if not kept:
+            raise InvalidInputError(
+                "analysis must have planes (analyze(..., margins=True) of inputs of more than two "
+                "dimensions); got one without (input_plane evaluates one)."
+            )
+        if index is not None and index not in kept:
+            raise InvalidInputError(
+                f"index must be one of {', '.join(map(str, kept))}, whose planes the analysis has; "
+                f"got {index!r} (input_plane evaluates others)."
+            )
+        plane = analysis.planes[0] if index is None else kept[index]
+        return cls.from_plane(
+            plane,
+            analysis.eigenvalues[: plane.alignment.shape[-1]],
+            eigenvectors=eigenvectors,
+            class_names=class_names,
+            axes=axes,
+        )
 
     def _shown(self, wanted: Sequence[int] | None, k: int) -> list[int]:
         own = self.plane.eigenvector
@@ -189,7 +242,36 @@ class InputPlaneDisplay:
             interpolation="nearest",
         )
         self._overlay(ax, 1.3)
+        self.region_names_ = self._name_regions(ax)
         ax.set_title("decision regions")
+
+    def _name_regions(self, ax: Axes) -> list[Text]:
+        """Names where regions are widest: tints alone are hard to tell apart."""
+        plane = self.plane
+        clear = self._clear_of_points()
+        found = []
+        for predicted in np.unique(plane.predictions).tolist():
+            text = self.region_labels[predicted]
+            room = _ROOM * max(1.0, len(text) / 3) * min(clear.shape)
+            pieces, count = label(plane.predictions == predicted)
+            for piece in range(1, count + 1):
+                # The picture's edge is an edge of the region, too.
+                depth = distance_transform_edt(np.pad((pieces == piece) & clear, 1))[1:-1, 1:-1]
+                if depth.max() < room:
+                    continue
+                row, column = np.unravel_index(depth.argmax(), depth.shape)
+                place = float(plane.first[column]), float(plane.second[row])
+                found.append(
+                    ax.text(*place, text, fontsize=8.5, ha="center", va="center", zorder=3)
+                )
+        return found
+
+    def _clear_of_points(self) -> NDArray[np.bool_]:
+        """Where on the grid none of the three points is near."""
+        plane = self.plane
+        grid = np.stack(np.meshgrid(plane.first, plane.second), axis=-1)
+        distances = np.linalg.norm(grid[..., np.newaxis, :] - plane.points, axis=-1)
+        return np.asarray(distances.min(-1) > _AROUND_POINTS * np.ptp(plane.first))
 
     def _draw_alignment(self, ax: Axes, index: int) -> None:
         plane = self.plane
@@ -221,7 +303,8 @@ class InputPlaneDisplay:
             ]
         )
         if not plane.inside.all():
-            outside = 1.0 - plane.inside
+            # Smoothed, or the edge would follow the grid in steps.
+            outside = gaussian_filter(1.0 - plane.inside, 0.7)
             ax.contourf(*grid, outside, levels=[0.5, 1.5], colors=["white"], alpha=0.5, zorder=1)
             if plane.inside.any():
                 ax.contour(

@@ -1,4 +1,4 @@
-"""The samples and the boundary point of one section, as images."""
+"""A section's samples, the boundary points nearest to them and its own one, as images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -21,18 +20,36 @@ from eigenboundary.errors import InvalidInputError
 if TYPE_CHECKING:
     from eigenboundary.analysis import Analysis
 
-__all__ = ["SectionDisplay"]
+__all__ = ["SectionDisplay", "is_image"]
 
 Array = NDArray[np.float64]
 
 _SIDES = ("+", "-")
+# Panels: for each sample itself, its nearest boundary point and the step to it; then x_b.
+_PANELS = 7
+# Width and height of a panel with the text below it, in inches.
+_WIDTH, _HEIGHT = 2.2, 2.75
+_SMALLEST_IMAGE = 4
+
+
+def is_image(shape: Sequence[int]) -> bool:
+    """Whether inputs of this shape can be shown as images: (1, H, W) or (3, H, W).
+
+    Examples
+    --------
+    >>> is_image((1, 28, 28)), is_image((784,)), is_image((1, 1, 50))
+    (True, False, False)
+    """
+    return len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) >= _SMALLEST_IMAGE
 
 
 class SectionDisplay:
-    r"""The samples :math:`x_t^+, x_t^-` of a section around its :math:`x_b`, and what parts them.
+    r"""The samples :math:`x_t^+, x_t^-` of a section, what parts them from the boundary, and x_b.
 
-    The last two panels magnify :math:`x_b - x_t`: their colours span the largest difference of
-    the two (of colour images, the mean over the channels).
+    A row for each sample: itself, the boundary point nearest to it, and the difference of the two,
+    magnified by the factor that its title names. Differences of grey images are red where the
+    boundary point is brighter and blue where it is darker; those of colour images are added to a
+    mid grey.
 
     Parameters
     ----------
@@ -50,13 +67,12 @@ class SectionDisplay:
     figure_, ax_
         `ax_` is the first panel.
     axes_ : list of Axes
-        :math:`x_t^+`, :math:`x_b`, :math:`x_t^-` and the two differences.
-    images_ : list of AxesImage
-        The three images.
-    differences_ : list of AxesImage
-        :math:`x_b - x_t` for both samples.
-    colorbar_ : Colorbar
-        Of the differences.
+        Of :math:`x_t^+` its image, nearest boundary point and difference, the same of
+        :math:`x_t^-`, and :math:`x_b`.
+    images_ : list of AxesImage or None
+        Those of the panels; None where the nearest boundary point was not found.
+    factors_ : list of float
+        How much each of the two differences is magnified.
 
     Raises
     ------
@@ -67,9 +83,8 @@ class SectionDisplay:
     ax_: Axes
     axes_: list[Axes]
     figure_: Figure
-    images_: list[AxesImage]
-    differences_: list[AxesImage]
-    colorbar_: Colorbar
+    images_: list[AxesImage | None]
+    factors_: list[float]
 
     def __init__(
         self,
@@ -90,6 +105,7 @@ class SectionDisplay:
             )
         shape = _image_shape(point.shape, image_shape)
         self.samples, self.boundary_point = given.reshape(2, *shape), point.reshape(shape)
+        self.nearest_points = np.asarray(section.nearest_points, np.float64).reshape(2, *shape)
         self.predictions = (
             None if predictions is None else check_labels(predictions, 2, "predictions")
         )
@@ -136,7 +152,7 @@ class SectionDisplay:
         return display.plot(axes)
 
     def plot(self, axes: Any = None) -> SectionDisplay:
-        """Draw on ``axes`` (an empty Figure, or five axes), or on a new pyplot figure.
+        """Draw on ``axes`` (an empty Figure, or seven axes), or on a new pyplot figure.
 
         Returns
         -------
@@ -144,86 +160,129 @@ class SectionDisplay:
             Itself.
         """
         with style.styled():
-            self.figure_, self.axes_, own = style.several_axes(
-                axes, 5, panel=(1.95, 2.45), columns=5
-            )
+            own = axes is None or isinstance(axes, Figure)
+            if own:
+                self.figure_, self.axes_ = self._own_axes(axes)
+            else:
+                panel = (_WIDTH, _HEIGHT)
+                self.figure_, self.axes_, _ = style.several_axes(axes, _PANELS, panel=panel)
             self.ax_ = self.axes_[0]
             self._images()
-            self._differences()
             for ax in self.axes_:
                 ax.set_xticks([])
                 ax.set_yticks([])
                 for side in ax.spines.values():
                     side.set(visible=True, color=style.FAINT)
-            self._titles(own)
+            self._titles()
+            if own:
+                title = style.eigenvector_title(self.section.eigenvector, self.section.eigenvalue)
+                note = "" if self.section.converged else "  (not converged)"
+                self.figure_.suptitle(f"Section of {title}{note}", x=0.01, ha="left", fontsize=10.5)
         return self
 
-    def _images(self) -> None:
-        shown = (self.samples[0], self.boundary_point, self.samples[1])
-        values = np.stack(shown)
-        low, high = float(values.min()), float(values.max())
-        span = high - low or 1.0
-        self.images_ = []
-        for ax, image in zip(self.axes_[:3], shown, strict=True):
-            if len(image) == 1:
-                drawn = ax.imshow(image[0], cmap="gray", vmin=low, vmax=low + span)
-            else:
-                drawn = ax.imshow(((image - low) / span).transpose(1, 2, 0).clip(0, 1))
-            self.images_.append(drawn)
+    @staticmethod
+    def _own_axes(figure: Figure | None) -> tuple[Figure, list[Axes]]:
+        """Three panels a row for the samples, and x_b in the middle beside both rows."""
+        width, height = 4 * _WIDTH, 2 * _HEIGHT + 0.3
+        figure = style.new_figure(width, height) if figure is None else figure
+        figure.set_size_inches(width, height)
+        grid = figure.add_gridspec(2, 4)
+        rows = [figure.add_subplot(grid[row, column]) for row in range(2) for column in range(3)]
+        return figure, [*rows, figure.add_subplot(grid[:, 3])]
 
     @property
-    def _steps(self) -> Array:
-        """:math:`x_b - x_t` of both samples, shape (2, H, W)."""
-        return (self.boundary_point - self.samples).mean(1)
+    def _found(self) -> list[bool]:
+        return [bool(np.isfinite(margin)) for margin in self.section.side_margins]
 
-    def _differences(self) -> None:
-        steps = self._steps
-        largest = float(np.abs(steps).max()) or 1.0
-        self.differences_ = [
-            ax.imshow(step, cmap=style.ALIGNMENT_MAP, norm=Normalize(-largest, largest))
-            for ax, step in zip(self.axes_[3:], steps, strict=True)
-        ]
-        # As tall as the images, whatever the height of their titles.
-        beside = self.axes_[-1].inset_axes((1.05, 0.0, 0.06, 1.0))
-        self.colorbar_ = self.figure_.colorbar(
-            self.differences_[0], cax=beside, ticks=[-largest, 0, largest]
-        )
-        digits = [style.format_number(v, 2) for v in (-largest, 0.0, largest)]
-        self.colorbar_.ax.set_yticklabels(digits)
-        self.colorbar_.outline.set_visible(False)
+    def _images(self) -> None:
+        found = self._found
+        shown = [self.samples, self.boundary_point[np.newaxis], self.nearest_points[found]]
+        low = float(min(images.min(initial=np.inf) for images in shown))
+        high = float(max(images.max(initial=-np.inf) for images in shown))
+        span = high - low or 1.0
+        self.images_, self.factors_ = [], []
+        for side in range(2):
+            first, nearest, difference = self.axes_[3 * side : 3 * side + 3]
+            self.images_.append(_image(first, self.samples[side], low, span))
+            if not found[side]:
+                for ax in (nearest, difference):
+                    ax.set_box_aspect(self.samples.shape[-2] / self.samples.shape[-1])
+                self.images_ += [None, None]
+                self.factors_.append(float("nan"))
+                continue
+            self.images_.append(_image(nearest, self.nearest_points[side], low, span))
+            step = self.nearest_points[side] - self.samples[side]
+            self.factors_.append(_factor(float(np.abs(step).max()), span / 2))
+            self.images_.append(_difference(difference, self.factors_[side] * step, span / 2))
+        self.images_.append(_image(self.axes_[-1], self.boundary_point, low, span))
 
-    def _titles(self, own: bool) -> None:
+    def _titles(self) -> None:
+        texts = [lines for side in range(2) for lines in self._side_titles(side)]
+        for ax, lines in zip(self.axes_, [*texts, self._point_titles()], strict=True):
+            first, *others = lines
+            ax.set_title(first, fontsize=10)
+            ax.set_xlabel("\n".join(others), fontsize=9, loc="left")
+
+    def _side_titles(self, side: int) -> list[list[str]]:
+        section = self.section
+        sample = [f"$x_t^{_SIDES[side]}$, sample {section.training_samples[side]}"]
+        if self.predictions is not None:
+            sample.append(f"predicted {self.class_names[self.predictions[side]]}")
+        sample.append(f"A = {_cosine(section.training_alignment[side])}")
+        nearest = "nearest boundary point"
+        if not self._found[side]:
+            self.axes_[3 * side + 1].text(
+                *(0.5, 0.5, "not found"),
+                transform=self.axes_[3 * side + 1].transAxes,
+                ha="center",
+                va="center",
+                color=style.MUTED,
+            )
+            return [sample, [nearest], ["difference", "margin not found"]]
+        owner = section.nearest_sections[side]
+        where = "of no eigenvector" if owner < 0 else f"where $v_{{{owner + 1}}}$ leads"
+        magnified = f"difference × {style.format_number(self.factors_[side])}"
+        margin = f"margin {style.format_number(section.side_margins[side])}"
+        return [sample, [nearest, where], [magnified, margin]]
+
+    def _point_titles(self) -> list[str]:
         section = self.section
         a, b = (self.class_names[c] for c in section.classes)
-        point = [
+        far = [style.format_number(length) for length in section.side_paper_margins]
+        return [
             "$x_b$ on the boundary",
             f"{a} | {b}",
             f"|A| = {_cosine(section.alignment, signed=False)}",
             f"$v_{{{section.eigenvector + 1}}}$ leads at {section.share:.1%}",
+            f"{far[0]} from $x_t^+$, {far[1]} from $x_t^-$",
         ]
-        texts = [self._sample_title(0), point, self._sample_title(1)]
-        for side, name in enumerate(_SIDES):
-            distance = style.format_number(section.side_paper_margins[side])
-            texts.append([rf"$x_b - x_t^{name}$", f"length {distance}"])
-        for ax, lines in zip(self.axes_, texts, strict=True):
-            first, *others = lines
-            ax.set_title(first, fontsize=10)
-            ax.set_xlabel("\n".join(others), fontsize=9, loc="left")
-        if own:
-            title = style.eigenvector_title(section.eigenvector, section.eigenvalue)
-            note = "" if section.converged else "  (not converged)"
-            self.figure_.suptitle(f"Section of {title}{note}", x=0.01, ha="left", fontsize=10.5)
 
-    def _sample_title(self, side: int) -> list[str]:
-        section = self.section
-        lines = [f"$x_t^{_SIDES[side]}$, sample {section.training_samples[side]}"]
-        if self.predictions is not None:
-            lines.append(f"predicted {self.class_names[self.predictions[side]]}")
-        lines.append(f"A = {_cosine(section.training_alignment[side])}")
-        margin = section.side_margins[side]
-        found = np.isfinite(margin)
-        lines.append(f"margin {style.format_number(margin)}" if found else "margin not found")
-        return lines
+
+def _image(ax: Axes, image: Array, low: float, span: float) -> AxesImage:
+    if len(image) == 1:
+        return ax.imshow(image[0], cmap="gray", vmin=low, vmax=low + span)
+    return ax.imshow(((image - low) / span).transpose(1, 2, 0).clip(0, 1))
+
+
+def _difference(ax: Axes, step: Array, half: float) -> AxesImage:
+    """A difference that has been magnified to at most half of the images' range."""
+    if len(step) == 1:
+        return ax.imshow(step[0], cmap=style.ALIGNMENT_MAP, norm=Normalize(-half, half))
+    return ax.imshow((0.5 + step / (2 * half)).transpose(1, 2, 0).clip(0, 1))
+
+
+def _factor(largest: float, half: float) -> float:
+    """The largest of 1, 2, 5, 10, 20, ... that magnifies the largest difference to half at most.
+
+    Examples
+    --------
+    >>> _factor(0.02, 0.5), _factor(0.6, 0.5), _factor(0.0, 0.5)
+    (20.0, 0.5, 1.0)
+    """
+    if not largest > 0:
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(half / largest))
+    return float(max(power * m for m in (1, 2, 5) if power * m * largest <= half * (1 + 1e-9)))
 
 
 def _cosine(value: float, signed: bool = True) -> str:

@@ -4,7 +4,6 @@ A configuration names its data, its network, how it is trained, and where traini
 
     title = "Gaussian blobs, adversarial initialization"
     description = "Fitted to random labels first, then to the true ones."
-    labels = "true"
 
     [dataset]
     name = "gaussian_blobs"
@@ -28,13 +27,14 @@ A configuration names its data, its network, how it is trained, and where traini
 
 from __future__ import annotations
 
+import inspect
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from eigenboundary import checks
+from eigenboundary import checks, datasets, networks
 from eigenboundary.datasets import DATASETS
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.networks import NETWORKS
@@ -46,7 +46,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["ExperimentConfig", "config_names", "load_config", "parse_config"]
+__all__ = ["ExperimentConfig", "config_names", "lineage", "load_config", "parse_config"]
 
 _FOLDER = "configs"
 _TABLES = ("dataset", "network", "start", "training")
@@ -135,7 +135,7 @@ def load_config(name: str | Path, *, beside: Path | None = None) -> ExperimentCo
     if path.suffix == ".toml":
         if not path.is_file():
             raise InvalidInputError(f"config must be an existing file; {str(name)!r} is none.")
-        return parse_config(path.read_text(encoding="utf-8"), path.stem, path.absolute().parent)
+        return parse_config(_text(path), path.stem, path.absolute().parent)
     names = config_names()
     if str(name) not in names:
         raise InvalidInputError(
@@ -143,6 +143,38 @@ def load_config(name: str | Path, *, beside: Path | None = None) -> ExperimentCo
         )
     shipped = resources.files("eigenboundary.experiments") / _FOLDER / f"{name}.toml"
     return parse_config(shipped.read_text(encoding="utf-8"), str(name))
+
+
+def lineage(
+    config: ExperimentConfig, overrides: dict[str, Any] | None = None
+) -> tuple[ExperimentConfig, ...]:
+    """The configuration, the one it starts from, the one that one starts from, and so on.
+
+    ``overrides`` replace options of the data set; of a parent's, those that it takes.
+
+    Raises
+    ------
+    InvalidInputError
+        If one does not exist, or they go round in a circle.
+
+    Examples
+    --------
+    >>> [config.name for config in lineage(load_config("blobs-adversarial"))]
+    ['blobs-adversarial', 'blobs-random-labels']
+    """
+    family = [replace(config, dataset=config.dataset | (overrides or {}))]
+    while (parent := family[-1].parent) is not None:
+        following = load_config(parent, beside=family[-1].folder)
+        path = [*(earlier.name for earlier in family), following.name]
+        if following.name in path[:-1]:
+            raise InvalidInputError(
+                f"config {config.name!r}: start.from must end at a random start; got "
+                f"{' from '.join(path)}."
+            )
+        takes = inspect.signature(DATASETS[following.dataset["name"]]).parameters
+        shared = {key: value for key, value in (overrides or {}).items() if key in takes}
+        family.append(replace(following, dataset=following.dataset | shared))
+    return tuple(family)
 
 
 def parse_config(text: str, name: str, folder: Path | None = None) -> ExperimentConfig:
@@ -160,6 +192,9 @@ def parse_config(text: str, name: str, folder: Path | None = None) -> Experiment
             raise InvalidInputError(f"config {name!r}: {key} must be a table; got {table[key]!r}.")
     _in(name, checks.check_choice, table["dataset"].get("name"), "dataset.name", tuple(DATASETS))
     _in(name, checks.check_choice, table["network"].get("name"), "network.name", tuple(NETWORKS))
+    for key, check in (("dataset", datasets.check_options), ("network", _check_network)):
+        options = {option: value for option, value in table[key].items() if option != "name"}
+        _in(name, check, table[key]["name"], options)
     _check_keys(table["start"], ("regime", "from"), f"config {name!r}: start")
     regime = table["start"].get("regime", "normal")
     parent = table["start"].get("from")
@@ -187,6 +222,22 @@ def parse_config(text: str, name: str, folder: Path | None = None) -> Experiment
         training=table["training"],
         folder=folder,
     )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InvalidInputError(
+            f"config must be a file that can be read; {str(path)!r} cannot ({reason})."
+        ) from None
+
+
+def _check_network(name: str, options: dict[str, Any]) -> None:
+    if "seed" in options:
+        raise InvalidInputError("network.seed must be left out: the seed is the experiment's.")
+    networks.check_options(name, options, complete=False)
 
 
 def _in(name: str, check: Any, *given: Any, **options: Any) -> None:

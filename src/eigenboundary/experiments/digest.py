@@ -1,12 +1,11 @@
-"""A hash of the code that computes, by which results kept on disk are known to be current."""
+"""Hashes of the code that computes, by which results kept on disk are known to be current."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 from pathlib import Path
 
-import eigenboundary
+from eigenboundary.source import PACKAGE, source_digest
 
 __all__ = ["code_digest"]
 
@@ -23,15 +22,8 @@ def code_digest() -> str:
     >>> len(code_digest())
     64
     """
-    assert eigenboundary.__file__ is not None
-    return _digest(Path(eigenboundary.__file__).parent)
+    return _digest(PACKAGE)
 
 
 def _digest(package: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        name = path.relative_to(package)
-        if name.parts[0] not in _LEFT_OUT:
-            code = path.read_bytes()
-            digest.update(f"{name.as_posix()} {len(code)} ".encode() + code)
-    return digest.hexdigest()
+    return source_digest(lambda path: path.parts[0] not in _LEFT_OUT, package)

@@ -14,12 +14,13 @@ import numpy as np
 
 from eigenboundary.analysis import Analysis
 from eigenboundary.comparison import Comparison, compare
+from eigenboundary.displays.style import styled
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.report import pictures, tables, words
-from eigenboundary.storage import new_file, replaced_when_complete
+from eigenboundary.storage import new_file, new_folder, replaced_when_complete
 from eigenboundary.version import __version__
 
-__all__ = ["write_report"]
+__all__ = ["write_pictures", "write_report"]
 
 _TITLE = "Decision boundary report"
 
@@ -53,6 +54,47 @@ def write_report(
     page = _render(analyses, title)
     with replaced_when_complete(target) as partial:
         partial.write_text(page, encoding="utf-8")
+
+
+def write_pictures(
+    analysis: Analysis, folder: str | Path, *, overwrite: bool = False
+) -> tuple[Path, ...]:
+    """Write each of the report's pictures as PNG and PDF.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    folder : path
+        It is made where it does not exist.
+    overwrite : bool
+        Whether a folder that holds files may be written to.
+
+    Returns
+    -------
+    tuple of Path
+        The files.
+
+    Raises
+    ------
+    InvalidInputError
+        If the analysis is none, or the folder is a file, holds files and ``overwrite`` is not set,
+        or cannot be made or written to.
+    """
+    if not isinstance(analysis, Analysis):
+        raise InvalidInputError(f"analysis must be an Analysis; got {type(analysis).__name__}.")
+    target = new_folder(folder, overwrite=overwrite)
+    every = (*pictures.pictures_of(analysis), *pictures.pictures_of_sections(analysis))
+    made = []
+    for picture in every:
+        for kind in ("png", "pdf"):
+            file = target / f"{picture.name}.{kind}"
+            metadata = {"CreationDate": None} if kind == "pdf" else None
+            with replaced_when_complete(file, "folder") as partial, styled():
+                picture.figure.savefig(
+                    partial, format=kind, dpi=pictures.PNG_DPI, metadata=metadata
+                )
+            made.append(file)
+    return tuple(made)
 
 
 def _check(analyses: Any) -> None:
@@ -123,6 +165,7 @@ def _section(name: str, analysis: Analysis, anchor: str) -> dict[str, Any]:
         "omitted": tables.omitted(analysis),
         "k": analysis.k,
         "complexity": tables.complexity(analysis),
-        "pictures": pictures.draw(analysis),
+        "pictures": [p.embedded() for p in pictures.pictures_of(analysis)],
+        "boundary_pictures": [p.embedded() for p in pictures.pictures_of_sections(analysis)],
         "provenance": tables.provenance(analysis),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -13,11 +14,44 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from eigenboundary.errors import InvalidInputError
+from eigenboundary.source import PACKAGE, source_digest
 from eigenboundary.storage import new_file, replaced_when_complete
 
-__all__ = ["fingerprint", "read_checkpoint", "write_checkpoint"]
+__all__ = [
+    "OtherRunError",
+    "fingerprint",
+    "read_checkpoint",
+    "training_digest",
+    "write_checkpoint",
+]
 
 _KEY = "eigenboundary-training"
+#: The modules that decide which steps are taken.
+_STEPS = (
+    "losses.py",
+    "boundary/norms.py",  # of perturbations
+    *(
+        f"training/{name}.py"
+        for name in ("loop", "perturbation", "plan", "regimes", "run", "steps")
+    ),
+)
+
+
+class OtherRunError(InvalidInputError):
+    """A state on disk cannot be taken up by this run."""
+
+
+@functools.cache
+def training_digest() -> str:
+    """A hash of the code that decides which weights a training run ends at.
+
+    Data and initial weights are known by themselves, see :func:`fingerprint`.
+    """
+    return _digest(PACKAGE)
+
+
+def _digest(package: Path) -> str:
+    return source_digest(lambda path: path.as_posix() in _STEPS, package)
 
 
 def fingerprint(settings: Any, tensors: list[Tensor]) -> str:
@@ -48,7 +82,7 @@ def read_checkpoint(path: Path, started_from: str) -> tuple[dict[str, Tensor], d
 
     Raises
     ------
-    InvalidInputError
+    OtherRunError
         If the file is damaged, of another kind, or of a run that started from something else.
     """
     try:
@@ -56,17 +90,17 @@ def read_checkpoint(path: Path, started_from: str) -> tuple[dict[str, Tensor], d
             header = json.loads((stored.metadata() or {}).get(_KEY, "null"))
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, OSError) as error:
-        raise InvalidInputError(
+        raise OtherRunError(
             f"state_file must be one that a training run left; {str(path)!r} is damaged "
             f"({type(error).__name__})."
         ) from None
     if not isinstance(header, dict):
-        raise InvalidInputError(
+        raise OtherRunError(
             f"state_file must be one that a training run left; {str(path)!r} is another file."
         )
     if header["started_from"] != started_from:
-        raise InvalidInputError(
+        raise OtherRunError(
             f"state_file must be of this training run; {str(path)!r} is of one with other "
-            "settings, data or initial weights (delete it to start anew)."
+            "settings, data, initial weights or another version's code (delete it to start anew)."
         )
     return tensors, header["numbers"]

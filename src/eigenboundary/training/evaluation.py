@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,7 +11,18 @@ from torch import Tensor, nn
 
 from eigenboundary.training.plan import TrainingPlan
 
-__all__ = ["evaluate", "loss_and_accuracy"]
+__all__ = ["eval_mode", "evaluate", "loss_and_accuracy"]
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
+    """The model in eval mode; afterwards each of its modules has the mode that it had."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        yield model.eval()
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 @torch.no_grad()
@@ -18,9 +31,8 @@ def evaluate(
 ) -> tuple[float, float]:
     """Mean loss and accuracy of a model, in eval mode."""
     x, y = data
-    was_training = model.training
-    outputs = model.eval()(x)
-    model.train(was_training)
+    with eval_mode(model):
+        outputs = model(x)
     return loss_and_accuracy(TrainingPlan(1, 1.0, loss=loss), outputs, y)
 
 

@@ -6,20 +6,21 @@ for each network, so that a network trained among others sees the batches it wou
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from eigenboundary import checks
 from eigenboundary.data import preserved_random_state
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import deferred_interrupts
 from eigenboundary.storage import new_file
+from eigenboundary.training.given import check_given
 from eigenboundary.training.plan import TrainingPlan
 from eigenboundary.training.run import Pair, TrainingProgress, TrainingResult, TrainingRun
-from eigenboundary.training.steps import is_traceable
+from eigenboundary.training.steps import CannotBeTrainedAtOnceError, is_traceable
 
 __all__ = ["train", "train_many"]
 
@@ -39,14 +40,15 @@ def train(
     ----------
     model : torch.nn.Module
     data : (x, y)
-        Inputs (n, ...) and int64 labels (n,).
+        Inputs (n, ...) and integer labels (n,), tensors on the model's device.
     seed : int
         Of the order of the samples, and of whatever else is random.
     progress : callable, optional
         Called as ``progress(epoch, epochs)`` every tenth epoch.
     state_file : path, optional
-        Where the run's state is kept while it lasts: an interrupted run, called again, goes on
-        from there and ends at the same weights. The file is removed at the end.
+        Where the run's state is kept while it lasts: an interrupted run, called again with the
+        model it began with, goes on from there and ends at the same weights. The file is removed
+        at the end.
     **settings
         The attributes of :class:`TrainingPlan`.
 
@@ -59,7 +61,8 @@ def train(
     InvalidInputError
         If an argument is not as described, or the state is of another run.
     KeyboardInterrupt
-        On Ctrl-C, between two epochs; the state is written before.
+        On Ctrl-C, between two epochs; the state is written before, and the model is as it was.
+        A second Ctrl-C does not wait for the epoch's end: the state is then the last one written.
 
     Examples
     --------
@@ -86,7 +89,8 @@ def train_many(
     """Train classifiers of one architecture in place, all at once where they can be.
 
     Each is trained as :func:`train` would train it alone, to rounding. Networks with batch
-    normalisation, dropout or frozen parameters are trained one after the other.
+    normalisation, dropout or frozen parameters, and those that differ in more than their weights,
+    are trained one after the other.
 
     Parameters
     ----------
@@ -108,31 +112,60 @@ def train_many(
         If an argument is not as described.
     """
     plan = _plan(settings)
-    _check(models, data, seeds)
-    if plan.attack is not None:
-        for x, _ in data:
-            plan.attack.check_inputs(x)
+    check_given(models, data, seeds, plan)
     path = None
     if state_file is not None:
         path = new_file(state_file, overwrite=True, name="state_file")
-    if len(models) > 1 and not is_traceable(models[0]):
-        return [
-            train(m, d, seed=s, progress=progress, state_file=_numbered(path, i), **settings)
-            for i, (m, d, s) in enumerate(zip(models, data, seeds, strict=True))
-        ]
-    was_training = [model.training for model in models]
-    with preserved_random_state(seeds[0]), deferred_interrupts():
+    if is_traceable(models[0]) or len(models) == 1:
         try:
-            run = TrainingRun(models, data, seeds, plan, path)
-            results = run.finish(progress)
-        finally:
-            for model, mode in zip(models, was_training, strict=True):
-                model.train(mode)
-                model.zero_grad(set_to_none=True)
+            return _finish(models, data, seeds, plan, path, progress)
+        except CannotBeTrainedAtOnceError:
+            pass
+    return _one_after_the_other(models, data, seeds, plan, path, progress)
+
+
+def _one_after_the_other(
+    models: Sequence[nn.Module],
+    data: Sequence[Pair],
+    seeds: Sequence[int],
+    plan: TrainingPlan,
+    path: Path | None,
+    progress: TrainingProgress | None,
+) -> list[TrainingResult]:
+    """Each keeps its state when it has finished, so that an interrupt costs none of them."""
+    paths = [None if path is None else _numbered(path, index) for index in range(len(models))]
+    trained = copy.deepcopy(list(models))
+    results = [
+        _finish([model], [pair], [seed], plan, place, progress, keep_state=True)[0]
+        for model, pair, seed, place in zip(trained, data, seeds, paths, strict=True)
+    ]
+    for model, with_weights in zip(models, trained, strict=True):
+        model.load_state_dict(with_weights.state_dict())
+    for place in paths:
+        if place is not None:
+            place.unlink(missing_ok=True)
     return results
 
 
-# ----------------------------------------------------------------------------------------- checks
+def _finish(
+    models: Sequence[nn.Module],
+    data: Sequence[Pair],
+    seeds: Sequence[int],
+    plan: TrainingPlan,
+    path: Path | None,
+    progress: TrainingProgress | None,
+    keep_state: bool = False,
+) -> list[TrainingResult]:
+    """Begin a run, or take it up, and finish it."""
+    with preserved_random_state(seeds[0]), deferred_interrupts():
+        run = TrainingRun(models, data, seeds, plan, path)
+        results = run.finish(progress)
+        if keep_state:
+            run.save()
+    # Not before: leaving the block raises a Ctrl-C that came meanwhile, and the results are lost.
+    if path is not None and not keep_state:
+        path.unlink(missing_ok=True)
+    return results
 
 
 def _plan(settings: dict[str, Any]) -> TrainingPlan:
@@ -145,28 +178,5 @@ def _plan(settings: dict[str, Any]) -> TrainingPlan:
         ) from None
 
 
-def _check(models: Sequence[nn.Module], data: Sequence[Pair], seeds: Sequence[int]) -> None:
-    if not models or len({len(models), len(data), len(seeds)}) > 1:
-        raise InvalidInputError(
-            "models, data and seeds must be as many, at least one; got "
-            f"{len(models)}, {len(data)} and {len(seeds)}."
-        )
-    for seed in seeds:
-        checks.check_seed(seed)
-    for model in models:
-        checks.check_model(model)
-    shapes = {tuple((n, p.shape) for n, p in m.named_parameters()) for m in models}
-    if len(shapes) > 1:
-        raise InvalidInputError("models must be of one architecture; their parameters differ.")
-    for pair in data:
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise InvalidInputError(f"data must be pairs (x, y) of tensors; got {type(pair)}.")
-    sizes = {(tuple(x.shape), tuple(y.shape)) for x, y in data}
-    if len(sizes) > 1 or any(len(x) != len(y) or not len(x) for x, y in data):
-        raise InvalidInputError(
-            f"data must be of one shape, with a label a sample; got {sorted(sizes)}."
-        )
-
-
-def _numbered(path: Path | None, index: int) -> Path | None:
-    return None if path is None else path.with_name(f"{path.stem}-{index}{path.suffix}")
+def _numbered(path: Path, index: int) -> Path:
+    return path.with_name(f"{path.stem}-{index}{path.suffix}")

@@ -101,12 +101,18 @@ class TrainingPlan:
         _check_number(self.gamma, "gamma", above=0)
         _check_number(self.weight_decay, "weight_decay", least=0)
         _check_number(self.momentum, "momentum", least=0)
+        if self.momentum >= 1:
+            raise InvalidInputError(f"momentum must be below 1; got {self.momentum!r}.")
         if self.momentum and self.optimizer != "sgd":
             raise InvalidInputError(
                 f"momentum must be 0 for optimizer {self.optimizer!r}; got {self.momentum!r}."
             )
         if self.target_accuracy is not None:
             _check_number(self.target_accuracy, "target_accuracy", least=0)
+            if self.target_accuracy > 1:
+                raise InvalidInputError(
+                    f"target_accuracy must be at most 1; got {self.target_accuracy!r}."
+                )
         if self.target_loss is not None:
             _check_number(self.target_loss, "target_loss", least=0)
         if self.milestones and self.schedule != "multistep":
@@ -117,12 +123,16 @@ class TrainingPlan:
         for name, least in (("milestones", 1), ("checkpoints", 0)):
             epochs = getattr(self, name)
             if not isinstance(epochs, list | tuple) or not all(
-                isinstance(e, int) and least <= e <= self.epochs for e in epochs
+                type(e) is int and least <= e <= self.epochs for e in epochs
             ):
                 raise InvalidInputError(
                     f"{name} must be epochs from {least} to {self.epochs}; got {epochs!r}."
                 )
             object.__setattr__(self, name, tuple(epochs))
+        if self.schedule == "multistep" and not self.milestones:
+            raise InvalidInputError(
+                f"milestones must be given for schedule 'multistep'; got {self.milestones!r}."
+            )
         if isinstance(self.loss, str):
             checks.check_choice(self.loss, "loss", _LOSSES)
         elif not callable(self.loss):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import math
+import numbers
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,8 @@ def permuted_labels(y: Tensor, seed: int = 0) -> Tensor:
     (False, True)
     """
     checks.check_seed(seed)
+    if not isinstance(y, Tensor) or y.ndim != 1:
+        raise InvalidInputError(f"y must be a tensor of labels (n,); got {type(y).__name__}.")
     return y[torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))]
 
 
@@ -66,7 +69,8 @@ def scaled_to_norm(model: nn.Module, norm: float) -> nn.Module:
         If the norm is not above zero, or the model's is zero.
     """
     present = parameter_norm(model)
-    if not 0 < norm < math.inf:
+    real = isinstance(norm, numbers.Real) and not isinstance(norm, bool)
+    if not real or not 0 < norm < math.inf:
         raise InvalidInputError(f"norm must be a number above 0; got {norm!r}.")
     if not present > 0:
         raise InvalidInputError("model must have parameters that are not all zero to be scaled.")

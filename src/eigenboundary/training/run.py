@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import logging
+import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,13 +15,21 @@ import torch
 from torch import Tensor, nn
 
 from eigenboundary.interrupts import safe_point
-from eigenboundary.training.checkpoint import fingerprint, read_checkpoint, write_checkpoint
+from eigenboundary.losses import PerSampleLoss
+from eigenboundary.training.checkpoint import (
+    fingerprint,
+    read_checkpoint,
+    training_digest,
+    write_checkpoint,
+)
 from eigenboundary.training.evaluation import evaluate, loss_and_accuracy
 from eigenboundary.training.perturbation import perturbed, random_start
 from eigenboundary.training.plan import TrainingPlan
 from eigenboundary.training.steps import Ensemble, State, make_ensemble
 
 __all__ = ["Pair", "TrainingProgress", "TrainingResult", "TrainingRun"]
+
+_log = logging.getLogger(__name__)
 
 Pair = tuple[Tensor, Tensor]
 #: Called with (epoch, epochs).
@@ -51,8 +62,18 @@ class TrainingResult:
     checkpoints: dict[int, State] = field(default_factory=dict, repr=False)
 
 
+def _named(loss: str | PerSampleLoss) -> str:
+    """A loss as every process would call it: the text of a function has its address."""
+    if isinstance(loss, str):
+        return loss
+    if isinstance(loss, nn.Module):
+        return repr(loss)
+    kind = loss if hasattr(loss, "__qualname__") else type(loss)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
 class TrainingRun:
-    """A training run between two epochs."""
+    """A training run between two epochs; the models get their weights when it has finished."""
 
     def __init__(
         self,
@@ -64,18 +85,22 @@ class TrainingRun:
     ) -> None:
         self.models, self.plan, self.path = list(models), plan, path
         self.attack = plan.attack
+        # An interrupt leaves the models at their start, from which the run can be taken up.
+        self.in_training = copy.deepcopy(self.models)
         self.x = torch.stack([x for x, _ in data])
-        self.y = torch.stack([y for _, y in data])
+        self.y = torch.stack([y.long() for _, y in data])
         weights = [tensor for model in models for tensor in model.state_dict().values()]
-        self.started_from = fingerprint((plan, tuple(seeds)), [self.x, self.y, *weights])
+        settings = vars(plan) | {"loss": _named(plan.loss)}, [*map(int, seeds)], training_digest()
+        self.started_from = fingerprint(settings, [self.x, self.y, *weights])
         first = slice(0, plan.batch_size or self.x.shape[1])
         self.ensemble: Ensemble = make_ensemble(
-            self.models, plan.mean_loss, self.x[:, first], self.y[:, first]
+            self.in_training, plan.mean_loss, self.x[:, first], self.y[:, first]
         )
         self.optimizer = plan.make_optimizer(list(self.ensemble.parameters.values()))
         self.scheduler = plan.make_scheduler(self.optimizer)
         self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         self.epoch, self.seconds = 0, 0.0
+        self.between_epochs = True
         #: The networks that the ensemble still has, in its order.
         self.active = list(range(len(models)))
         #: By network that has reached its targets: the epoch, and its weights then.
@@ -93,7 +118,9 @@ class TrainingRun:
         self._keep_checkpoint()
         try:
             while self.epoch < self.plan.epochs and len(self.finished) < len(self.models):
+                self.between_epochs = False
                 self._train_one_epoch()
+                self.between_epochs = True
                 self.seconds = time.perf_counter() - began
                 if self.epoch % _LOOK == 0 or self.epoch == self.plan.epochs:
                     self._look()
@@ -101,10 +128,11 @@ class TrainingRun:
                         progress(self.epoch, self.plan.epochs)
                 safe_point()
                 if self.path is not None and time.perf_counter() - last_saved > _SAVE_SECONDS:
-                    self._save()
+                    self.save()
                     last_saved = time.perf_counter()
         except KeyboardInterrupt:
-            self._save()
+            if self.between_epochs:  # else some of an epoch's steps would be taken twice
+                self.save()
             raise
         return self._results()
 
@@ -179,13 +207,20 @@ class TrainingRun:
             kept = {e: states[member] for e, states in self.checkpoints.items() if member in states}
             loss, accuracy = evaluate(model, (self.x[member], self.y[member]), self.plan.loss)
             results.append(TrainingResult(loss, accuracy, epoch, self.seconds, kept))
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
+        diverged = [i for i, result in enumerate(results) if not math.isfinite(result.loss)]
+        if diverged:
+            _log.warning(
+                "training diverged (the loss is not finite) for %d of %d network(s); a smaller "
+                "learning_rate may help",
+                len(diverged),
+                len(results),
+            )
         return results
 
     # ------------------------------------------------------------------------------ the state
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the state to disk, if there is a place for it."""
         if self.path is None:
             return
         tensors = {f"parameter.{n}": p for n, p in self.ensemble.parameters.items()}
@@ -225,7 +260,7 @@ class TrainingRun:
         with torch.no_grad():
             for name, parameter in self.ensemble.parameters.items():
                 parameter.copy_(tensors[f"parameter.{name}"])
-        buffers = dict(self.models[0].named_buffers()) if self.ensemble.size == 1 else {}
+        buffers = dict(self.in_training[0].named_buffers()) if self.ensemble.size == 1 else {}
         for name, buffer in buffers.items():
             if f"state.{name}" in tensors:
                 buffer.copy_(tensors[f"state.{name}"])

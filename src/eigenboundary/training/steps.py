@@ -21,12 +21,23 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from eigenboundary.checks import depends_on_mode
 
-__all__ = ["Ensemble", "PlainNetwork", "TracedEnsemble", "is_traceable", "make_ensemble"]
+__all__ = [
+    "CannotBeTrainedAtOnceError",
+    "Ensemble",
+    "PlainNetwork",
+    "TracedEnsemble",
+    "is_traceable",
+    "make_ensemble",
+]
 
 _log = logging.getLogger(__name__)
 
 MeanLoss = Callable[[Tensor, Tensor], Tensor]
 State = dict[str, Tensor]
+
+
+class CannotBeTrainedAtOnceError(RuntimeError):
+    """Several networks of which no one trace can hold what each of them does."""
 
 
 class Ensemble(Protocol):
@@ -56,18 +67,18 @@ def make_ensemble(models: list[nn.Module], mean_loss: MeanLoss, x: Tensor, y: Te
 
     Raises
     ------
-    RuntimeError
-        If there are several networks and they cannot be traced.
+    CannotBeTrainedAtOnceError
+        If there are several networks and they cannot be traced, or differ in more than weights.
     """
     if is_traceable(models[0]):
         try:
             traced = TracedEnsemble(models, mean_loss)
-            traced.verify(models[0], x, y)
+            traced.verify(models, x, y)
             return traced
         except Exception as error:
             _log.info("the network cannot be traced (%s): trained as it is", error)
     if len(models) > 1:
-        raise RuntimeError("these networks cannot be trained at once")
+        raise CannotBeTrainedAtOnceError("these networks cannot be trained at once")
     return PlainNetwork(models[0], mean_loss)
 
 
@@ -184,19 +195,20 @@ class TracedEnsemble:
         self._traces.clear()
         self.size = len(members)
 
-    def verify(self, model: nn.Module, x: Tensor, y: Tensor) -> None:
-        """Compare the traced gradient of the first network with plain autograd's."""
+    def verify(self, models: list[nn.Module], x: Tensor, y: Tensor) -> None:
+        """Compare the traced gradient of each network with plain autograd's."""
         self.compute_gradients(x, y)
-        module = copy.deepcopy(model).train()
-        module.zero_grad(set_to_none=True)
-        self.mean_loss(module(x[0]), y[0]).backward()
-        for name, parameter in module.named_parameters():
-            traced = self.parameters[name].grad
-            assert traced is not None
-            ours = traced[0] if self.size > 1 else traced
-            plain = torch.zeros_like(ours) if parameter.grad is None else parameter.grad
-            if not torch.allclose(ours, plain, rtol=1e-3, atol=1e-3 * float(plain.abs().max())):
-                raise RuntimeError(f"the traced gradient of {name} differs from autograd's")
+        for member, model in enumerate(models):
+            module = copy.deepcopy(model).train()
+            module.zero_grad(set_to_none=True)
+            self.mean_loss(module(x[member]), y[member]).backward()
+            for name, parameter in module.named_parameters():
+                traced = self.parameters[name].grad
+                assert traced is not None
+                ours = traced[member] if self.size > 1 else traced
+                plain = torch.zeros_like(ours) if parameter.grad is None else parameter.grad
+                if not torch.allclose(ours, plain, rtol=1e-3, atol=1e-3 * float(plain.abs().max())):
+                    raise RuntimeError(f"the traced gradient of {name} differs from autograd's")
 
 
 def _without_idle_views(traced: GraphModule) -> GraphModule:

@@ -36,7 +36,7 @@ class Claim:
     needs : tuple of (str, str)
         (measure, configuration) whose numbers the effect is made of.
     effect : callable
-        From the numbers of one seed to the effect.
+        From the numbers of one seed to the effect; NaN where they do not tell it.
     threshold : Threshold
     """
 
@@ -57,9 +57,9 @@ class ClaimResult:
     ----------
     claim : Claim
     effects : tuple of float
-        One a seed.
+        One for each seed that has it.
     effect : float
-        Their mean.
+        Their mean; NaN if there is none.
     interval : (float, float)
         Bootstrap interval of the mean, 95 %.
     verdict : {"supported", "not supported", "undecided"}
@@ -79,7 +79,7 @@ class ClaimResult:
             "dataset": self.claim.dataset,
             "measure": self.claim.measure,
             "threshold": str(self.claim.threshold),
-            "effect": self.effect,
+            "effect": self.effect if self.effects else None,
             "interval": [low, high],
             "n_seeds": len(self.effects),
             "verdict": self.verdict,
@@ -88,7 +88,10 @@ class ClaimResult:
 
 def judge(claim: Claim, measured: list[Measured]) -> ClaimResult:
     """Effects over seeds, their interval, and the verdict."""
-    effects = tuple(float(claim.effect(numbers)) for numbers in measured)
+    every = (float(claim.effect(numbers)) for numbers in measured)
+    effects = tuple(effect for effect in every if not math.isnan(effect))
+    if not effects:
+        return ClaimResult(claim, (), math.nan, (-math.inf, math.inf), "undecided")
     interval = bootstrap_interval(effects)
     mean = sum(effects) / len(effects)
     return ClaimResult(claim, effects, mean, interval, verdict(interval, claim.threshold))
@@ -110,20 +113,28 @@ def _log_ratio(
 ) -> Claim:
     """The effect is the binary logarithm of how many times larger a number is."""
     above, below = (measure, more), (measure, less)
+    # One is added to counts, which may be zero.
+    added = 1 if name in ("outliers", "eigenvectors_for_95") else 0
+
+    def effect(m: Measured) -> float:
+        if name == "outliers" and not _counted(m[above], m[below]):
+            return math.nan
+        return math.log2((m[above][name] + added) / (m[below][name] + added))
+
     return Claim(
         number,
         statement,
         f"{less} → {more}",
         f"log₂ ratio of {text}",
         (above, below),
-        # One is added to counts, which may be zero.
-        lambda m: (
-            math.log2((m[above][name] + 1) / (m[below][name] + 1))
-            if name in ("outliers", "eigenvectors_for_95")
-            else math.log2(m[above][name] / m[below][name])
-        ),
+        effect,
         Threshold(0.0, "above"),
     )
+
+
+def _counted(*networks: Numbers) -> bool:
+    """Whether the outliers of all are known, and not only a lower bound on their number."""
+    return all(numbers["outliers_resolved"] for numbers in networks)
 
 
 def _difference(number: int, statement: str, more: str, less: str) -> Claim:
@@ -134,7 +145,11 @@ def _difference(number: int, statement: str, more: str, less: str) -> Claim:
         f"{less} → {more}",
         "difference in outliers",
         (above, below),
-        lambda m: m[above]["outliers"] - m[below]["outliers"],
+        lambda m: (
+            m[above]["outliers"] - m[below]["outliers"]
+            if _counted(m[above], m[below])
+            else math.nan
+        ),
         Threshold(0.0, "above"),
     )
 
@@ -222,7 +237,7 @@ def _claims() -> tuple[Claim, ...]:
     for name, text in (
         ("generalization", "G_θ (ε = 1e-2)"),
         ("effective_number", "effective number"),
-        ("trace", "tr G"),
+        ("trace", "tr H"),
         ("largest_eigenvalue", "λ_1"),
     ):
         for prefix, where in (("", ""), ("normalized_", ", layer-normalised")):

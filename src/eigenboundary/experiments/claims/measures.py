@@ -94,7 +94,10 @@ class Subject:
 
 def _eigenpairs(subject: Subject, k: int | None, guard: int = 0) -> Eigenpairs:
     """Those of the Hessian."""
-    pairs = top_eigenpairs(subject.operator, k, guard=guard, seed=subject.seed)
+    return _checked(top_eigenpairs(subject.operator, k, guard=guard, seed=subject.seed))
+
+
+def _checked(pairs: Eigenpairs) -> Eigenpairs:
     # What was only half found would be measured, and kept, as if it were the result.
     if pairs.message == INTERRUPTED:
         raise KeyboardInterrupt
@@ -116,9 +119,11 @@ def _complexity(problem: Problem, pairs: Eigenpairs) -> Complexity:
     )
 
 
-def _outliers(pairs: Eigenpairs) -> int:
+def _outliers(pairs: Eigenpairs) -> Numbers:
+    """The number of outliers, and one or zero for whether a bulk below them is in sight."""
     noise = float(pairs.residuals.max()) * pairs.scale
-    return count_outliers(pairs.all_values.cpu().double().numpy(), noise=noise).count
+    found = count_outliers(pairs.all_values.cpu().double().numpy(), noise=noise)
+    return {"outliers": found.count, "outliers_resolved": float(found.resolved)}
 
 
 def _mass(problem: Problem, x: Tensor, vectors: Tensor) -> Array:
@@ -147,7 +152,7 @@ def complexity(subject: Subject) -> Numbers:
     mass = _mass(subject.problem, subject.points, pairs.vectors)
     reached = np.flatnonzero(np.cumsum(mass) >= 0.95)
     return {
-        "outliers": _outliers(pairs),
+        **_outliers(pairs),
         "generalization": measure.value,
         "generalization_low": measure.interval[0],
         "generalization_high": measure.interval[1],
@@ -162,8 +167,7 @@ def complexity(subject: Subject) -> Numbers:
 
 def outliers(subject: Subject) -> Numbers:
     """The number of outliers alone."""
-    pairs = _eigenpairs(subject, _TOP, guard=20)
-    return {"outliers": _outliers(pairs)}
+    return _outliers(_eigenpairs(subject, _TOP, guard=20))
 
 
 # ---------------------------------------------------------------------------------------- claim 4
@@ -172,8 +176,10 @@ def outliers(subject: Subject) -> Numbers:
 def reparametrization(subject: Subject) -> Numbers:
     """By how much each number changes when layers pass factors to each other.
 
-    The largest over the smallest value, among the network and five reparametrizations of it; of
-    the Gauss–Newton matrix, all of whose eigenpairs are cheap.
+    The largest over the smallest value, among the network and five reparametrizations of it. G_θ
+    and the effective number are those of the Gauss–Newton matrix, all of whose eigenpairs are
+    cheap. Its trace is that of the Hessian too: the output of a ReLU network is piecewise linear in
+    each single parameter, so what the two differ by has a diagonal of zeros.
     """
     original = copy.deepcopy(subject.trained.model).double()
     layers = len(layer_parameters(original))
@@ -190,11 +196,16 @@ def reparametrization(subject: Subject) -> Numbers:
             for name, value in {
                 "generalization": found.generalization(1e-2).value,
                 "effective_number": found.effective_number,
-                "largest_eigenvalue": float(pairs.values[0]),
+                "largest_eigenvalue": _largest_eigenvalue(seen, subject.seed),
                 "trace": float(pairs.values.sum()),
             }.items():
                 rows.setdefault(prefix + name, []).append(value)
     return {name: max(values) / min(values) for name, values in rows.items()}
+
+
+def _largest_eigenvalue(problem: Problem, seed: int) -> float:
+    """λ_1 of the Hessian."""
+    return float(_checked(top_eigenpairs(HessianOperator(problem), 1, seed=seed)).values[0])
 
 
 # ---------------------------------------------------------------------------------- claims 5 and 6
@@ -266,7 +277,6 @@ def minimum(subject: Subject) -> Numbers:
     )
     return {
         "effective_number": subject.complexity().effective_number,
-        "outliers": _outliers(subject.pairs),
         "margin": float(subject.distances.min()),
         "accuracy": evaluate(subject.trained.model, (x, y))[1],
     }

@@ -15,9 +15,10 @@ from eigenboundary import checks
 from eigenboundary.analysis import Analysis
 from eigenboundary.datasets.split import Pair
 from eigenboundary.errors import InvalidInputError
-from eigenboundary.experiments.config import ExperimentConfig, load_config
+from eigenboundary.experiments.config import ExperimentConfig, lineage, load_config
 from eigenboundary.experiments.digest import code_digest
-from eigenboundary.experiments.run import TrainedNetwork, train_experiment
+from eigenboundary.experiments.kept import TrainedNetwork, forget
+from eigenboundary.experiments.run import train_experiment
 from eigenboundary.pipeline import analyze
 from eigenboundary.problem import Problem
 from eigenboundary.storage import load
@@ -93,7 +94,7 @@ class Workshop:
         self.seconds = dict.fromkeys(PARTS, 0.0)
         self._networks: dict[tuple[str, int], TrainedNetwork] = {}
         self._analyses: dict[str, Analysis] = {}
-        self._forgotten: set[str] = set()
+        self._forgotten: set[tuple[str, int]] = set()
         try:
             (self.folder / "analyses").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -155,14 +156,10 @@ class Workshop:
 
     def _forget(self, config: ExperimentConfig, seeds: Sequence[int]) -> None:
         """Remove what was trained before, also what training starts from, but only once."""
-        while True:
-            for file in (f"{config.name}-{seed}.safetensors" for seed in seeds):
-                if file not in self._forgotten:
-                    (self.folder / "networks" / file).unlink(missing_ok=True)
-                    self._forgotten.add(file)
-            if config.parent is None:
-                return
-            config = load_config(config.parent, beside=config.folder)
+        for earlier in lineage(config):
+            new = [seed for seed in seeds if (earlier.name, seed) not in self._forgotten]
+            forget(earlier, new, self.folder / "networks")
+            self._forgotten |= {(earlier.name, seed) for seed in new}
 
     # ------------------------------------------------------------------------- the analyses
 
