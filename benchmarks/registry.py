@@ -6,7 +6,17 @@ import json
 import sys
 from collections.abc import Callable
 
-from benchmarks import attacks, class_pairs, jobs, margins, paper, products, solvers, training
+from benchmarks import (
+    attacks,
+    class_pairs,
+    jobs,
+    margins,
+    paper,
+    products,
+    robustness,
+    solvers,
+    training,
+)
 
 JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "main-job": jobs.main_job,
@@ -24,6 +34,7 @@ JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "solvers-gauss": solvers.solvers_gauss,
     "paper": paper.paper,
     "exact-g": paper.exact_g,
+    "robustness": robustness.robustness,
 }
 
 #: What a machine may lack for one of them, as a function that says it.
@@ -32,6 +43,7 @@ LACKING: dict[str, Callable[[], str]] = {
     "class-pairs": class_pairs.lacking,
     "product": solvers.lacking_cifar10,
     "solvers-lenet5": solvers.lacking_cifar10,
+    "robustness": robustness.lacking,
 }
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ SMALL = {
     "blobs-nll": ("gaussian_blobs", "samples = 60", ""),
     "blobs-sigmoid": ("gaussian_blobs", "samples = 60", ""),
     "blobs-adam": ("gaussian_blobs", "samples = 60", 'optimizer = "adam"'),
+    "blobs-robust": ("gaussian_blobs", "samples = 60", "attack_radius = 0.5\nattack_steps = 2"),
     "blobs-dynamics": ("gaussian_blobs", "samples = 60", "checkpoints = [0, 2, 60]"),
     "blobs-random-labels": ("gaussian_blobs", "samples = 60", ""),
     "blobs-adversarial": ("gaussian_blobs", "samples = 60", ""),
@@ -357,6 +358,13 @@ def test_margins_are_distances_of_the_training_samples(numbers):
         )
         assert found.distance.value[found.nearest] == found.distance.value.min()
         assert (found.constrained.gap < 1e-4).all()
+
+
+def test_the_robust_network_is_another_one_on_the_same_samples(at_work, numbers):
+    normal, robust = (row.analysis for row in numbers("appendix-robust").rows)
+    np.testing.assert_array_equal(normal.inputs, robust.inputs)
+    assert at_work.network("blobs-robust").config.plan.attack_radius == 0.5
+    assert np.abs(normal.eigenvalues[0] / robust.eigenvalues[0] - 1) > 1e-3
 
 
 def test_the_hessian_of_two_classes_is_that_of_their_samples(at_work, numbers):

@@ -16,7 +16,7 @@ arXiv:2102.12827). Gradients are taken at y plus noise that falls with α, which
 
 The first walks are towards the classes that are nearest to first order, one each. Further ones
 start at x again or go on from the best point found, as in basin hopping (Wales & Doye 1997,
-doi:10.1021/jp970984n), until two of them in a row have come no nearer.
+doi:10.1021/jp970984n), until three of them in a row have come no nearer.
 """
 
 from __future__ import annotations
@@ -60,15 +60,18 @@ class _Walk:
 _TOWARDS_A_CLASS = _Walk(50, 1.0, fresh=True)
 _CLASSES = 3
 _WALKS = (
-    _Walk(200, 2.0, 0.0, fresh=True),
+    _Walk(200, 2.0, fresh=True),
     _Walk(200, 3.0, 1.0, fresh=True),
     _Walk(200, 3.0, 1.0),
     _Walk(200, 2.0, 0.5),
-    _Walk(200, 3.0, 1.0),
+    _Walk(200, 1.0, 0.3),
     _Walk(200, 2.0, 0.5),
+    _Walk(200, 1.0, 0.1),
+    _Walk(200, 3.0, 1.0),
+    _Walk(200, 1.0, 0.3),
 )
-_PATIENCE = 2
-_LEAST_GAIN = 1e-3
+_PATIENCE = 3
+_LEAST_GAIN = 3e-4
 _LAST_REACH = 0.01
 _FIRST_SHARE, _LAST_SHARE = 0.05, 1e-3
 _LOOKS = 4

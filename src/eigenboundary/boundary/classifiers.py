@@ -32,6 +32,7 @@ __all__ = [
 
 # Training samples between which, or towards which, the boundary is looked for.
 _POOL = 5000
+_GRADIENT_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -235,7 +236,9 @@ def _input_gradient(
     """Values of outputs, one an input, and the gradient of the first of them in the input."""
     if not len(x):
         return *(x.new_zeros(0) for _ in range(count)), torch.zeros_like(x)
-    step = min(classifier.samples_per_chunk(1), classifier.batch_size or len(x))
+    # One backward pass keeps less than the derivatives that chunks are made for.
+    most = classifier.samples_per_chunk(0, _GRADIENT_BYTES)
+    step = min(most, classifier.batch_size or len(x))
     columns = []
     for row in range(0, len(x), step):
         rows = slice(row, row + step)

@@ -114,7 +114,8 @@ def boundary_distance(
     norm : {2, inf}
         Euclidean, or largest change of an entry.
     n_starts : int
-        Near inputs of another predicted class to start from, an input.
+        Near inputs of another predicted class to start from, an input; in more than ten dimensions
+        only where walks along the gradient meet no boundary.
     seed : int
     references : array or Tensor, shape (r, ...), optional
         Inputs to start towards; default: a problem's training samples, else x.
@@ -266,23 +267,9 @@ class _Search:
     def _nearest(
         self, x: Tensor, own: Tensor, rivals: Tensor, lower: Tensor, ends: Tensor
     ) -> tuple[Candidates, Tensor]:
-        walks = x[0].numel() > LOW_DIMENSION
-        starts = start_crossings(
-            self.classifier,
-            x,
-            own,
-            rivals[:, :0] if walks else rivals,
-            self.samples,
-            self.n_starts,
-            self.geometry,
-            self.generator,
-            ends,
-        )
-        if walks:
-            best, _ = nearest_column(stacked(starts))
-            extent = self._extent(x, lower)
-            anneal(self.classifier, x, own, rivals, best, self.geometry, extent, self.generator)
-            return best, refine(self.classifier, x, own, best, self.geometry, _MOST_STEPS)
+        if x[0].numel() > LOW_DIMENSION:
+            return self._nearest_by_walks(x, own, rivals, lower, ends)
+        starts = self._starts(x, own, rivals, self.samples, ends)
         best, converged = self._refined(x, own, starts)
         rows = torch.arange(len(x), device=x.device)
         for _ in range(_LOOKS_AROUND):
@@ -301,6 +288,37 @@ class _Search:
             if not len(rows):
                 break
         return best, converged
+
+    def _nearest_by_walks(
+        self, x: Tensor, own: Tensor, rivals: Tensor, lower: Tensor, ends: Tensor
+    ) -> tuple[Candidates, Tensor]:
+        none, extent = rivals[:, :0], self._extent(x, lower)
+        best = Candidates(x.clone(), own.clone(), torch.full_like(lower, math.inf))
+        if ends.shape[1]:
+            best, _ = nearest_column(stacked(self._starts(x, own, none, None, ends)))
+        anneal(self.classifier, x, own, rivals, best, self.geometry, extent, self.generator)
+        missing = best.distance.isinf().nonzero().squeeze(1)
+        if len(missing):  # where the gradient vanishes, samples still tell where to look
+            starts = self._starts(
+                x[missing], own[missing], none[missing], self.samples, ends[missing]
+            )
+            best.replace(missing, nearest_column(stacked(starts))[0])
+        return best, refine(self.classifier, x, own, best, self.geometry, _MOST_STEPS)
+
+    def _starts(
+        self, x: Tensor, own: Tensor, rivals: Tensor, samples: Samples | None, ends: Tensor
+    ) -> list[Candidates]:
+        return start_crossings(
+            self.classifier,
+            x,
+            own,
+            rivals,
+            samples,
+            self.n_starts,
+            self.geometry,
+            self.generator,
+            ends,
+        )
 
     def _refined(
         self, x: Tensor, own: Tensor, starts: list[Candidates]

@@ -29,7 +29,11 @@ _KEY = "eigenboundary-training"
 #: The modules that decide which steps are taken.
 _STEPS = (
     "losses.py",
-    *(f"training/{name}.py" for name in ("loop", "plan", "regimes", "run", "steps")),
+    "boundary/norms.py",  # of perturbations
+    *(
+        f"training/{name}.py"
+        for name in ("loop", "perturbation", "plan", "regimes", "run", "steps")
+    ),
 )
 
 

@@ -93,6 +93,8 @@ def _check_fit(model: nn.Module, x: Tensor, y: Tensor, plan: TrainingPlan) -> No
             f"data must be on the model's device, {parameter.device}; got {x.device}."
         )
     checks.check_finite_inputs(x, "data")
+    if plan.attack is not None:
+        plan.attack.check_inputs(x)
     outputs = _outputs(model, x[:_TRIAL])
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or outputs.shape[1] < 2:
         came = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__

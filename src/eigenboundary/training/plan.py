@@ -12,7 +12,8 @@ from torch import Tensor
 
 from eigenboundary import checks
 from eigenboundary.errors import InvalidInputError
-from eigenboundary.losses import PerSampleLoss, as_loss
+from eigenboundary.losses import PerSampleLoss, as_loss, log_odds_against
+from eigenboundary.training.perturbation import Attack, as_attack
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "TrainingPlan"]
 
@@ -48,6 +49,18 @@ class TrainingPlan:
         samples; looked at every tenth epoch.
     checkpoints : sequence of int
         Epochs after which the weights are kept; 0 is the start.
+    attack_radius : float, optional
+        Train adversarially: each batch is perturbed against the network, within this distance of
+        the samples, before the step; see :mod:`eigenboundary.training.perturbation`. Targets are
+        still of the samples themselves.
+    attack_steps : int, optional
+        Of the perturbation; default: 10.
+    attack_step_size : float, optional
+        Default: 2.5 times the radius, divided by the steps.
+    attack_norm : {2, inf}, optional
+        Of the distance; default: 2.
+    attack_box : (low, high), optional
+        Range that every entry of a perturbed input stays in, e.g. (0, 1) for pixels.
 
     Raises
     ------
@@ -73,6 +86,11 @@ class TrainingPlan:
     target_accuracy: float | None = None
     target_loss: float | None = None
     checkpoints: Sequence[int] = ()
+    attack_radius: float | None = None
+    attack_steps: int | None = None
+    attack_step_size: float | None = None
+    attack_norm: float | None = None
+    attack_box: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         checks.check_positive_integer(self.epochs, "epochs")
@@ -121,6 +139,20 @@ class TrainingPlan:
             raise InvalidInputError(
                 f"loss must be a name or a callable (outputs, labels) -> (n,); got {self.loss!r}."
             )
+        attack = self.attack  # making it checks its settings
+        if attack is not None:
+            object.__setattr__(self, "attack_box", attack.geometry.box)
+
+    @property
+    def attack(self) -> Attack | None:
+        """How batches are perturbed; None where they are not."""
+        return as_attack(
+            self.attack_radius,
+            self.attack_steps,
+            self.attack_step_size,
+            self.attack_norm,
+            self.attack_box,
+        )
 
     @property
     def mean_loss(self) -> Callable[[Tensor, Tensor], Tensor]:
@@ -130,6 +162,17 @@ class TrainingPlan:
         if self.loss == "nll":
             return _negative_log_likelihood
         per_sample = as_loss(self.loss).per_sample
+        return lambda outputs, labels: per_sample(outputs, labels).mean()
+
+    @property
+    def attacked_loss(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """What a perturbation ascends, the mean over a batch.
+
+        It is the loss, or the log-odds against the label where the loss is a growing function of
+        them: the directions are the same, but do not underflow for confident samples.
+        """
+        loss = as_loss(self.loss)
+        per_sample = log_odds_against if loss.log_space else loss.per_sample
         return lambda outputs, labels: per_sample(outputs, labels).mean()
 
     def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:

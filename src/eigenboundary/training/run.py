@@ -23,6 +23,7 @@ from eigenboundary.training.checkpoint import (
     write_checkpoint,
 )
 from eigenboundary.training.evaluation import evaluate, loss_and_accuracy
+from eigenboundary.training.perturbation import perturbed, random_start
 from eigenboundary.training.plan import TrainingPlan
 from eigenboundary.training.steps import Ensemble, State, make_ensemble
 
@@ -83,6 +84,7 @@ class TrainingRun:
         path: Path | None,
     ) -> None:
         self.models, self.plan, self.path = list(models), plan, path
+        self.attack = plan.attack
         # An interrupt leaves the models at their start, from which the run can be taken up.
         self.in_training = copy.deepcopy(self.models)
         self.x = torch.stack([x for x, _ in data])
@@ -139,12 +141,28 @@ class TrainingRun:
         generators = [self.generators[member] for member in self.active]
         orders = torch.stack([torch.randperm(n, generator=g) for g in generators])
         for rows in orders.split(self.plan.batch_size or n, dim=1):
-            self.ensemble.compute_gradients(self.x[members, rows], self.y[members, rows])
+            x, y = self.x[members, rows], self.y[members, rows]
+            if self.attack is not None:
+                x = self._perturbed(x, y)
+            self.ensemble.compute_gradients(x, y)
             self.optimizer.step()
         if self.scheduler is not None:
             self.scheduler.step()
         self.epoch += 1
         self._keep_checkpoint()
+
+    def _perturbed(self, x: Tensor, y: Tensor) -> Tensor:
+        """A batch (S, b, ...) perturbed against the networks, from each one's own random start."""
+        assert self.attack is not None
+        loss = self.plan.attacked_loss
+        generators = [self.generators[member] for member in self.active]
+        pairs = zip(x, generators, strict=True)
+        start = torch.cat([random_start(self.attack, inputs, g) for inputs, g in pairs])
+
+        def gradient(points: Tensor) -> Tensor:
+            return self.ensemble.input_gradients(points.reshape(x.shape), y, loss).flatten(0, 1)
+
+        return perturbed(self.attack, x.flatten(0, 1), start, gradient).reshape(x.shape)
 
     def _keep_checkpoint(self) -> None:
         if self.epoch in self.plan.checkpoints:

@@ -49,6 +49,9 @@ class Ensemble(Protocol):
     def compute_gradients(self, x: Tensor, y: Tensor) -> None:
         """Set the gradients of the mean loss of the batches x (S, b, ...) and y (S, b)."""
 
+    def input_gradients(self, x: Tensor, y: Tensor, mean_loss: MeanLoss) -> Tensor:
+        """Gradients (S, b, ...) in x (S, b, ...) of one and the same loss, in eval mode."""
+
     def outputs(self, x: Tensor) -> Tensor:
         """Outputs (S, n, C) in eval mode for x (S, n, ...)."""
 
@@ -100,6 +103,11 @@ class PlainNetwork:
         self.model.zero_grad(set_to_none=True)
         self.mean_loss(self.model(x[0]), y[0]).backward()
 
+    def input_gradients(self, x: Tensor, y: Tensor, mean_loss: MeanLoss) -> Tensor:
+        inputs = x[0].detach().requires_grad_()
+        loss = mean_loss(self.model.eval()(inputs), y[0])
+        return torch.autograd.grad(loss, inputs)[0].unsqueeze(0)
+
     @torch.no_grad()
     def outputs(self, x: Tensor) -> Tensor:
         return torch.as_tensor(self.model.eval()(x[0])).unsqueeze(0)
@@ -150,6 +158,14 @@ class TracedEnsemble:
         gradients = self._traced("gradient", self._gradient, x, y)
         for name, parameter in self.parameters.items():
             parameter.grad = gradients[name]
+
+    def input_gradients(self, x: Tensor, y: Tensor, mean_loss: MeanLoss) -> Tensor:
+        def in_inputs(parameters: State, x: Tensor, y: Tensor) -> Tensor:
+            slope: Tensor = grad(lambda z: mean_loss(self._call(parameters, z), y))(x)
+            return slope
+
+        gradient: Tensor = self._traced("input_gradients", in_inputs, x, y)
+        return gradient if self.size > 1 else gradient.unsqueeze(0)
 
     def outputs(self, x: Tensor) -> Tensor:
         outputs: Tensor = self._traced("outputs", self._call, x)

@@ -116,6 +116,7 @@ _ALL = (
         rows.compute_variants,
         rows.draw_rows,
     ),
+    Figure("appendix-robust", "Adversarial training", rows.compute_robust, rows.draw_rows),
     Figure("appendix-subsets", "The Hessian of two classes", rows.compute_subsets, rows.draw_rows),
     Figure(
         "appendix-coherence",

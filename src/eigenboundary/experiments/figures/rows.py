@@ -1,7 +1,7 @@
 """Figures of one form: a row a network, with its regions or embedding and the top alignments.
 
-Fig. 6 and, in the appendix, other data sets, other losses, units and optimizers, and the Hessian
-of two classes at a time.
+Fig. 6 and, in the appendix, other data sets, other losses, units and optimizers, adversarial
+training, and the Hessian of two classes at a time.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ from eigenboundary.grid import PlaneGrid
 
 __all__ = [
     "DATASETS",
+    "ROBUST",
     "VARIANTS",
     "Row",
     "Rows",
     "compute_datasets",
     "compute_images",
+    "compute_robust",
     "compute_subsets",
     "compute_variants",
     "draw_rows",
@@ -54,6 +56,7 @@ VARIANTS = {
     "sigmoid": "blobs-sigmoid",
     "Adam": "blobs-adam",
 }
+ROBUST = {"normal": "blobs-normal", "robust": "blobs-robust"}
 _VECTORS = 5
 _NO_MNIST = "Digits of 8×8 pixels from scikit-learn; MNIST needs its files (--directory)."
 
@@ -99,6 +102,11 @@ def compute_datasets(workshop: Workshop) -> Rows:
 def compute_variants(workshop: Workshop) -> Rows:
     """Other losses, units and optimizers, on the blobs."""
     return Rows(tuple(_row(workshop, name, config) for name, config in VARIANTS.items()))
+
+
+def compute_robust(workshop: Workshop) -> Rows:
+    """The same network with and without adversarial training, on the blobs."""
+    return Rows(tuple(_row(workshop, name, config) for name, config in ROBUST.items()))
 
 
 def compute_images(workshop: Workshop) -> Rows:
