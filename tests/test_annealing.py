@@ -12,6 +12,7 @@ from scipy.optimize import linprog, minimize
 from torch import Tensor, nn
 
 import eigenboundary as eb
+from eigenboundary.boundary import annealing
 from eigenboundary.boundary.classifiers import depth_gradient
 from eigenboundary.boundary.norms import Geometry
 
@@ -123,12 +124,49 @@ class Steps(nn.Module):
         return torch.stack([value, -value], dim=1)
 
 
-def test_where_gradients_vanish_the_boundary_is_found_towards_samples() -> None:
+def test_where_gradients_vanish_the_boundary_is_found_towards_samples(monkeypatch) -> None:
+    monkeypatch.setattr(annealing, "_WALKS", ())  # noise would find it
     x = np.zeros((2, DIMENSION))
     x[:, 0] = [-3.0, 4.0]
     found = eb.boundary_distance(Steps(), x)
     np.testing.assert_allclose(found.value, [3, 4], rtol=1e-6)
     assert np.isinf(found.lower_estimate).all()
+
+
+def test_walks_that_start_again_and_go_on_come_nearer(monkeypatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(40, 200), nn.ReLU(), nn.Linear(200, 100), nn.ReLU(), nn.Linear(100, 3)
+    ).double()
+    for parameter in model.parameters():
+        fan_in = parameter.shape[-1] if parameter.ndim > 1 else 1
+        parameter.data = torch.randn(parameter.shape, generator=generator).double() / fan_in**0.5
+    x = np.random.default_rng(0).uniform(-2, 2, size=(12, 40))
+    found = eb.boundary_distance(model, x, box=(-2, 2))
+    monkeypatch.setattr(annealing, "_WALKS", ())
+    without = eb.boundary_distance(model, x, box=(-2, 2))
+    assert found.converged.all()
+    assert (found.value <= without.value * (1 + 1e-5)).all()
+    assert np.mean(found.value < 0.999 * without.value) >= 0.2
+    assert (found.value / without.value).min() < 0.99
+
+
+@pytest.mark.parametrize("dimension", [3, DIMENSION])
+def test_one_input_and_no_other_to_start_towards_is_enough(dimension: int) -> None:
+    model = nn.Linear(dimension, 2).double()
+    model.weight.data = torch.eye(2, dimension, dtype=torch.float64)
+    model.bias.data.zero_()
+    x = np.zeros((1, dimension))
+    x[0, 0] = 1.0
+    found = eb.boundary_distance(model, x)
+    np.testing.assert_allclose(found.value, 0.5**0.5)
+
+
+def test_a_flat_place_from_which_no_boundary_is_met_has_none(monkeypatch) -> None:
+    monkeypatch.setattr(annealing, "_WALKS", ())
+    found = eb.boundary_distance(Steps(), np.full((1, DIMENSION), 4.0))
+    assert np.isinf(found.value).all()
+    assert not found.converged.any()
 
 
 def test_a_search_in_many_dimensions_is_repeated_by_its_seed() -> None:
@@ -139,8 +177,9 @@ def test_a_search_in_many_dimensions_is_repeated_by_its_seed() -> None:
 
 @pytest.mark.parametrize("target", [None, 2])
 def test_the_gradient_of_the_depth_is_that_of_finite_differences(target: int | None) -> None:
+    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 7), nn.Tanh(), nn.Linear(7, 4)).double()
-    classifier = eb.Problem(model, (torch.randn(3, 4).double(), torch.arange(3)))
+    classifier = eb.Problem(model, (torch.eye(3, 4).double(), torch.arange(3)), batch_size=2)
     x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)).double()
     own = torch.tensor([0, 1, 3, 1, 0])
     other = None if target is None else torch.full_like(own, target)

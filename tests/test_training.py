@@ -415,6 +415,8 @@ def test_an_interrupt_within_an_epoch_leaves_the_last_whole_one(tmp_path, monkey
 
 def test_an_interrupt_after_the_last_epoch_leaves_the_last_state(tmp_path, monkeypatch):
     file, original = tmp_path / "run.safetensors", run.evaluate
+    # Where tests run in the background, the shell has Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def interrupted(*given):
         signal.raise_signal(signal.SIGINT)
@@ -425,6 +427,7 @@ def test_an_interrupt_after_the_last_epoch_leaves_the_last_state(tmp_path, monke
         patch.setattr(run, "evaluate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(network(), blobs(), epochs=10, learning_rate=0.1, state_file=file)
+    signal.signal(signal.SIGINT, before)
     seen, whole, again = [], network(), network()
     train(again, blobs(), epochs=10, learning_rate=0.1, state_file=file, progress=seen.append)
     train(whole, blobs(), epochs=10, learning_rate=0.1)

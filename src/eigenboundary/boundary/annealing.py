@@ -10,13 +10,15 @@ sphere of radius ε around x,
           u = \frac{\nabla D}{\|\nabla D\|},
 
 where ε falls while y is behind the boundary and grows while it is not, by a share γ of itself but
-never by more than the distance of the linearised boundary; α and γ fall along a cosine. This is the
-attack DDN (Rony et al. 2019, arXiv:1811.09600) with the distance of FMN (Pintor et al. 2021,
+never by more than the distance of the linearised boundary, and is never above the least distance
+found; before y has been behind it once, ε is where the linearised boundary is. α and γ fall along a
+cosine. In the maximum norm the entries of u have mean size one, and y is clipped to the ball. This
+is the attack DDN (Rony et al. 2019, arXiv:1811.09600) with the distance of FMN (Pintor et al. 2021,
 arXiv:2102.12827). Gradients are taken at y plus noise that falls with α, which smooths kinks out.
 
 The first walks are towards the classes that are nearest to first order, one each. Further ones
 start at x again or go on from the best point found, as in basin hopping (Wales & Doye 1997,
-doi:10.1021/jp970984n), until three of them in a row have come no nearer.
+doi:10.1021/jp970984n), until three of them in a row have gained next to nothing or all are done.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class _Walk:
     reach : float
         α at the start, in radii.
     noise : float
-        Length of the noise at the start, in radii.
+        Length of the noise at the start, in radii; in the maximum norm the deviation of an entry.
     fresh : bool
         From x, and not from the best point found.
     """
@@ -143,7 +145,8 @@ class _Search:
         missing = radius.isinf()  # there is no point to go on from
         begin = torch.where(column(missing, start), start, begin)
         radius = radius.masked_fill(missing, 0)
-        ends = self._nearest(walk, start, begin, radius, own[rows], extent[rows], other)
+        towards = None if other is None else other[rows]
+        ends = self._nearest(walk, start, begin, radius, own[rows], extent[rows], towards)
         nearer = first_crossings(self.classifier, start, own[rows], ends, self.geometry, _LOOKS)
         found.replace(rows, nearer)
 
@@ -163,7 +166,7 @@ class _Search:
         met = radius > 0
         for step in range(walk.steps):
             safe_point()
-            falling = (1 + math.cos(math.pi * step / max(1, walk.steps - 1))) / 2
+            falling = (1 + math.cos(math.pi * step / (walk.steps - 1))) / 2
             reach = _LAST_REACH + (walk.reach - _LAST_REACH) * falling
             share = _LAST_SHARE + (_FIRST_SHARE - _LAST_SHARE) * falling
             seen = self._shaken(y, walk.noise * falling * radius)
@@ -188,7 +191,7 @@ class _Search:
         return best
 
     def _shaken(self, y: Tensor, length: Tensor) -> Tensor:
-        """Inputs with Gaussian noise of about these lengths added."""
+        """Inputs with Gaussian noise of these lengths, or deviations of an entry, added."""
         if not bool(length.any()):
             return y
         noise = torch.randn(y.shape, generator=self.generator, dtype=torch.float32).to(y)

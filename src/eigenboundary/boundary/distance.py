@@ -117,8 +117,10 @@ def boundary_distance(
         Near inputs of another predicted class to start from, an input; in more than ten dimensions
         only where walks along the gradient meet no boundary.
     seed : int
+        The same inputs with the same seed give the same points; further inputs may change them.
     references : array or Tensor, shape (r, ...), optional
-        Inputs to start towards; default: a problem's training samples, else x.
+        Inputs to start towards, where ``n_starts`` says so; default: a problem's training samples,
+        else x.
     box : (low, high), optional
         Range that every entry of an input has to stay in, e.g. (0, 1) for pixels.
     tolerance : float, optional
@@ -300,9 +302,10 @@ class _Search:
         missing = best.distance.isinf().nonzero().squeeze(1)
         if len(missing):  # where the gradient vanishes, samples still tell where to look
             starts = self._starts(
-                x[missing], own[missing], none[missing], self.samples, ends[missing]
+                x[missing], own[missing], none[missing], self.samples, ends[missing, :0]
             )
-            best.replace(missing, nearest_column(stacked(starts))[0])
+            if starts:
+                best.replace(missing, nearest_column(stacked(starts))[0])
         return best, refine(self.classifier, x, own, best, self.geometry, _MOST_STEPS)
 
     def _starts(
@@ -349,7 +352,10 @@ class _Search:
     def _extent(self, x: Tensor, lower: Tensor) -> Tensor:
         """How far to look where no boundary has been met."""
         everything = torch.cat([x, self.samples.x]).flatten(1)
-        size = self.geometry.length((everything.amax(0) - everything.amin(0)).unsqueeze(0))
+        spread = everything.amax(0) - everything.amin(0)
+        if self.geometry.box is not None:
+            spread = torch.full_like(spread, self.geometry.box[1] - self.geometry.box[0])
+        size = self.geometry.length(spread.unsqueeze(0))
         return torch.maximum(2 * size, 10 * lower.nan_to_num(posinf=0))
 
     def _check_the_way(self, x: Tensor, own: Tensor, found: Candidates) -> None:

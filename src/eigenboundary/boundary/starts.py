@@ -87,10 +87,10 @@ def look_around(
 
     The nearest one of some directions, and the one in the direction in which the input at the
     radius itself lies deepest behind the boundary, of many more: what reaches into the ball
-    mostly crosses its surface. None at all in too high a dimension for directions to cover it.
+    mostly crosses its surface. For few dimensions only, which directions can cover.
     """
     dimension = x[0].numel() if len(x) else 0
-    if not 0 < dimension <= LOW_DIMENSION:
+    if not dimension:
         return []
     seen = []
     for directions, looks in ((_DIRECTIONS, _LOOKS), (_SURFACE_DIRECTIONS, 1)):
@@ -148,8 +148,11 @@ def _near_samples(
     The nearest few of all would lie on one side.
     """
     count = len(samples.x)
+    if not count:
+        return []
     order = torch.randperm(count, generator=generator).to(x.device)
-    groups = [order, *order.tensor_split(min(n_starts, count) - 1)] if n_starts > 1 else [order]
+    shares = min(n_starts, count) - 1
+    groups = [order, *order.tensor_split(shares)] if shares > 0 else [order]
     ends = []
     for group in groups:
         distances = torch.cdist(x.flatten(1), samples.x[group].flatten(1), geometry.norm)
