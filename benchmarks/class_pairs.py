@@ -21,9 +21,8 @@ _NETWORKS = {"mnist-normal": ("mnist", 10), "cifar10-lenet5": ("cifar10", 20)}
 def class_pairs() -> dict[str, object]:
     """MNIST 0, 1, 7 and CIFAR-10, top 10 and 20 eigenvectors: the largest difference of a cell.
 
-    In points, of which there are ``points``: zero where the tables are the same. ``undecided``:
-    points at which another eigenvector leads where the one or the other of the two classes is
-    predicted; on the boundary rounding decides which is.
+    In points, of which there are ``points``: zero where the tables are the same. ``two_sided``:
+    points at which another eigenvector leads on the one side of the boundary than on the other.
     """
     return {name: _compared(name, *wanted) for name, wanted in _NETWORKS.items()}
 
@@ -50,7 +49,7 @@ def _compared(name: str, data: str, k: int) -> dict[str, object]:
     analysis = eb.analyze(model, samples, k=k)
     sections = eb.boundary_sections(analysis, n_points=_POINTS)
     points = sections.points.points
-    direct, undecided = counted(model, points, np.array(analysis.eigenvectors))
+    direct, two_sided = counted(model, points, np.array(analysis.eigenvectors))
     table = np.zeros_like(direct)
     for pair, row in sections.class_pairs.iterrows():
         table[tuple(int(c) for c in str(pair).split(" | "))] = row.to_numpy() * len(points)
@@ -58,7 +57,7 @@ def _compared(name: str, data: str, k: int) -> dict[str, object]:
         "points": len(points),
         "pairs": len(sections.class_pairs),
         "largest_difference": float(np.abs(table - direct).max()),
-        "undecided": undecided,
+        "two_sided": two_sided,
         "unexplained": float(direct[..., -1].sum() / len(points)),
         "unexplained_in_table": sections.unexplained,
         "v_1_leads": float(direct[..., 0].sum() / len(points)),
@@ -69,24 +68,27 @@ def counted(model: Any, points: np.ndarray, vectors: np.ndarray) -> tuple[np.nda
     """Points by their two leading classes and the eigenvector that leads, (C, C, k + 1).
 
     The last column counts those at which all together have less than half of the squared
-    alignment. Gradients are taken point by point.
+    alignment, the mean over both classes. Gradients are taken point by point.
     """
     parameters = list(model.parameters())
     unit = torch.as_tensor(vectors / np.linalg.norm(vectors, axis=0))
-    found, undecided = None, 0
+    found, two_sided = None, 0
     for x in torch.as_tensor(points):
         outputs = model(x.unsqueeze(0))
-        leaders = {}
+        sides = {}
         for label in outputs[0].topk(2).indices:
             loss = cross_entropy(outputs, label.unsqueeze(0))
             gradients = torch.autograd.grad(loss, parameters, retain_graph=True)
             g = torch.cat([gradient.flatten() for gradient in gradients])
-            squared = ((g / g.norm()) @ unit).square()
-            leaders[int(label)] = int(squared.argmax()) if squared.sum() >= 0.5 else -1
+            sides[int(label)] = ((g / g.norm()) @ unit).square()
         if found is None:
             found = np.zeros((outputs.shape[1], outputs.shape[1], unit.shape[1] + 1))
-        a, b = sorted(leaders)
-        found[a, b, leaders[int(outputs.argmax())]] += 1
-        undecided += leaders[a] != leaders[b]
+        a, b = sorted(sides)
+        found[a, b, _leader((sides[a] + sides[b]) / 2)] += 1
+        two_sided += _leader(sides[a]) != _leader(sides[b])
     assert found is not None
-    return found, undecided
+    return found, two_sided
+
+
+def _leader(squared: torch.Tensor) -> int:
+    return int(squared.argmax()) if squared.sum() >= 0.5 else -1

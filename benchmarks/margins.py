@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed
 from scipy.stats import kendalltau
 
 import eigenboundary as eb
 from benchmarks.jobs import DATA, timed
 from eigenboundary.experiments.claims.statistics import bootstrap_interval
+from eigenboundary.experiments.threads import one_thread
 
 _K = 10
 _SHARE = 0.12
 _SEEDS = 5
-_PLANE_DATA = ("gaussian_blobs", "circles", "half_moons", "hierarchical", "checkerboard")
+#: All data sets of the plane: name and options.
+_PLANE_DATA: dict[str, tuple[str, dict[str, Any]]] = {
+    "gaussian_blobs": ("gaussian_blobs", {}),
+    "circles": ("circles", {}),
+    "half_moons": ("half_moons", {}),
+    "hierarchical": ("hierarchical", {}),
+    "hierarchical, two classes": ("hierarchical", {"classes": 2}),
+    "checkerboard": ("checkerboard", {}),
+    "checkerboard, noisy": ("checkerboard", {"version": "noisy"}),
+}
 
 
 def _references() -> list[Path]:
@@ -85,23 +97,14 @@ def sections() -> dict[str, object]:
     and Kendall's τ of the margin with the eigenvector's index over the top ten; means over seeds
     with bootstrap intervals.
     """
+    jobs = Parallel(n_jobs=min(2, os.cpu_count() or 1))
+    todo = [(*_PLANE_DATA[name], seed) for name in _PLANE_DATA for seed in range(_SEEDS)]
+    found = iter(jobs(delayed(_plane_sections)(*each) for each in todo))
     result: dict[str, object] = {}
     for name in _PLANE_DATA:
-        overlaps, orders = [], []
-        for seed in range(_SEEDS):
-            data = eb.datasets.load(name, seed)
-            classes = int(data.train[1].max()) + 1
-            model = eb.networks.build(
-                "fnn", seed=seed, inputs=2, classes=classes, hidden=(100, 100)
-            )
-            eb.training.train(
-                model, data.train, epochs=3000, learning_rate=0.1, target_loss=1e-2, seed=seed
-            )
-            found = eb.boundary_sections(model, data.train, k=_K, dtype="float64", seed=seed)
-            overlaps.append(found.overlap[:3, :3][np.triu_indices(3, 1)].mean())
-            margins = [section.margin for section in found]
-            orders.append(kendalltau(np.arange(_K), margins, nan_policy="omit").statistic)
+        overlaps, orders, accuracies = zip(*(next(found) for _ in range(_SEEDS)), strict=True)
         result[name] = {
+            "accuracy": float(np.mean(accuracies)),
             "overlap": float(np.mean(overlaps)),
             "overlap_interval": bootstrap_interval(overlaps, seed=0),
             "order_tau": float(np.mean(orders)),
@@ -109,3 +112,20 @@ def sections() -> dict[str, object]:
             "seeds": _SEEDS,
         }
     return result
+
+
+def _plane_sections(name: str, options: dict[str, Any], seed: int) -> tuple[float, float, float]:
+    """Overlap of the top three sections, τ of margin and index, and the network's accuracy."""
+    x, y = eb.datasets.load(name, seed, **options).train
+    with one_thread():
+        model = eb.networks.build(
+            "fnn", seed=seed, inputs=2, classes=int(y.max()) + 1, hidden=(100, 100)
+        )
+        trained = eb.training.train(
+            model, (x, y), epochs=3000, learning_rate=0.1, target_loss=1e-2, seed=seed
+        )
+        found = eb.boundary_sections(model, (x, y), k=_K, dtype="float64", seed=seed)
+    overlap = found.overlap[:3, :3][np.triu_indices(3, 1)].mean()
+    margins = [section.margin for section in found]
+    order = kendalltau(np.arange(_K), margins, nan_policy="omit").statistic
+    return float(overlap), float(order), trained.accuracy

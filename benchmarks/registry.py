@@ -11,6 +11,7 @@ from benchmarks import (
     class_pairs,
     jobs,
     margins,
+    minimal_norm,
     paper,
     products,
     robustness,
@@ -43,7 +44,7 @@ LACKING: dict[str, Callable[[], str]] = {
     "class-pairs": class_pairs.lacking,
     "product": solvers.lacking_cifar10,
     "solvers-lenet5": solvers.lacking_cifar10,
-    "robustness": robustness.lacking,
+    "robustness": minimal_norm.lacking,
 }
 
 if __name__ == "__main__":

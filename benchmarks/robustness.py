@@ -7,8 +7,6 @@ that of twins, which share their data, their initial weights and the order of th
 
 from __future__ import annotations
 
-import copy
-import importlib.util
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +18,7 @@ from joblib import Parallel, delayed
 
 import eigenboundary as eb
 from benchmarks.jobs import timed
+from benchmarks.minimal_norm import InUnits, attacked, minimal_norm_attacks
 from eigenboundary.boundary import BoundarySections
 from eigenboundary.experiments import load_config, train_experiment
 from eigenboundary.experiments.claims.statistics import bootstrap_interval
@@ -27,9 +26,7 @@ from eigenboundary.experiments.run import TrainedNetwork
 from eigenboundary.experiments.threads import one_thread
 
 _K, _TOP = 10, 3
-_PGD_STEPS, _ATTACK_STEPS = 100, 1000
-#: Of the plane, where nothing bounds the inputs; foolbox wants a range all the same.
-_BOUNDS = (-20.0, 20.0)
+_PGD_STEPS = 100
 # Distances of one point differ by this much with the order of summation.
 _ROUNDING = 1e-4
 
@@ -60,13 +57,6 @@ def robustness() -> dict[str, object]:
     done = jobs(delayed(_twins)(*each) for each in reversed(todo))
     found = dict(zip(reversed(todo), done, strict=True))
     return {d.config: _summed(d, [found[d, seed] for seed in range(d.seeds)]) for d in here}
-
-
-def lacking() -> str:
-    """What this machine lacks to run it; empty if nothing."""
-    if importlib.util.find_spec("foolbox") is None:
-        return "foolbox must be installed: pip install -e .[bench]."
-    return ""
 
 
 def _summed(data: _Data, pairs: list[dict[str, Any]]) -> dict[str, object]:
@@ -198,64 +188,27 @@ def _margins(network: TrainedNetwork, box: Any, samples: int) -> dict[str, float
     problem = eb.Problem(network.model, network.data.train, dtype="float64")
     found = eb.boundary_distance(problem, x[:samples], box=box, seed=network.seed)
     ours = np.where(found.converged, found.value, np.nan)
-    attacked = _attacked(network, x[:samples], box)
-    ratio = ours / attacked
+    model = InUnits(network.model, box, torch.float64)
+    nearer = np.min([attacked(model, x[:samples], a) for a in minimal_norm_attacks().values()], 0)
+    ratio = ours / nearer
     return {
         "median_margin": float(np.nanmedian(ours)),
-        "median_of_attacks": float(np.median(attacked)),
+        "median_of_attacks": float(np.median(nearer)),
         "ours_over_attacks": float(np.nanmedian(ratio)),
         "ours_no_larger": float((ratio <= 1 + _ROUNDING).mean()),
         "margins_converged": float(found.converged.mean()),
     }
 
 
-# --------------------------------------------------------------------------- another library
-
-
-class _InUnits(torch.nn.Module):
-    """The network in float64, for inputs from 0 to 1: attacks' steps are made for these."""
-
-    def __init__(self, model: torch.nn.Module, box: Any) -> None:
-        super().__init__()
-        self.model = copy.deepcopy(model).double().eval()
-        self.low, self.width = (0.0, 1.0) if box is None else (box[0], box[1] - box[0])
-        self.bounds = _BOUNDS if box is None else (0.0, 1.0)
-
-    def forward(self, units: torch.Tensor) -> torch.Tensor:
-        return self.model(self.low + self.width * units)
-
-    def units(self, x: torch.Tensor) -> torch.Tensor:
-        return (x.double() - self.low) / self.width
-
-
-def _attacked(network: TrainedNetwork, x: torch.Tensor, box: Any) -> np.ndarray:
-    """Distance of the nearest point that FMN or DDN found, both with 1,000 steps."""
-    import foolbox
-
-    model = _InUnits(network.model, box).eval()
-    wrapped = foolbox.PyTorchModel(model, bounds=model.bounds, device="cpu")
-    units = model.units(x)
-    predicted = model(units).argmax(1)
-    criterion = foolbox.criteria.Misclassification(predicted)
-    distances = []
-    for attack in (foolbox.attacks.L2FMNAttack, foolbox.attacks.DDNAttack):
-        _, points, _ = attack(steps=_ATTACK_STEPS)(wrapped, units, criterion, epsilons=None)
-        there = model(points).argmax(1) != predicted
-        length = model.width * (points - units).flatten(1).norm(dim=1)
-        distances.append(torch.where(there, length, torch.inf))
-    return torch.stack(distances).amin(0).detach().numpy()
-
-
 def _robust_accuracy(network: TrainedNetwork, attack: Any) -> float:
-    """Accuracy on test samples that PGD may move by the radius of the training."""
+    """Accuracy on test samples that foolbox's PGD may move by the radius of the training."""
     import foolbox
 
     x, y = network.data.test
-    model = _InUnits(network.model, attack.geometry.box).eval()
-    wrapped = foolbox.PyTorchModel(model, bounds=model.bounds, device="cpu")
+    model = InUnits(network.model, attack.geometry.box, torch.float64)
     radius = attack.radius / model.width
     # By the steps of Madry et al. (2018) for this norm.
     pgd = foolbox.attacks.L2PGD(steps=_PGD_STEPS, abs_stepsize=2.5 * radius / _PGD_STEPS)
     torch.manual_seed(network.seed)
-    _, _, misled = pgd(wrapped, model.units(x), y, epsilons=radius)
+    _, _, misled = pgd(model.for_foolbox(), model.units(x), y, epsilons=radius)
     return 1 - float(misled.double().mean())

@@ -60,16 +60,33 @@ def test_x_b_is_on_the_boundary_and_no_sampled_point_is_more_aligned(
     assert (own >= best - 0.01).all()
 
 
+def by_definition(model, points, vectors):
+    """The two leading classes of each point, and its squared alignments, the mean over both.
+
+    Each gradient is a backward pass of its own.
+    """
+    pairs, squares = [], []
+    for x in torch.as_tensor(points):
+        outputs = model(x.unsqueeze(0))
+        pairs.append(tuple(sorted(outputs[0].topk(2).indices.tolist())))
+        sides = []
+        for label in pairs[-1]:
+            loss = nn.functional.cross_entropy(outputs, torch.tensor([label]))
+            pieces = torch.autograd.grad(loss, list(model.parameters()), retain_graph=True)
+            g = torch.cat([piece.flatten() for piece in pieces]).numpy()
+            sides.append(np.square(g @ vectors) / np.square(g).sum())
+        squares.append(np.mean(sides, axis=0))
+    return pairs, np.array(squares)
+
+
 def test_shares_and_the_class_pair_table_are_counts_of_sampled_points(
     gauss_normal: Golden,
 ) -> None:
     analysis = eb.analyze(gauss_normal.model(), gauss_normal.data, k=4, dtype="float64", grid=0)
     sections = eb.boundary_sections(analysis, n_points=200)
     points = sections.points.points
-    squared = absolute_alignment(gauss_normal, points, np.array(analysis.eigenvectors)) ** 2
+    pairs, squared = by_definition(gauss_normal.model().double(), points, analysis.eigenvectors)
     leading = np.where(squared.sum(1) < 0.5, -1, squared.argmax(1))
-    outputs = gauss_normal.model().double()(torch.as_tensor(points)).detach().numpy()
-    pairs = [tuple(sorted(np.argsort(-row)[:2])) for row in outputs]
     table = sections.class_pairs
     assert table.to_numpy().sum() == pytest.approx(1)
     for name, row in table.iterrows():
@@ -95,13 +112,12 @@ def test_a_ten_class_table_agrees_with_a_direct_count() -> None:
     analysis = eb.analyze(model, data, k=20)
     sections = eb.boundary_sections(analysis, n_points=400)
     table = sections.class_pairs
-    points = torch.as_tensor(sections.points.points)
-    cosines = np.abs(eb.alignment(analysis.classifier, points, analysis.eigenvectors).numpy())
-    outputs = model(points).detach().numpy()
+    points = sections.points.points
+    pairs, squares = by_definition(model, points, analysis.eigenvectors)
+    np.testing.assert_allclose(np.square(sections.alignment), squares, atol=1e-8)
     direct = np.zeros((10, 10, 21))
-    for row, a in zip(outputs, cosines, strict=True):
-        i, j = sorted(np.argsort(-row)[:2])
-        direct[i, j, 20 if (a**2).sum() < 0.5 else a.argmax()] += 1 / len(points)
+    for (i, j), squared in zip(pairs, squares, strict=True):
+        direct[i, j, 20 if squared.sum() < 0.5 else squared.argmax()] += 1 / len(points)
     for name, row in table.iterrows():
         i, j = (int(c) for c in str(name).split(" | "))
         np.testing.assert_allclose(row.to_numpy(), direct[i, j], atol=1.5 / len(points))

@@ -507,10 +507,12 @@ def test_the_code_that_trains_is_known_by_its_steps_and_losses_and_by_nothing_el
         (package / name).write_text("changed = True")
     assert checkpoint._digest(package) == before
     seen = {before}
-    for name in ("losses.py", *(f"training/{n}.py" for n in ("loop", "plan", "run", "steps"))):
+    deciding = ("loop", "perturbation", "plan", "regimes", "run", "steps")
+    modules = ["losses.py", "boundary/norms.py", *(f"training/{name}.py" for name in deciding)]
+    for name in modules:
         (package / name).write_text("changed = True")
         seen.add(checkpoint._digest(package))
-    assert len(seen) == 6
+    assert len(seen) == 1 + len(modules)
 
 
 def test_a_state_of_another_run_or_kind_is_refused(tmp_path):

@@ -32,7 +32,7 @@ from eigenboundary.derivatives import pullback, pushforward
 from eigenboundary.interrupts import safe_point
 from eigenboundary.problem import Problem
 
-__all__ = ["Alignment", "align", "alignment", "training_alignment"]
+__all__ = ["Alignment", "align", "alignment", "alignment_on_boundary", "training_alignment"]
 
 _log = logging.getLogger(__name__)
 
@@ -103,14 +103,48 @@ def training_alignment(problem: Problem, vectors: Any) -> Alignment:
     return align(problem, batches, vectors)
 
 
-def align(classifier: Classifier, batches: Iterator[Tensor], vectors: Any) -> Alignment:
-    """Alignment of a stream of batches that are ready to compute with."""
+def alignment_on_boundary(problem: Classifier, x: Tensor, classes: Tensor, vectors: Any) -> Tensor:
+    r"""Alignment of points on the boundary, where two classes a and b are predicted alike.
+
+    Among further classes the gradients that reinforce a and b differ by more than their sign, and
+    rounding decides which is predicted. So :math:`A_i^2` is the mean over both; the sign is that of
+    the gradient of a.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, ...)
+        Ready to compute with.
+    classes : Tensor of int64, shape (n, 2)
+    vectors : array or Tensor, shape (p, k)
+
+    Returns
+    -------
+    Tensor, shape (n, k)
+    """
+    samples = _samples(problem, vectors)
+    first, second = (
+        align(problem, problem.input_batches(x, samples), vectors, targets).cosines
+        for targets in classes.unbind(1)
+    )
+    return torch.copysign(((first.square() + second.square()) / 2).sqrt(), first)
+
+
+def align(
+    classifier: Classifier, batches: Iterator[Tensor], vectors: Any, targets: Tensor | None = None
+) -> Alignment:
+    """Alignment of a stream of batches that are ready to compute with.
+
+    ``targets`` (n,) are the classes that the gradients reinforce; default: the predicted ones.
+    """
     directions = unit_columns(classifier, vectors)
     cosines, log_norms, outputs = [], [], []
+    done = 0
     for x in batches:
         safe_point()
         values = classifier.evaluate(x)
-        residual, log_scale = classifier.loss.residual(values, values.argmax(-1))
+        wanted = values.argmax(-1) if targets is None else targets[done : done + len(x)]
+        done += len(x)
+        residual, log_scale = classifier.loss.residual(values, wanted)
         numerators = torch.cat(
             [
                 torch.einsum("knc,nc->nk", pushforward(classifier, x, block)[1], residual)

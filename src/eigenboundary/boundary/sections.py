@@ -5,6 +5,9 @@ is explained by none where all k of them together hold less than half of its squ
 
 .. math:: \sum_{i \le k} A_i(x)^2 < \tfrac12.
 
+Two classes are predicted alike there, so :math:`A_i^2` is the mean over the gradients that
+reinforce the one and the other.
+
 The samples :math:`x_t` of a section are the training samples with the most positive and the most
 negative alignment (arXiv:2306.07104), and its margin is the distance of the nearer one of them
 from the boundary.
@@ -23,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eigenboundary.alignments import alignment
+from eigenboundary.alignments import alignment_on_boundary
 from eigenboundary.boundary.ascent import most_aligned
 from eigenboundary.boundary.classifiers import outputs_at
 from eigenboundary.boundary.crossings import leading_two
@@ -144,7 +147,7 @@ class BoundarySections(Sequence[Section]):
     points : BoundaryPoints
         The m sampled points of the boundary.
     alignment : array, shape (m, k)
-        :math:`A_i` there.
+        :math:`A_i` there, with the sign of the first of its two classes.
     norm : float
         Of the margins: 2 or infinity.
     box : (low, high) or None
@@ -273,7 +276,8 @@ def sections_of(
         )
     places = problem.to_compute(torch.from_numpy(points.points))
     directions = torch.as_tensor(np.array(vectors)).to(problem.device, problem.dtype)
-    at_points = _array(alignment(problem, places, directions))
+    met = torch.from_numpy(points.classes).to(problem.device)
+    at_points = _array(alignment_on_boundary(problem, places, met, directions))
     progress("most aligned points", 1, 3)
     x_b, reached = most_aligned(problem, directions, places, seed, geometry.box)
     classes, gap, _ = leading_two(outputs_at(problem, x_b))
@@ -336,7 +340,9 @@ class _Sides:
             torch.from_numpy(found.point).to(x_t),
             x_t,
         )
-        leading = leading_eigenvectors(_array(alignment(problem, on_boundary, directions)))
+        met = torch.from_numpy(found.classes).to(x_t.device)
+        at_nearest = alignment_on_boundary(problem, on_boundary, met, directions)
+        leading = leading_eigenvectors(_array(at_nearest))
         self.sections = np.where(np.isfinite(found.value), leading, -1).reshape(k, 2)
 
     def of(self, i: int) -> dict[str, Any]:
