@@ -117,6 +117,9 @@ def test_images_are_taken_for_products_only_where_they_are() -> None:
     matrix = torch.diag(torch.arange(40.0, dtype=torch.float64))
     operator, vectors = eb.MatrixOperator(matrix), torch.eye(40).double()[:, :5]
     images = matrix @ vectors
-    assert krylov._are_images(operator, vectors, images, 1e-6)
-    assert not krylov._are_images(operator, vectors, images + 1e-5, 1e-6)
-    assert not krylov._are_images(operator, vectors, images, 1e-16)
+    cases = ((images, 1e-6, 1), (images + 1e-5, 1e-6, 6), (images, 1e-16, 5))
+    for said, size, products in cases:
+        operator.products = 0
+        found = krylov.computed_images(operator, vectors, said, size)
+        torch.testing.assert_close(found, images, atol=0, rtol=0)
+        assert operator.products == products

@@ -70,7 +70,7 @@ def test_residuals_and_images_of_ritz_vectors_are_the_matrix_own() -> None:
     subspace.advance_to(9)
     values, coefficients = subspace.ritz()
     vectors = subspace.combine(coefficients)
-    torch.testing.assert_close(subspace.images(values, coefficients), matrix @ vectors)
+    torch.testing.assert_close(subspace.images(values, coefficients, vectors), matrix @ vectors)
     norms = (matrix @ vectors - vectors * values).norm(dim=0)
     torch.testing.assert_close(subspace.residual_norms(coefficients), norms)
 

@@ -26,7 +26,7 @@ from eigenboundary.curvature.missed import missed_pairs
 from eigenboundary.curvature.operators import SymmetricOperator
 from eigenboundary.curvature.subspace import Plan, Subspace
 
-__all__ = ["Progress", "krylov_eigenpairs"]
+__all__ = ["Progress", "computed_images", "krylov_eigenpairs"]
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ _GUARD_TOLERANCE = 1e-2
 _PATIENCE = 4
 _LOOK_EVERY = 16
 _BLOCK = 1
+_MORE_STEPS = 10
 _STAGNATED = "stagnated"
 #: Message of pairs whose search was ended by Ctrl-C.
 INTERRUPTED = "interrupted"
@@ -71,6 +72,8 @@ def krylov_eigenpairs(
     search = _Search(subspace, plan, seed, before, progress)
     try:
         subspace.include(first)
+        # Of a start that has converged there is nothing left to follow.
+        subspace.drop(1e-2 * tolerance * plan.scale(subspace.ritz()[0]))
         return search.run()
     except KeyboardInterrupt:
         if subspace.size < plan.least(operator.size):
@@ -113,7 +116,8 @@ class _Search:
         message = _iterate(subspace, plan, self.before, self.seed, self.progress)
         if not message and not self.certified:
             # A few steps more than the pairs need save as many again in ruling out others.
-            subspace.advance_to(min(subspace.size + subspace.size // 4, subspace.capacity))
+            more = min(subspace.size // 4, _MORE_STEPS)
+            subspace.advance_to(min(subspace.size + more, subspace.capacity))
         while not message and not self.certified:
             missed, settled = self._missed(plan.k)
             if missed is None and settled:
@@ -266,10 +270,9 @@ def _result(
     values, coefficients = subspace.ritz()
     wanted, guards = plan.wanted(subspace.size), plan.guards(subspace.size)
     vectors = subspace.combine(coefficients[:, wanted]).to(operator.dtype)
-    images = subspace.images(values[wanted], coefficients[:, wanted]).to(operator.dtype)
+    images = subspace.images(values[wanted], coefficients[:, wanted], vectors)
     scale = plan.scale(values) or 1.0
-    if not _are_images(operator, vectors, images, plan.tolerance * scale):
-        images = operator @ vectors
+    images = computed_images(operator, vectors, images, plan.tolerance * scale)
     norms = subspace.residual_norms(coefficients[:, guards])
     pairs = checked_eigenpairs(
         operator,
@@ -289,17 +292,22 @@ def _result(
     return pairs, residuals[:, column_norms(residuals) > plan.tolerance * scale]
 
 
-def _are_images(operator: SymmetricOperator, vectors: Tensor, images: Tensor, size: float) -> bool:
-    """Whether the images are those of fresh products, to a tenth of the residual asked for.
+def computed_images(
+    operator: SymmetricOperator, vectors: Tensor, images: Tensor, size: float
+) -> Tensor:
+    """The given images, if a product shows that they are those, or else products with all.
 
-    One product tells, of a random combination of the vectors. Images are sums of products that were
-    computed; only rounding may have come between, which matters where little more is asked for.
+    The product is with a random combination of the vectors. The images come from products that were
+    computed; only rounding may have come between, which matters where little more is asked for: to
+    a tenth of the residual, ``size``.
     """
-    if size < 100 * torch.finfo(operator.dtype).eps * float(column_norms(images).max()):
-        return False
-    mixture = random_block((vectors.shape[1], vectors.dtype, vectors.device), 1, vectors.shape[1])
-    difference = operator @ (vectors @ mixture) - images @ mixture
-    return float(column_norms(difference)) <= 0.1 * size
+    rounding = 100 * torch.finfo(operator.dtype).eps
+    if vectors.shape[1] and size >= rounding * float(column_norms(images).max()):
+        mixture = random_block((vectors.shape[1], vectors.dtype, vectors.device), 1, 0)
+        difference = operator @ (vectors @ mixture) - images @ mixture
+        if float(column_norms(difference)) <= 0.1 * size:
+            return images
+    return operator @ vectors
 
 
 def _rest(

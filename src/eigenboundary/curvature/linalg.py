@@ -65,27 +65,33 @@ def remainder(block: Tensor, bases: Sequence[Tensor]) -> tuple[Tensor, list[Tens
     return block, parts
 
 
-def orthonormal_extension(block: Tensor, bases: Sequence[Tensor], *, passes: int = 3) -> Tensor:
+def orthonormal_extension(block: Tensor, bases: Sequence[Tensor]) -> Tensor:
     """Orthonormal basis of what ``block`` adds to the span of the orthonormal ``bases``.
 
     Directions that are lost in rounding are left out, so the result may have fewer columns
-    than ``block``, even none. "Twice is enough", and a third pass mends what the first left out;
-    fewer do for a block that is a :func:`remainder` already.
+    than ``block``, even none.
     """
-    tiny = 1e-10 if block.dtype == torch.float64 else 1e-5
     norms = column_norms(block)
     # Divided in float64: a tiny column's norm may be zero in its own precision.
-    block = (block[:, norms > 0] / norms[norms > 0]).to(block.dtype)
-    for _ in range(passes):
-        block, _ = remainder(block, bases)
-        # Symmetric orthonormalisation shows which directions are only rounding.
-        squares, rotation = torch.linalg.eigh(inner(block, block))
-        squares, rotation = squares.flip(0), rotation.flip(1)
-        kept = squares > tiny**2
-        if not kept.any():
-            return block[:, :0]
-        block = block @ (rotation[:, kept] / squares[kept].sqrt()).to(block.dtype)
+    block, _ = _orthonormal((block[:, norms > 0] / norms[norms > 0]).to(block.dtype))
+    for _ in range(3):  # "twice is enough"; the third pass mends what the first left out
+        block, least = _orthonormal(remainder(block, bases)[0])
+        if least > 0.25:
+            break
     return block
+
+
+def _orthonormal(block: Tensor) -> tuple[Tensor, float]:
+    """Orthonormal basis of the span, and the least squared length of what went into it."""
+    tiny = 1e-10 if block.dtype == torch.float64 else 1e-5
+    # Symmetric orthonormalisation shows which directions are only rounding.
+    squares, rotation = torch.linalg.eigh(inner(block, block))
+    squares, rotation = squares.flip(0), rotation.flip(1)
+    kept = squares > tiny**2
+    if not kept.any():
+        return block[:, :0], 1.0
+    squares = squares[kept]
+    return block @ (rotation[:, kept] / squares.sqrt()).to(block.dtype), float(squares[-1])
 
 
 def fix_signs(vectors: Tensor) -> Tensor:

@@ -26,8 +26,6 @@ __all__ = ["Plan", "Subspace"]
 
 # A basis up to this size is kept in float64, which saves converting it in every sum.
 _SMALL_BASIS_BYTES = 2**26
-# Share of an image outside of the basis from which on one more projection is enough.
-_CLEAN = 1e-3
 
 
 class Subspace:
@@ -113,9 +111,7 @@ class Subspace:
         count, old = left.shape[1], self.frontier[:, left.shape[1] :]
         shares = column_norms(left) / column_norms(image).clamp_min(1e-300)
         large = left[:, shares > 4 * torch.finfo(self.operator.dtype).eps]
-        # What is small after one projection still has parts in the basis.
-        clean = large.shape[1] == 1 and float(shares.max()) > _CLEAN
-        new = orthonormal_extension(large, self._bases(self.vectors, old), passes=1 if clean else 3)
+        new = orthonormal_extension(large, self._bases(self.vectors, old))
         above = torch.cat([self._coupling[count:], kept], dim=1)
         below = torch.zeros(new.shape[1], self.size, dtype=torch.float64)
         below[:, self.size - count :] = inner(new, left).cpu()
@@ -128,6 +124,13 @@ class Subspace:
     def turn(self, coefficients: Tensor) -> None:
         """Order the frontier by how much of these Ritz vectors' residuals its columns hold."""
         rotation = torch.linalg.svd(self._coupling @ coefficients)[0]
+        self.frontier = self.frontier @ rotation.to(self.frontier)
+        self._coupling = rotation.T @ self._coupling
+
+    def drop(self, below: float) -> None:
+        """Leave out of the frontier what no residual has more than this length of."""
+        rotation, sizes, _ = torch.linalg.svd(self._coupling, full_matrices=False)
+        rotation = rotation[:, sizes > below]
         self.frontier = self.frontier @ rotation.to(self.frontier)
         self._coupling = rotation.T @ self._coupling
 
@@ -148,10 +151,21 @@ class Subspace:
         r"""Norms :math:`\|A q - \theta q\|` of Ritz vectors (outside of what is avoided)."""
         return torch.linalg.vector_norm(self.coupled(coefficients), dim=0)
 
-    def images(self, values: Tensor, coefficients: Tensor) -> Tensor:
-        """Images of Ritz vectors."""
+    def last_images(self, count: int) -> Tensor:
+        """Images of the last basis vectors by their coordinates in Q and F, (size + f, count)."""
+        start = self.size - count
+        return torch.cat([self.projected[:, start:], self._coupling[:, start:]])
+
+    @property
+    def coupling_norm(self) -> float:
+        """Largest residual of a vector of the subspace."""
+        coupling = self._coupling
+        return float(torch.linalg.matrix_norm(coupling, 2)) if coupling.numel() else 0.0
+
+    def images(self, values: Tensor, coefficients: Tensor, vectors: Tensor) -> Tensor:
+        """Images of Ritz vectors, which :meth:`combine` gave."""
         residuals = self.frontier @ self.coupled(coefficients).to(self.frontier)
-        return self.combine(coefficients) * values.to(self._rows) + residuals
+        return vectors * values.to(vectors) + residuals.to(vectors.dtype)
 
     def restart(self, values: Tensor, coefficients: Tensor) -> None:
         """Shrink the basis to the given Ritz vectors."""
