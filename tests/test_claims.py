@@ -360,7 +360,7 @@ def test_an_interrupted_search_for_eigenvectors_is_not_measured(measure, tmp_pat
     (network,) = train_experiment(wide, [0])
 
     def interrupted(subspace, *_):
-        subspace.extend(torch.randn(subspace.operator.size, 40).double())
+        subspace.include(torch.randn(subspace.operator.size, 40).double())
         raise KeyboardInterrupt
 
     monkeypatch.setattr(krylov, "_iterate", interrupted)

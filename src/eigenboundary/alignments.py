@@ -10,8 +10,7 @@ and its alignment with a direction v is the cosine (arXiv:2306.07104, sec. 3)
 .. math:: A_v(x) = \frac{\langle g_\theta(x), v\rangle}{\|g_\theta(x)\| \|v\|}.
 
 With :math:`g = e^{s} J^T r` (see :meth:`Loss.residual`) the scale :math:`e^s`, which underflows
-for confident networks, cancels. The numerator is :math:`\langle r, J v\rangle`, one forward-mode
-pass a direction; only the norm needs the gradients, and those are held a few at a time.
+for confident networks, cancels. Gradients are held a few at a time.
 """
 
 from __future__ import annotations
@@ -40,6 +39,8 @@ _log = logging.getLogger(__name__)
 _GRADIENT_BYTES = 2**25
 # Directions pushed forward at once.
 _VECTORS = 64
+# Gradients that are worth reading all directions for.
+_MANY = 16
 
 
 @dataclass(frozen=True)
@@ -145,14 +146,7 @@ def align(
         wanted = values.argmax(-1) if targets is None else targets[done : done + len(x)]
         done += len(x)
         residual, log_scale = classifier.loss.residual(values, wanted)
-        numerators = torch.cat(
-            [
-                torch.einsum("knc,nc->nk", pushforward(classifier, x, block)[1], residual)
-                for block in directions.split(_VECTORS, dim=1)
-            ],
-            dim=1,
-        )
-        norms = _pulled_back_norms(classifier, x, residual)
+        numerators, norms = _products_and_norms(classifier, x, residual, directions)
         safe = torch.where(norms > 0, norms, torch.ones_like(norms))
         cosines.append((numerators / safe.unsqueeze(1).to(numerators.dtype)).clamp(-1, 1))
         log_norms.append(norms.log() + log_scale.double())
@@ -191,17 +185,28 @@ def _samples(classifier: Classifier, vectors: Any) -> int:
     return classifier.samples_per_chunk(min(2 * _width(vectors), _VECTORS))
 
 
-def _pulled_back_norms(classifier: Classifier, x: Tensor, residual: Tensor) -> Tensor:
-    r"""Norms :math:`\|J_s^T r_s\|` in float64, shape (n,)."""
+def _products_and_norms(
+    classifier: Classifier, x: Tensor, residual: Tensor, directions: Tensor
+) -> tuple[Tensor, Tensor]:
+    r"""Products :math:`\langle J_s^T r_s, v\rangle`, shape (n, k), and norms, float64, shape (n,).
+
+    Many gradients at a time are multiplied with the directions as they are. Of few, each product
+    would read all directions; then it is :math:`\langle r_s, J_s v\rangle`, in forward mode.
+    """
     itemsize = torch.finfo(classifier.dtype).bits // 8
     per_sample = itemsize * (classifier.n_parameters + 4 * classifier.activations)
     step = max(1, _GRADIENT_BYTES // per_sample)
-    norms = []
+    norms, products = [], []
     for start in range(0, len(x), step):
         part = slice(start, start + step)
         gradients = pullback(classifier, x[part], residual[part].unsqueeze(1)).squeeze(1)
         norms.append(torch.linalg.vector_norm(gradients, dim=1).double())
-    return torch.cat(norms)
+        if step >= _MANY:
+            products.append(gradients @ directions)
+    if step < _MANY:
+        pushed = [pushforward(classifier, x, v)[1] for v in directions.split(_VECTORS, dim=1)]
+        products = [torch.cat([torch.einsum("knc,nc->nk", p, residual) for p in pushed], dim=1)]
+    return torch.cat(products), torch.cat(norms)
 
 
 def _width(vectors: Any) -> int:

@@ -1,9 +1,9 @@
 r"""Thick-restart block Krylov iteration for the ends of the spectrum.
 
-A basis Q is kept together with its images AQ, so that every Ritz pair's residual
-:math:`\|A q - \theta q\|` is a computed number, not an estimate, and restarts keep all that was
-learnt (Wu & Simon 2000). The basis grows by the residuals of the leading pairs that have not
-converged, which spans the same space as block Lanczos, with full reorthogonalisation.
+The Lanczos iteration with full reorthogonalisation, whose restarts keep all that was learnt (Wu &
+Simon 2000). It grows by the directions of the residuals of the leading pairs that have not
+converged. The residuals of what is returned are computed from products, and where those are larger
+than the iteration had it, they are taken into the subspace too, and it goes on.
 
 A Krylov space can miss copies of a repeated eigenvalue. So once the pairs have converged, a
 second iteration with a fresh random start looks for more, and what it finds above the smallest
@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ from eigenboundary.curvature.missed import missed_pairs
 from eigenboundary.curvature.operators import SymmetricOperator
 from eigenboundary.curvature.subspace import Plan, Subspace
 
-__all__ = ["Progress", "krylov_eigenpairs"]
+__all__ = ["Progress", "computed_images", "krylov_eigenpairs"]
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +36,9 @@ Progress = Callable[[int, int, int], None]
 _BASIS_BYTES = 2**29
 _GUARD_TOLERANCE = 1e-2
 _PATIENCE = 4
+_LOOK_EVERY = 16
+_BLOCK = 1
+_MORE_STEPS = 10
 _STAGNATED = "stagnated"
 #: Message of pairs whose search was ended by Ctrl-C.
 INTERRUPTED = "interrupted"
@@ -59,48 +63,90 @@ def krylov_eigenpairs(
     """
     before = operator.products
     plan = _plan(operator, k, which, tolerance, guard, max_products)
+    operator.expect(2 * plan.least(operator.size))  # fewer have not been seen to do
     first = random_block(_like(operator), plan.block, seed)
     if start is not None:
         first = torch.cat([start.to(first), first], dim=1)
     capacity = min(operator.size, max(plan.capacity, first.shape[1] + 2 * plan.block))
     subspace = Subspace(operator, capacity, None)
-    subspace.extend(first)
-    certified = 0
+    search = _Search(subspace, plan, seed, before, progress)
     try:
-        message = _iterate(subspace, plan, before, seed, progress)
-        while not message:
-            missed, settled = missed_pairs(subspace, plan, plan.k, seed + operator.products, before)
-            if missed is None:
-                certified = plan.k if settled else 0
-                message = "" if settled else "it could not be ruled out that one was missed"
-                break
-            _log.info("further eigenvalues were found in the complement; going on")
-            _make_room(subspace, plan, missed.shape[1])
-            if not subspace.extend(missed):
-                message = "it could not be ruled out that one was missed"
-                break
-            message = _iterate(subspace, plan, before, seed, progress)
-        if message.startswith(_STAGNATED):
-            certified = _certify_leading(subspace, plan, seed + operator.products, before)
+        subspace.include(first)
+        # Of a start that has converged there is nothing left to follow.
+        subspace.drop(1e-2 * tolerance * plan.scale(subspace.ritz()[0]))
+        return search.run()
     except KeyboardInterrupt:
         if subspace.size < plan.least(operator.size):
             raise
         _log.warning("interrupted: returning the eigenpairs found so far")
-        message = INTERRUPTED
-    return _result(subspace, plan, before, message, certified)
+        return _result(subspace, plan, before, INTERRUPTED, 0)[0]
 
 
-def _certify_leading(subspace: Subspace, plan: Plan, seed: int, before: int) -> int:
-    """How many leading pairs have converged with none missing between them."""
-    if plan.which != "largest":
-        return 0
-    values, coefficients = subspace.ritz()
-    open_pairs, _ = _unconverged(subspace, plan, values, coefficients)
-    leading = min(int(open_pairs[0]), plan.k)
-    if not leading:
-        return 0
-    missed, settled = missed_pairs(subspace, plan, leading, seed, before)
-    return leading if settled and missed is None else 0
+@dataclass
+class _Search:
+    """An iteration, and the looking for what it missed, until what it found stands."""
+
+    subspace: Subspace
+    plan: Plan
+    seed: int
+    before: int
+    progress: Progress | None
+    certified: int = 0
+
+    def run(self) -> Eigenpairs:
+        """Pairs whose residuals, computed from products, are within the tolerance if possible."""
+        worst = math.inf
+        while True:
+            message = self._converge()
+            pairs, left = _result(self.subspace, self.plan, self.before, message, self.certified)
+            if message or not left.shape[1]:
+                return pairs
+            largest = float(pairs.residuals.max())
+            if largest > 0.5 * worst:  # rounding, which no further step takes away
+                return replace(
+                    pairs, message=f"{_STAGNATED} at a relative residual of {largest:.1e}"
+                )
+            worst = largest
+            _make_room(self.subspace, self.plan, left.shape[1])
+            self.subspace.include(left)
+
+    def _converge(self) -> str:
+        """Iterate until the pairs have converged and none is missing; returns why not, or ''."""
+        subspace, plan = self.subspace, self.plan
+        message = _iterate(subspace, plan, self.before, self.seed, self.progress)
+        if not message and not self.certified:
+            # A few steps more than the pairs need save as many again in ruling out others.
+            more = min(subspace.size // 4, _MORE_STEPS)
+            subspace.advance_to(min(subspace.size + more, subspace.capacity))
+        while not message and not self.certified:
+            missed, settled = self._missed(plan.k)
+            if missed is None and settled:
+                self.certified = plan.k
+                break
+            if missed is not None:
+                _log.info("further eigenvalues were found in the complement; going on")
+                _make_room(subspace, plan, missed.shape[1])
+            if missed is None or not subspace.include(missed):
+                return "it could not be ruled out that one was missed"
+            message = _iterate(subspace, plan, self.before, self.seed, self.progress)
+        if message.startswith(_STAGNATED):
+            self.certified = self._leading()
+        return message
+
+    def _missed(self, k: int) -> tuple[Tensor | None, bool]:
+        seed = self.seed + self.subspace.operator.products
+        return missed_pairs(self.subspace, self.plan, k, seed, self.before)
+
+    def _leading(self) -> int:
+        """How many leading pairs have converged with none missing between them."""
+        if self.plan.which != "largest":
+            return 0
+        open_pairs, _ = _unconverged(self.subspace, self.plan, *self.subspace.ritz())
+        leading = min(int(open_pairs[0]), self.plan.k)
+        if not leading:
+            return 0
+        missed, settled = self._missed(leading)
+        return leading if settled and missed is None else 0
 
 
 def _like(operator: SymmetricOperator) -> tuple[int, torch.dtype, torch.device]:
@@ -120,7 +166,7 @@ def _plan(
     k = min(k, size)
     guard = min(guard, size - k) if which == "largest" else 0
     wanted = k * (2 if which == "both" else 1) + guard
-    block = min(4, size)
+    block = min(_BLOCK, size)
     least = wanted + 3 * block
     capacity = min(size, max(2 * wanted + 20, 60))
     limit = min(size, max(capacity, _BASIS_BYTES // (2 * itemsize * size)))
@@ -158,13 +204,30 @@ def _iterate(
                 values, coefficients = subspace.ritz()
                 open_pairs, _ = _unconverged(subspace, plan, values, coefficients)
             best = min(best, worst)
-        chosen = open_pairs[: plan.block]
-        block = subspace.residuals(values[chosen], coefficients[:, chosen])
-        if not subspace.extend(block):
+        if not _grow(subspace, plan, coefficients[:, open_pairs], seed):
+            return "" if subspace.size >= operator.size else "the basis cannot be extended"
+
+
+def _grow(subspace: Subspace, plan: Plan, open_pairs: Tensor, seed: int) -> int:
+    """Take a few blocks of the frontier into the basis."""
+    like = _like(subspace.operator)
+    # Looking at all Ritz pairs costs more, the more there are.
+    end = min(subspace.capacity, subspace.size + max(plan.block, subspace.size // _LOOK_EVERY))
+    grown = 0
+    while subspace.size < end:
+        if not subspace.frontier.shape[1]:
             # The basis is invariant: whatever else there is lies in its complement.
-            fresh = random_block(_like(operator), plan.block, seed + 7919 * subspace.size)
-            if not subspace.extend(fresh):
-                return "" if subspace.size >= operator.size else "the basis cannot be extended"
+            fresh = random_block(like, plan.block, seed + 7919 * subspace.size)
+            added = subspace.include(fresh)
+        else:
+            if subspace.frontier.shape[1] > plan.block:
+                new = subspace.size - len(open_pairs)
+                subspace.turn(torch.nn.functional.pad(open_pairs, (0, 0, 0, new)))
+            added = subspace.advance(plan.block)
+        if not added:
+            break
+        grown += added
+    return grown
 
 
 def _unconverged(
@@ -175,7 +238,7 @@ def _unconverged(
     enough = plan.least(dimension)
     wanted, guards = plan.wanted(size), plan.guards(size)
     watched = torch.cat([wanted, guards])
-    norms = column_norms(subspace.residuals(values[watched], coefficients[:, watched])).cpu()
+    norms = subspace.residual_norms(coefficients[:, watched])
     scale = plan.scale(values) or 1.0
     within = norms <= plan.tolerance * scale
     loose = norms <= _GUARD_TOLERANCE * values[watched].abs()
@@ -201,14 +264,17 @@ def _make_room(subspace: Subspace, plan: Plan, columns: int) -> None:
 
 def _result(
     subspace: Subspace, plan: Plan, before: int, message: str, certified: int
-) -> Eigenpairs:
+) -> tuple[Eigenpairs, Tensor]:
+    """The pairs, and the residuals (p, j) of those that are not within the tolerance."""
     operator = subspace.operator
     values, coefficients = subspace.ritz()
     wanted, guards = plan.wanted(subspace.size), plan.guards(subspace.size)
-    vectors, images = subspace.combine(coefficients[:, wanted])
+    vectors = subspace.combine(coefficients[:, wanted]).to(operator.dtype)
+    images = subspace.images(values[wanted], coefficients[:, wanted], vectors)
     scale = plan.scale(values) or 1.0
-    norms = column_norms(subspace.residuals(values[guards], coefficients[:, guards])) / scale
-    return checked_eigenpairs(
+    images = computed_images(operator, vectors, images, plan.tolerance * scale)
+    norms = subspace.residual_norms(coefficients[:, guards])
+    pairs = checked_eigenpairs(
         operator,
         vectors,
         tolerance=plan.tolerance,
@@ -218,23 +284,30 @@ def _result(
         message=message,
         trusted=torch.arange(len(wanted)) < (len(wanted) if not message else certified),
         next_values=values[guards],
-        next_residuals=norms,
-        rest=_rest(plan, values, guards, norms * scale, operator.size),
-        images=images if _are_images(operator, vectors, images, plan.tolerance * scale) else None,
+        next_residuals=norms / scale,
+        rest=_rest(plan, values, guards, norms, operator.size),
+        images=images,
     )
+    residuals = images - vectors * values[wanted].to(vectors)
+    return pairs, residuals[:, column_norms(residuals) > plan.tolerance * scale]
 
 
-def _are_images(operator: SymmetricOperator, vectors: Tensor, images: Tensor, size: float) -> bool:
-    """Whether the images are those of fresh products, to a tenth of the residual asked for.
+def computed_images(
+    operator: SymmetricOperator, vectors: Tensor, images: Tensor, size: float
+) -> Tensor:
+    """The given images, if a product shows that they are those, or else products with all.
 
-    One product tells, of a random combination of the vectors. Images are sums of products that were
-    computed; only rounding may have come between, which matters where little more is asked for.
+    The product is with a random combination of the vectors. The images come from products that were
+    computed; only rounding may have come between, which matters where little more is asked for: to
+    a tenth of the residual, ``size``.
     """
-    if size < 100 * torch.finfo(operator.dtype).eps * float(column_norms(images).max()):
-        return False
-    mixture = random_block((vectors.shape[1], vectors.dtype, vectors.device), 1, vectors.shape[1])
-    difference = operator @ (vectors @ mixture) - images @ mixture
-    return float(column_norms(difference)) <= 0.1 * size
+    rounding = 100 * torch.finfo(operator.dtype).eps
+    if vectors.shape[1] and size >= rounding * float(column_norms(images).max()):
+        mixture = random_block((vectors.shape[1], vectors.dtype, vectors.device), 1, 0)
+        difference = operator @ (vectors @ mixture) - images @ mixture
+        if float(column_norms(difference)) <= 0.1 * size:
+            return images
+    return operator @ vectors
 
 
 def _rest(

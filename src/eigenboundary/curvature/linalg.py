@@ -7,7 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["column_norms", "fix_signs", "inner", "orthonormal_extension", "random_block"]
+__all__ = [
+    "column_norms",
+    "fix_signs",
+    "inner",
+    "orthonormal_extension",
+    "random_block",
+    "remainder",
+]
 
 _ROWS = 2**16
 
@@ -17,7 +24,7 @@ def inner(left: Tensor, right: Tensor) -> Tensor:
 
     float32 sums over a million entries would cost the digits that small eigenvalues live in.
     """
-    if left.dtype == torch.float64:
+    if left.dtype == right.dtype == torch.float64:
         return left.T @ right
     total = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64, device=left.device)
     for rows in range(0, left.shape[0], _ROWS):
@@ -44,28 +51,47 @@ def random_block(like: Tensor | tuple[int, torch.dtype, torch.device], k: int, s
     return torch.randn(size, k, dtype=torch.float64, generator=generator).to(device, dtype)
 
 
+def remainder(block: Tensor, bases: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """What of ``block`` lies outside of the span of orthonormal ``bases``; its parts in each.
+
+    The parts, (a, b) of a basis (p, a), are on the CPU in float64.
+    """
+    parts = []
+    for basis in bases:
+        part = inner(basis, block)
+        if basis.shape[1]:
+            block = block - basis.to(block.dtype) @ part.to(block.dtype)
+        parts.append(part.cpu().double())
+    return block, parts
+
+
 def orthonormal_extension(block: Tensor, bases: Sequence[Tensor]) -> Tensor:
     """Orthonormal basis of what ``block`` adds to the span of the orthonormal ``bases``.
 
     Directions that are lost in rounding are left out, so the result may have fewer columns
     than ``block``, even none.
     """
-    tiny = 1e-10 if block.dtype == torch.float64 else 1e-5
     norms = column_norms(block)
     # Divided in float64: a tiny column's norm may be zero in its own precision.
-    block = (block[:, norms > 0] / norms[norms > 0]).to(block.dtype)
+    block, _ = _orthonormal((block[:, norms > 0] / norms[norms > 0]).to(block.dtype))
     for _ in range(3):  # "twice is enough"; the third pass mends what the first left out
-        for basis in bases:
-            if basis.shape[1]:
-                block = block - basis @ inner(basis, block).to(block.dtype)
-        # Symmetric orthonormalisation shows which directions are only rounding.
-        squares, rotation = torch.linalg.eigh(inner(block, block))
-        squares, rotation = squares.flip(0), rotation.flip(1)
-        kept = squares > tiny**2
-        if not kept.any():
-            return block[:, :0]
-        block = block @ (rotation[:, kept] / squares[kept].sqrt()).to(block.dtype)
+        block, least = _orthonormal(remainder(block, bases)[0])
+        if least > 0.25:
+            break
     return block
+
+
+def _orthonormal(block: Tensor) -> tuple[Tensor, float]:
+    """Orthonormal basis of the span, and the least squared length of what went into it."""
+    tiny = 1e-10 if block.dtype == torch.float64 else 1e-5
+    # Symmetric orthonormalisation shows which directions are only rounding.
+    squares, rotation = torch.linalg.eigh(inner(block, block))
+    squares, rotation = squares.flip(0), rotation.flip(1)
+    kept = squares > tiny**2
+    if not kept.any():
+        return block[:, :0], 1.0
+    squares = squares[kept]
+    return block @ (rotation[:, kept] / squares.sqrt()).to(block.dtype), float(squares[-1])
 
 
 def fix_signs(vectors: Tensor) -> Tensor:

@@ -18,14 +18,14 @@ import math
 import torch
 from torch import Tensor
 
-from eigenboundary.curvature.linalg import column_norms, inner, random_block
+from eigenboundary.curvature.linalg import random_block
 from eigenboundary.curvature.operators import SymmetricOperator
 from eigenboundary.curvature.subspace import Plan, Subspace
 
 __all__ = ["missed_pairs"]
 
-_COUNT_STEPS = 40
-_CHECK_BLOCK = 4
+_COUNT_STEPS = 80
+_CHECK_BLOCK = 1
 _CHECK_BASIS = 400
 _CHECK_RESIDUAL = 1e-2
 _MISS_PROBABILITY = 1e-6
@@ -39,7 +39,7 @@ def missed_pairs(
     Returns the vectors found, or None, and whether the search came to an end.
     """
     values, coefficients = subspace.ritz()
-    known, _ = subspace.combine(coefficients[:, _well_known(subspace, plan, values, coefficients)])
+    known = subspace.combine(coefficients[:, _well_known(subspace, plan, values, coefficients)])
     slack = 10 * plan.tolerance * (plan.scale(values) or 1.0)
     for sign in (1.0, -1.0):
         if plan.which == ("smallest" if sign > 0 else "largest"):
@@ -74,36 +74,34 @@ def _certified(
         return True, None
     largest_bound = _conclusive_bound(subspace, sign, threshold)
     search = Subspace(operator, min(room, limit), subspace.vectors)
-    step = random_block((operator.size, operator.dtype, operator.device), 1, seed)
+    search.include(random_block((operator.size, operator.dtype, operator.device), 1, seed))
     lowest = float((sign * subspace.ritz()[0]).min())
-    highest = -math.inf
-    while highest < largest_bound and search.size < search.capacity:
-        if not search.extend(step):
-            return True, None  # all of the complement that the start reaches has been seen
+    while search.size:
         theta, weights = search.ritz()
-        best = int((sign * theta).argmax())
-        highest, lowest = float(sign * theta[best]), min(lowest, float((sign * theta).min()))
+        best, worst = int((sign * theta).argmax()), int((sign * theta).argmin())
+        highest, lowest = float(sign * theta[best]), min(lowest, float(sign * theta[worst]))
         if highest > threshold:
-            return False, search.combine(weights[:, [best]])[0]
-        worst = int((sign * theta).argmin())
-        off = search.residuals(theta[[best, worst]], weights[:, [best, worst]])
+            return False, search.combine(weights[:, [best]])
         # The lower end is only known from inside.
-        low = lowest - max(0.1 * (highest - lowest), float(column_norms(off)[1]))
+        off = float(search.residual_norms(weights[:, [worst]]))
+        at_best = lowest - 0.1 * (highest - lowest)
+        low = min(at_best, lowest - off)
         if _failure(highest, low, largest_bound, search.size, room) <= _MISS_PROBABILITY:
             return True, None
-        if _failure(highest, low, largest_bound, limit, room) > _MISS_PROBABILITY:
-            break
-        step = off[:, :1]
-    return False, None
+        if _failure(highest, at_best, largest_bound, limit, room) > _MISS_PROBABILITY:
+            return False, None
+        if not search.advance(1):
+            return search.size < search.capacity, None  # all that the start reaches has been seen
+    return True, None
 
 
 def _conclusive_bound(subspace: Subspace, sign: float, threshold: float) -> float:
     """The largest μ with which the count of eigenvalues above the threshold is conclusive."""
     values, coefficients = subspace.ritz()
     size = float(values.abs().max()) or 1.0
-    residuals = (subspace.residuals(values, coefficients) / size).double()
+    residuals = subspace.coupled(coefficients) / size
     shifted = torch.diag((sign * values - threshold) / size)
-    coupling = inner(residuals, residuals).cpu()
+    coupling = residuals.T @ residuals
     known = int((shifted.diagonal() > 0).sum())
 
     def conclusive(distance: float) -> bool:
@@ -163,7 +161,7 @@ def _search(
     block = min(_CHECK_BLOCK, room)
     capacity = max(4 * block, min(_CHECK_BASIS, plan.capacity_limit))
     search = Subspace(operator, min(room, capacity), known)
-    search.extend(random_block((operator.size, operator.dtype, operator.device), block, seed))
+    search.include(random_block((operator.size, operator.dtype, operator.device), block, seed))
     step, restarted, previous = 1, False, -math.inf
     while True:
         theta, weights = search.ritz()
@@ -171,14 +169,13 @@ def _search(
         ordered = sign * theta[order]
         above = int((ordered > threshold + slack).sum())
         if above:
-            return search.combine(weights[:, order[:above]])[0], True
-        chosen = order[:block]
-        residuals = search.residuals(theta[chosen], weights[:, chosen])
+            return search.combine(weights[:, order[:above]]), True
+        off = float(search.residual_norms(weights[:, order[:1]]))
         gap = threshold - float(ordered[0])
         spread = threshold - float(ordered[-1])
         # A random vector of many entries has a small residual, but its Ritz value still moves.
         small = max(slack / 10, _CHECK_RESIDUAL * gap)
-        if float(column_norms(residuals)[0]) <= small and float(ordered[0]) - previous <= small:
+        if off <= small and float(ordered[0]) - previous <= small:
             return None, True
         previous = float(ordered[0])
         unlikely = _miss_probability(gap / max(spread, 1e-300), step, block, room)
@@ -190,7 +187,7 @@ def _search(
             half = order[: search.size // 2]
             search.restart(theta[half], weights[:, half])
             restarted = True
-        if not search.extend(residuals):
+        if not search.advance(block):
             return None, True
         step += 1
 
@@ -209,7 +206,7 @@ def _well_known(subspace: Subspace, plan: Plan, values: Tensor, coefficients: Te
     distance, so that a missed one could hide.
     """
     wanted = plan.wanted(subspace.size)
-    norms = column_norms(subspace.residuals(values, coefficients)).cpu()
+    norms = subspace.residual_norms(coefficients)
     distance = (values.unsqueeze(1) - values[wanted].unsqueeze(0)).abs().amin(1)
     known = norms <= 1e-3 * distance
     known[wanted] = True

@@ -64,15 +64,15 @@ class SymmetricOperator(ABC):
         p.
     dtype, device
         Of the vectors it is applied to.
-    products : int
-        Matrix-vector products computed so far.
+    products, expected : int
+        Matrix-vector products computed so far, and how many it will be at least.
     """
 
     name = "matrix"
 
     def __init__(self, size: int, dtype: torch.dtype, device: torch.device) -> None:
         self.size, self.dtype, self.device = size, dtype, device
-        self.products = 0
+        self.products = self.expected = 0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -98,6 +98,10 @@ class SymmetricOperator(ABC):
         parts = [self._product(columns[:, i : i + step]) for i in range(0, columns.shape[1], step)]
         result = torch.cat(parts, dim=1) if parts else columns.clone()
         return result.squeeze(1) if block.ndim == 1 else result
+
+    def expect(self, products: int) -> None:
+        """Say that at least so many products are going to be asked for."""
+        self.expected = self.products + products
 
     @property
     def block_limit(self) -> int:
@@ -220,7 +224,7 @@ class ProblemOperator(SymmetricOperator):
             return
         if not self._obstacle and self.derivatives & self.problem.reverse_only:
             self._obstacle = "an operation of the network lacks forward mode"
-        elif not self._obstacle and pays(self.problem, self._done):
+        elif not self._obstacle and pays(self.problem, max(self._done, self.expected)):
             self._linearize()
         if self._done and self._kept is None and not self._tried_gradients:
             self._tried_gradients = True

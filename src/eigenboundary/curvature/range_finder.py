@@ -1,8 +1,10 @@
-r"""All numerically non-null eigenpairs by a randomised range finder.
+r"""All numerically non-null eigenpairs, from a space that A maps into itself.
 
-Blocks of random vectors are multiplied by A until what a further block adds to the range is
-rounding (Halko, Martinsson & Tropp 2011, algorithm 4.2); Rayleigh–Ritz in that range then gives
-every eigenpair outside the numerical null space.
+A block Krylov space with a random start grows until its frontier is rounding. Then a fresh random
+block tells whether anything is left outside of it: an image of it that is more than rounding goes
+on (Halko, Martinsson & Tropp 2011, sec. 4.3 on what a random block fails to see). Rayleigh–Ritz
+then gives every eigenpair outside of the numerical null space, with no product beyond those by
+which the space was found.
 """
 
 from __future__ import annotations
@@ -11,18 +13,14 @@ import torch
 from torch import Tensor
 
 from eigenboundary.curvature.eigenpairs import Eigenpairs, checked_eigenpairs
-from eigenboundary.curvature.krylov import Progress
-from eigenboundary.curvature.linalg import (
-    column_norms,
-    inner,
-    orthonormal_extension,
-    random_block,
-)
+from eigenboundary.curvature.krylov import Progress, computed_images
+from eigenboundary.curvature.linalg import random_block
 from eigenboundary.curvature.operators import SymmetricOperator
+from eigenboundary.curvature.subspace import Subspace
 
 __all__ = ["range_eigenpairs"]
 
-_BLOCK = 128
+_BLOCK = 64
 
 
 def range_eigenpairs(
@@ -37,67 +35,78 @@ def range_eigenpairs(
     """All eigenpairs whose eigenvalue exceeds ``tolerance`` times the largest, or the top k."""
     before = operator.products
     tolerance = max(tolerance, 1e2 * torch.finfo(operator.dtype).eps)
-    basis, scale = _range(operator, tolerance, seed, progress, before)
-    if k is not None and basis.shape[1] < k:  # the null space has the rest
-        like = (operator.size, operator.dtype, operator.device)
-        null = random_block(like, k - basis.shape[1], seed - 1 if seed else 2**31)
-        basis = torch.cat([basis, orthonormal_extension(null, [basis])], dim=1)
-    image = operator @ basis
-    projected = inner(basis, image)
-    values, rotation = torch.linalg.eigh((projected + projected.T) / 2)
-    values, rotation = values.flip(0), rotation.flip(1)
-    if k is None:
-        kept = values.abs() > tolerance * scale
-    else:
-        kept = torch.arange(len(values), device=values.device) < k
+    subspace, scale = _invariant(operator, tolerance, seed, progress, before)
+    if k is not None and subspace.size < k:  # the null space has the rest
+        _make_room(subspace, k - subspace.size)
+        subspace.include(
+            random_block(_like(operator), k - subspace.size, seed - 1 if seed else 2**31)
+        )
+    values, rotation = subspace.ritz()
+    kept = values.abs() > tolerance * scale if k is None else torch.arange(len(values)) < k
     after = values[~kept][:guard] if k is not None else values[:0]
-    rotation = rotation[:, kept].to(basis.dtype)
+    vectors = subspace.combine(rotation[:, kept]).to(operator.dtype)
+    images = subspace.images(values[kept], rotation[:, kept], vectors)
     return checked_eigenpairs(
         operator,
-        basis @ rotation,
-        images=image @ rotation,
+        vectors,
+        images=computed_images(operator, vectors, images, tolerance * scale),
         tolerance=tolerance,
         method="range",
         products_before=before,
         next_values=after,
         next_residuals=torch.zeros_like(after),
-        rest=_rest(values[~kept], basis.shape, tolerance * scale),
+        rest=_rest(values[~kept], subspace, tolerance * scale),
     )
 
 
-def _range(
+def _like(operator: SymmetricOperator) -> tuple[int, torch.dtype, torch.device]:
+    return operator.size, operator.dtype, operator.device
+
+
+def _make_room(subspace: Subspace, columns: int) -> None:
+    if subspace.size + columns > subspace.capacity:
+        room = max(2 * subspace.capacity, subspace.size + columns)
+        subspace.grow_to(min(subspace.operator.size, room))
+
+
+def _invariant(
     operator: SymmetricOperator,
     tolerance: float,
     seed: int,
     progress: Progress | None,
     before: int,
-) -> tuple[Tensor, float]:
-    """An orthonormal basis of the range up to ``tolerance``, and the norm of A."""
-    like = (operator.size, operator.dtype, operator.device)
-    basis = torch.empty(operator.size, 0, dtype=operator.dtype, device=operator.device)
+) -> tuple[Subspace, float]:
+    """A space that A maps into itself up to ``tolerance``, nothing outside, and the norm of A."""
+    operator.expect(8 * _BLOCK)
+    subspace = Subspace(operator, min(operator.size, 8 * _BLOCK), None)
+    rounding = torch.finfo(operator.dtype).eps
+    # An eigenvector has a part of 1/sqrt(p) in a random vector; products carry rounding.
+    unseen = max(0.1 * tolerance / operator.size**0.5, 4 * rounding)
     scale = 0.0
-    draw = 0
-    while basis.shape[1] < operator.size:
-        width = min(_BLOCK, operator.size - basis.shape[1])
-        image = operator @ random_block(like, width, seed + draw)
-        # |Ax| / |x| for a Gaussian x is the norm spread over sqrt(p) directions.
-        scale = max(scale, float(torch.linalg.matrix_norm(image.double(), 2)) / width**0.5)
-        left = image - basis @ inner(basis, image).to(basis.dtype)
-        # A product carries rounding of the size of |A| |x|; what is below it is no direction.
-        noise = 4 * torch.finfo(operator.dtype).eps * operator.size**0.5
-        if draw and float(column_norms(left).max()) <= max(0.1 * tolerance, noise) * scale:
+    while subspace.size < operator.size:
+        _make_room(subspace, _BLOCK)
+        added = subspace.include(random_block(_like(operator), _BLOCK, seed + subspace.size))
+        images = subspace.last_images(added)
+        scale = max(scale, _norm(images))
+        if subspace.size > added and _norm(images[subspace.size - added :]) <= unseen * scale:
             break
-        new = orthonormal_extension(left, [basis])
-        if not new.shape[1]:
-            break
-        basis = torch.cat([basis, new], dim=1)
-        draw += 1
-        if progress is not None:
-            progress(basis.shape[1], operator.size, operator.products - before)
-    return basis, scale
+        while subspace.coupling_norm > max(0.1 * tolerance, 16 * rounding) * scale:
+            _make_room(subspace, _BLOCK)
+            added = subspace.advance(_BLOCK)
+            scale = max(scale, _norm(subspace.last_images(added)))
+            if progress is not None:
+                progress(subspace.size, operator.size, operator.products - before)
+            if not added:
+                break
+    return subspace, scale
 
 
-def _rest(left: Tensor, basis: tuple[int, ...], null: float) -> tuple[float, float] | None:
+def _norm(matrix: Tensor) -> float:
+    return float(torch.linalg.matrix_norm(matrix, 2)) if matrix.numel() else 0.0
+
+
+def _rest(left: Tensor, subspace: Subspace, null: float) -> tuple[float, float] | None:
     """Where the eigenvalues lie that are not returned: those left out, and the null space."""
-    bounds = [float(v) for v in left] + ([-null, null] if basis[1] < basis[0] else [])
+    outside = [-null, null] if subspace.size < subspace.operator.size else []
+    bounds = [float(v) for v in left] + outside
     return (min(bounds), max(bounds)) if bounds else None

@@ -1,4 +1,14 @@
-"""A growing subspace with its images, and what an iteration in it aims at."""
+r"""A growing Krylov subspace, and what an iteration in it aims at.
+
+With an orthonormal basis Q, :math:`T = Q^T A Q` and an orthonormal block F outside of Q, the
+*frontier*,
+
+.. math:: A Q = Q T + F C.
+
+The residual of a Ritz pair (θ, Qs) is :math:`A Q s - \theta Q s = F C s`, so its norm is that of
+the short vector Cs, and no image AQ has to be kept. Taking F into the basis costs a product a
+column; what is left of AF outside of the basis is the next frontier.
+"""
 
 from __future__ import annotations
 
@@ -9,88 +19,161 @@ from torch import Tensor
 
 from eigenboundary.curvature.direct import ends
 from eigenboundary.curvature.eigenpairs import residual_scale
-from eigenboundary.curvature.linalg import inner, orthonormal_extension
+from eigenboundary.curvature.linalg import column_norms, inner, orthonormal_extension, remainder
 from eigenboundary.curvature.operators import SymmetricOperator
 
 __all__ = ["Plan", "Subspace"]
 
+# A basis up to this size is kept in float64, which saves converting it in every sum.
+_SMALL_BASIS_BYTES = 2**26
+
 
 class Subspace:
-    """An orthonormal basis Q, its images AQ and the projected matrix QᵀAQ."""
+    """An orthonormal basis Q, the projected matrix T = QᵀAQ, the frontier F and its coupling C.
+
+    Parameters
+    ----------
+    operator : SymmetricOperator
+    capacity : int
+        Most vectors of the basis.
+    avoid : Tensor, optional
+        Orthonormal columns; A is then projected onto what is orthogonal to them.
+    """
 
     def __init__(self, operator: SymmetricOperator, capacity: int, avoid: Tensor | None) -> None:
-        self.operator = operator
-        self.avoid = avoid
+        self.operator, self.avoid = operator, avoid
         self.size = 0
-        self._allocate(capacity)
-
-    def _allocate(self, capacity: int) -> None:
-        shape, like = (self.operator.size, capacity), self.operator
-        vectors = torch.empty(shape, dtype=like.dtype, device=like.device)
-        images = torch.empty_like(vectors)
-        projected = torch.zeros(capacity, capacity, dtype=torch.float64)
-        if self.size:
-            vectors[:, : self.size], images[:, : self.size] = self.vectors, self.images
-            projected[: self.size, : self.size] = self.projected
-        self._vectors, self._images, self._projected = vectors, images, projected
+        small = 8 * operator.size * capacity <= _SMALL_BASIS_BYTES
+        self.dtype = torch.float64 if small else operator.dtype
         self.capacity = capacity
+        # One vector after the other in memory, as products want them.
+        self._rows = torch.empty(capacity, operator.size, dtype=self.dtype, device=operator.device)
+        self._projected = torch.zeros(capacity, capacity, dtype=torch.float64)
+        self.frontier = self._rows.new_empty(operator.size, 0)
+        self._coupling = torch.zeros(0, 0, dtype=torch.float64)
 
     @property
     def vectors(self) -> Tensor:
-        return self._vectors[:, : self.size]
-
-    @property
-    def images(self) -> Tensor:
-        return self._images[:, : self.size]
+        return self._rows[: self.size].T
 
     @property
     def projected(self) -> Tensor:
         return self._projected[: self.size, : self.size]
 
     def grow_to(self, capacity: int) -> None:
-        self._allocate(capacity)
+        rows = torch.empty(
+            capacity, self._rows.shape[1], dtype=self.dtype, device=self._rows.device
+        )
+        projected = torch.zeros(capacity, capacity, dtype=torch.float64)
+        rows[: self.size] = self._rows[: self.size]
+        projected[: self.size, : self.size] = self.projected
+        self._rows, self._projected, self.capacity = rows, projected, capacity
 
-    def extend(self, block: Tensor) -> int:
-        """Add the new directions of ``block``; returns how many there were."""
-        bases = [self.vectors] if self.avoid is None else [self.avoid, self.vectors]
-        block = orthonormal_extension(block, bases)[:, : self.capacity - self.size]
+    def include(self, block: Tensor) -> int:
+        """Take what is new in ``block`` into the basis; returns how many directions that were."""
+        block = orthonormal_extension(block.to(self.dtype), self._bases(self.vectors))
+        block = block[:, : self.capacity - self.size]
         if not block.shape[1]:
             return 0
-        image = self.operator @ block
-        start, self.size = self.size, self.size + block.shape[1]
-        self._vectors[:, start : self.size] = block
-        self._images[:, start : self.size] = image
-        cross = inner(self.vectors, image).cpu()
-        self._projected[: self.size, start : self.size] = cross
-        self._projected[start : self.size, : self.size] = cross.T
+        others = orthonormal_extension(self.frontier, self._bases(self.vectors, block))
+        turned = torch.cat([block, others], dim=1)
+        self._coupling = inner(turned, self.frontier).cpu() @ self._coupling
+        self.frontier = turned
+        return self.advance(block.shape[1])
+
+    def advance(self, columns: int) -> int:
+        """Take the first columns of the frontier into the basis; returns how many there were."""
+        chosen = self.frontier[:, : min(columns, self.capacity - self.size)]
+        count = chosen.shape[1]
+        if not count:
+            return 0
+        image = (self.operator @ chosen).to(self.dtype)
+        if self.avoid is not None:
+            image, _ = remainder(image, [self.avoid])
+        start, end = self.size, self.size + count
+        self._rows[start:end] = chosen.T
+        left, (cross, kept) = remainder(image, [self._rows[:end].T, self.frontier[:, count:]])
+        self.size = end
+        self._projected[:end, start:end] = cross
+        self._projected[start:end, :end] = cross.T
         corner = cross[start:]
-        self._projected[start : self.size, start : self.size] = (corner + corner.T) / 2
-        return block.shape[1]
+        self._projected[start:end, start:end] = (corner + corner.T) / 2
+        self._renew(left, kept, image)
+        return count
+
+    def advance_to(self, size: int) -> None:
+        """Take the frontier in, again and again, up to a size or the whole space it reaches."""
+        while self.size < size and self.advance(size - self.size):
+            pass
+
+    def _renew(self, left: Tensor, kept: Tensor, image: Tensor) -> None:
+        """The frontier after a step: what it had left, and what is left of the image."""
+        count, old = left.shape[1], self.frontier[:, left.shape[1] :]
+        shares = column_norms(left) / column_norms(image).clamp_min(1e-300)
+        large = left[:, shares > 4 * torch.finfo(self.operator.dtype).eps]
+        new = orthonormal_extension(large, self._bases(self.vectors, old))
+        above = torch.cat([self._coupling[count:], kept], dim=1)
+        below = torch.zeros(new.shape[1], self.size, dtype=torch.float64)
+        below[:, self.size - count :] = inner(new, left).cpu()
+        self.frontier = torch.cat([old, new], dim=1)
+        self._coupling = torch.cat([above, below])
+
+    def _bases(self, *bases: Tensor) -> list[Tensor]:
+        return [*bases] if self.avoid is None else [self.avoid, *bases]
+
+    def turn(self, coefficients: Tensor) -> None:
+        """Order the frontier by how much of these Ritz vectors' residuals its columns hold."""
+        rotation = torch.linalg.svd(self._coupling @ coefficients)[0]
+        self.frontier = self.frontier @ rotation.to(self.frontier)
+        self._coupling = rotation.T @ self._coupling
+
+    def drop(self, below: float) -> None:
+        """Leave out of the frontier what no residual has more than this length of."""
+        rotation, sizes, _ = torch.linalg.svd(self._coupling, full_matrices=False)
+        rotation = rotation[:, sizes > below]
+        self.frontier = self.frontier @ rotation.to(self.frontier)
+        self._coupling = rotation.T @ self._coupling
 
     def ritz(self) -> tuple[Tensor, Tensor]:
         """Ritz values, descending, and their coefficients (columns)."""
         values, coefficients = torch.linalg.eigh(self.projected)
         return values.flip(0), coefficients.flip(1)
 
-    def combine(self, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors of the subspace and their images."""
-        weights = coefficients.to(self.operator.device, self.operator.dtype)
-        return self.vectors @ weights, self.images @ weights
+    def combine(self, coefficients: Tensor) -> Tensor:
+        """Vectors of the subspace."""
+        return self.vectors @ coefficients.to(self._rows)
 
-    def residuals(self, values: Tensor, coefficients: Tensor) -> Tensor:
-        """Columns ``A q - θ q`` (outside the directions that are avoided)."""
-        vectors, images = self.combine(coefficients)
-        block = images - vectors * values.to(vectors.device, vectors.dtype)
-        if self.avoid is not None:
-            block = block - self.avoid @ inner(self.avoid, block).to(block.dtype)
-        return block
+    def coupled(self, coefficients: Tensor) -> Tensor:
+        """Residuals of Ritz vectors in the basis F, (f, k)."""
+        return self._coupling @ coefficients
+
+    def residual_norms(self, coefficients: Tensor) -> Tensor:
+        r"""Norms :math:`\|A q - \theta q\|` of Ritz vectors (outside of what is avoided)."""
+        return torch.linalg.vector_norm(self.coupled(coefficients), dim=0)
+
+    def last_images(self, count: int) -> Tensor:
+        """Images of the last basis vectors by their coordinates in Q and F, (size + f, count)."""
+        start = self.size - count
+        return torch.cat([self.projected[:, start:], self._coupling[:, start:]])
+
+    @property
+    def coupling_norm(self) -> float:
+        """Largest residual of a vector of the subspace."""
+        coupling = self._coupling
+        return float(torch.linalg.matrix_norm(coupling, 2)) if coupling.numel() else 0.0
+
+    def images(self, values: Tensor, coefficients: Tensor, vectors: Tensor) -> Tensor:
+        """Images of Ritz vectors, which :meth:`combine` gave."""
+        residuals = self.frontier @ self.coupled(coefficients).to(self.frontier)
+        return vectors * values.to(vectors) + residuals.to(vectors.dtype)
 
     def restart(self, values: Tensor, coefficients: Tensor) -> None:
         """Shrink the basis to the given Ritz vectors."""
-        vectors, images = self.combine(coefficients)
+        vectors = self.combine(coefficients)
         self.size = coefficients.shape[1]
-        self._vectors[:, : self.size], self._images[:, : self.size] = vectors, images
+        self._rows[: self.size] = vectors.T
         self._projected[: self.size, : self.size] = torch.diag(values)
+        self._coupling = self._coupling @ coefficients
 
 
 @dataclass(frozen=True)
