@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from eigenboundary.cli import options, terminal
+from eigenboundary.cli.launcher import is_first
 from eigenboundary.version import __version__
 
 __all__ = ["app", "main"]
@@ -37,17 +38,19 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 def main() -> None:
     """Entry point of the `eigenboundary` command."""
     terminal.tolerate_encoding()
+    if not is_first():
+        sys.stdout = open(os.devnull, "w")  # also of what the user's modules print
     try:
         sys.exit(app(prog_name="eigenboundary", standalone_mode=False))
     except _UsageError as error:
         message = error.format_message().replace("\n", " ").rstrip(".")
-        if not message:  # no command at all: the help has been printed
-            sys.exit(terminal.FAILED)
-        command = getattr(error.ctx, "command_path", "eigenboundary")
-        typer.echo(f"Error: {message} ({command} --help lists what it takes).", err=True)
+        if message and is_first():  # without one no command was given: the help has been printed
+            command = getattr(error.ctx, "command_path", "eigenboundary")
+            typer.echo(f"Error: {message} ({command} --help lists what it takes).", err=True)
         sys.exit(terminal.FAILED)
     except (typer.Abort, KeyboardInterrupt):
-        typer.echo("Interrupted.", err=True)
+        if is_first():
+            typer.echo("Interrupted.", err=True)
         sys.exit(terminal.INTERRUPTED)
 
 
@@ -138,7 +141,7 @@ def analyze(
         "margins": margins,
         "box": box,
     }
-    with terminal.session(quiet=quiet, verbose=verbose) as shell:
+    with terminal.session(quiet=quiet, verbose=verbose, divided=True) as shell:
         from eigenboundary.cli import commands
 
         request = commands.Request(
