@@ -134,6 +134,10 @@ _ALONE = Processes()
 _known: tuple[Any, _Group] | None = None
 
 
+class _Elsewhere(RuntimeError):
+    """Whatever another process raised that need not be told apart."""
+
+
 @dataclass(frozen=True)
 class _Report:
     """An error, in a form that can be sent."""
@@ -144,10 +148,10 @@ class _Report:
 
     @classmethod
     def of(cls, error: BaseException, rank: int) -> _Report:
-        for kind in (InvalidInputError, KeyboardInterrupt, torch.OutOfMemoryError):
+        for kind in (InvalidInputError, KeyboardInterrupt, torch.OutOfMemoryError, _Elsewhere):
             if isinstance(error, kind):
                 return cls(rank, kind, str(error))
-        return cls(rank, RuntimeError, f"process {rank}: {type(error).__name__}: {error}")
+        return cls(rank, _Elsewhere, f"process {rank}: {type(error).__name__}: {error}")
 
     def throw(self) -> NoReturn:
         raise self.kind(self.message)

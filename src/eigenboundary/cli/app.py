@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -38,20 +39,25 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 def main() -> None:
     """Entry point of the `eigenboundary` command."""
     terminal.tolerate_encoding()
-    if not is_first():
-        sys.stdout = open(os.devnull, "w")  # also of what the user's modules print
+    if is_first():
+        sys.exit(_run())
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+        sys.exit(_run())  # nor does anything that the user's modules print come twice
+
+
+def _run() -> Any:
     try:
-        sys.exit(app(prog_name="eigenboundary", standalone_mode=False))
+        return app(prog_name="eigenboundary", standalone_mode=False)
     except _UsageError as error:
         message = error.format_message().replace("\n", " ").rstrip(".")
         if message and is_first():  # without one no command was given: the help has been printed
             command = getattr(error.ctx, "command_path", "eigenboundary")
             typer.echo(f"Error: {message} ({command} --help lists what it takes).", err=True)
-        sys.exit(terminal.FAILED)
+        return terminal.FAILED
     except (typer.Abort, KeyboardInterrupt):
         if is_first():
             typer.echo("Interrupted.", err=True)
-        sys.exit(terminal.INTERRUPTED)
+        return terminal.INTERRUPTED
 
 
 def _version(wanted: bool) -> None:
