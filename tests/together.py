@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import signal
 import sys
@@ -17,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDa
 
 import eigenboundary as eb
 from eigenboundary.alignments import training_alignment
+from eigenboundary.cli import main as command_line
 from eigenboundary.curvature import products
 from eigenboundary.curvature.operators import ProblemOperator
 from eigenboundary.problem import with_data
@@ -89,10 +92,11 @@ def operators() -> dict[str, Any]:
             name = f"{kind.__name__} {dtype}"
             found[f"{name} recomputed"] = operator @ v
             found[f"{name} later"] = operator @ v[:, 0]
-            products._WORK_PER_OPERATION = 0
-            found[f"{name} linearized"] = operator @ v
-            products._WORK_PER_OPERATION = work
-            assert operator.record.route == "linearized"
+            if kind is eb.HessianOperator or dtype == torch.float64:
+                products._WORK_PER_OPERATION = 0
+                found[f"{name} linearized"] = operator @ v
+                products._WORK_PER_OPERATION = work
+                assert operator.record.route == "linearized"
         layered = eb.HessianOperator(eb.layer_normalized(problem))
         found[f"layer-normalised {dtype}"] = layered @ v
     return found
@@ -169,7 +173,6 @@ def analyses() -> dict[str, Any]:
     runs: dict[str, Any] = {
         "krylov": (network(), {"k": 4, "controls": ("lowest", "random_directions")}),
         "gram": (network(), {"k": 4, "curvature": "gauss_newton", "grid": 0}),
-        "range": (network(), {"k": None, "tolerance": 1e-6, "grid": 0}),
         "dense": (linear, {"k": 2, "margins": True, "grid": 10}),
     }
     found = {
@@ -320,6 +323,32 @@ def reading() -> list[int]:
     return sorted(images.read)
 
 
+def commands(folder: Path, rank: int, count: int) -> list[tuple[Any, str, str]]:
+    """Exit code, stdout and stderr of commands, as in processes that a launcher has started."""
+    launched = {"RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "here", "MASTER_PORT": 1}
+    os.environ.update({name: str(value) for name, value in launched.items()})
+    os.chdir(folder)
+    dist.barrier()
+    analyze = ["analyze", "my_model:build", "--data"]
+    lines = (
+        [*analyze, "my_model:nothing"],
+        [*analyze, "my_model:data", "--k", "0"],
+        [*analyze, "my_model:data", "--wrong"],
+        ["list", "--json"],
+    )
+    said = []
+    for line in lines:
+        out, err, sys.argv = io.StringIO(), io.StringIO(), ["eigenboundary", *line]
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code: Any = 0
+            try:
+                command_line()
+            except SystemExit as error:
+                code = error.code or 0
+        said.append((code, out.getvalue(), err.getvalue()))
+    return said
+
+
 def main() -> None:
     rank, count, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     torch.set_num_threads(1)
@@ -327,6 +356,7 @@ def main() -> None:
         "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=count
     )
     found = {name: job() for name, job in JOBS.items()} | {"reading": reading()}
+    found["commands"] = commands(folder, rank, count)
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()
 

@@ -41,8 +41,9 @@ def main() -> None:
     terminal.tolerate_encoding()
     if is_first():
         sys.exit(_run())
+    # The first says everything, the exit code included: launchers end all when one has failed.
     with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
-        sys.exit(_run())  # nor does anything that the user's modules print come twice
+        _run()
 
 
 def _run() -> Any:

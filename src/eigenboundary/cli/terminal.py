@@ -46,7 +46,7 @@ def session(
 
     Anything else that is raised is a bug and keeps its traceback. Where a launcher has started
     several processes, a command whose work is ``divided`` runs in all of them, and only the first
-    says anything, the exit code included; any other runs in the first alone.
+    says anything; any other runs in the first alone.
     """
     with contextlib.ExitStack() as stack:
         if divided and launched():
@@ -60,7 +60,6 @@ def session(
         else:
             nothing = Console(file=stack.enter_context(open(os.devnull, "w")))
             shell = Terminal(nothing, nothing, quiet=True)
-            stack.enter_context(contextlib.suppress(typer.Exit))
         yield stack.enter_context(_reporting(shell, verbose))
 
 
