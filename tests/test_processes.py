@@ -166,14 +166,18 @@ def _ranked(rank: int, count: int) -> Processes:
     return processes
 
 
-def test_the_command_line_under_torchrun_prints_once_and_writes_one_file(tmp_path: Path) -> None:
-    (tmp_path / "my_model.py").write_text(MODEL)
+def _torchrun(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", "-m", "eigenboundary", "analyze", "my_model:build"]
-    command += ["--data", "my_model:data", "--json", "--k", "3", "--save", "run.safetensors"]
-    ran = subprocess.run(
-        command, cwd=tmp_path, env=_ENVIRONMENT, capture_output=True, text=True, timeout=_SECONDS
+    command += ["--data", "my_model:data", "--json", *options]
+    return subprocess.run(
+        command, cwd=folder, env=_ENVIRONMENT, capture_output=True, text=True, timeout=_SECONDS
     )
+
+
+def test_the_command_line_under_torchrun_prints_once_and_writes_one_file(tmp_path: Path) -> None:
+    (tmp_path / "my_model.py").write_text(MODEL)
+    ran = _torchrun(tmp_path, "--k", "3", "--save", "run.safetensors")
     assert ran.returncode == 0, ran.stderr
     printed, summary = ran.stdout.splitlines()
     assert printed == "built"
@@ -205,3 +209,18 @@ def test_commands_in_several_processes_print_once_and_leave_the_exit_code_to_the
     for ours in found[1:]:
         # The first may still be writing, and launchers end all when one has failed.
         assert ours["commands"] == [(0, "", "")] * 4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two CUDA devices")
+def test_two_gpus_find_what_one_cpu_does(tmp_path: Path) -> None:
+    (tmp_path / "my_model.py").write_text(MODEL)
+    ran = _torchrun(tmp_path, "--device", "cuda", "--k", "3", "--dtype", "float64")
+    assert ran.returncode == 0, ran.stderr
+    with preserved_random_state(0):
+        names: dict[str, Any] = {}
+        exec(MODEL, names)
+        alone = eb.analyze(names["build"](), names["data"](), k=3, dtype="float64")
+    found = json.loads(ran.stdout.splitlines()[1])
+    assert found["eigenvalues"] == pytest.approx(alone.eigenvalues, rel=1e-9)
+    assert found["accuracy"] == alone.accuracy
