@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,27 +41,36 @@ def data():
 """
 
 
-@pytest.fixture(scope="module", params=[2, 3])
-def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Found:
-    """What each of two, and of three, processes found."""
-    count, folder = request.param, tmp_path_factory.mktemp("together")
-    (folder / "my_model.py").write_text(MODEL)
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.together", str(rank), str(count), str(folder)],
-            env=_ENVIRONMENT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two and three processes found, in folders of that name."""
+    place = tmp_path_factory.mktemp("together")
+    folders = [place / "2", place / "3"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "my_model.py").write_text(MODEL)
+    started = subprocess.Popen(
+        [sys.executable, "-m", "tests.together", *map(str, folders)],
+        env=_ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        said = [process.communicate(timeout=_SECONDS)[1] for process in started]
+        said = started.communicate(timeout=_SECONDS)[1]
     finally:
-        for process in started:
-            process.kill()
-    assert not any(process.returncode for process in started), "\n".join(said)
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(count)]
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+    assert not started.returncode, said
+    return place
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def found(request: pytest.FixtureRequest, folder: Path) -> Found:
+    """What each of two, and of three, processes found."""
+    count = request.param
+    paths = [folder / str(count) / f"{rank}.pt" for rank in range(count)]
+    return [torch.load(path, weights_only=False) for path in paths]
 
 
 @pytest.fixture(scope="module")
