@@ -95,13 +95,28 @@ def alignment(problem: Classifier, x: Any, vectors: Any) -> Tensor:
         raise checks.InvalidInputError(f"problem must be a Problem; got {type(problem).__name__}.")
     inputs = problem.prepare(x)
     batches = problem.input_batches(inputs, _samples(problem, vectors))
-    return align(problem, batches, vectors).cosines
+    return _warned(align(problem, batches, vectors)).cosines
 
 
 def training_alignment(problem: Problem, vectors: Any) -> Alignment:
     """Alignment of the training samples, in the data's order."""
-    batches = (x for x, _ in problem.batches(_samples(problem, vectors)))
-    return align(problem, batches, vectors)
+    return _warned(problem.processes.call(_gathered_alignment, problem, vectors))
+
+
+def _gathered_alignment(problem: Problem, vectors: Any) -> Alignment:
+    def own() -> tuple[Tensor, Tensor, Tensor]:
+        batches = (x for x, _ in problem.own_batches(_samples(problem, vectors)))
+        part = align(problem, batches, vectors)
+        return part.cosines, part.log_norms, part.outputs
+
+    return Alignment(*problem.processes.gather(own))
+
+
+def _warned(result: Alignment) -> Alignment:
+    vanished = int(torch.isneginf(result.log_norms).sum())
+    if vanished:
+        _log.warning("%d reinforcing gradients vanish: their alignment is set to 0", vanished)
+    return result
 
 
 def alignment_on_boundary(problem: Classifier, x: Tensor, classes: Tensor, vectors: Any) -> Tensor:
@@ -155,11 +170,7 @@ def align(
         k, c = directions.shape[1], classifier.n_classes
         cosines, outputs = [directions.new_zeros(0, k)], [directions.new_zeros(0, c)]
         log_norms = [torch.zeros(0, dtype=torch.float64)]
-    result = Alignment(torch.cat(cosines), torch.cat(log_norms), torch.cat(outputs))
-    vanished = int(torch.isneginf(result.log_norms).sum())
-    if vanished:
-        _log.warning("%d reinforcing gradients vanish: their alignment is set to 0", vanished)
-    return result
+    return Alignment(torch.cat(cosines), torch.cat(log_norms), torch.cat(outputs))
 
 
 def unit_columns(classifier: Classifier, vectors: Any) -> Tensor:

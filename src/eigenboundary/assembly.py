@@ -51,7 +51,7 @@ def assemble(
     seconds: dict[str, float],
     seed: int,
 ) -> Analysis:
-    """The analysis that all these make."""
+    """The analysis that all these make, without its network."""
     return Analysis(
         eigenvalues=_numpy(pairs.values),
         residuals=_numpy(pairs.residuals),
@@ -85,7 +85,6 @@ def assemble(
         sections=extras.sections,
         smallest_margin=extras.smallest_margin,
         planes=extras.planes,
-        classifier=problem,
     )
 
 

@@ -58,6 +58,12 @@ def control_vectors(
     checks.check_choice(kind, "kind", CONTROLS)
     checks.check_seed(seed)
     check_k(k, operator.size)
+    return operator.led(lambda: _vectors(operator, kind, k, seed, eigenpairs))
+
+
+def _vectors(
+    operator: SymmetricOperator, kind: str, k: int, seed: int, eigenpairs: Eigenpairs | None
+) -> Tensor:
     if kind == "lowest":
         if eigenpairs is not None and eigenpairs.vectors.shape[1] >= k:
             lowest = eigenpairs.vectors[:, -k:].flip(1)

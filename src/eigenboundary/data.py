@@ -8,6 +8,7 @@ shuffling is taken out, random draws are re-seeded, and the caller's random stat
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import (
     DataLoader,
     Dataset,
+    DistributedSampler,
     IterableDataset,
     RandomSampler,
     SequentialSampler,
@@ -34,6 +36,12 @@ class SampleSource(Protocol):
     """Batches ``(x, y)`` on the CPU, the same ones in every pass."""
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+    def size(self) -> int:
+        """How many samples there are."""
+
+    def part(self, start: int, stop: int) -> SampleSource:
+        """Some of the samples; the others are not read where that can be avoided."""
 
 
 @contextlib.contextmanager
@@ -61,6 +69,37 @@ class TensorSource:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         yield self.x, self.y
 
+    def size(self) -> int:
+        """How many samples there are."""
+        return len(self.x)
+
+    def part(self, start: int, stop: int) -> TensorSource:
+        """Some of the samples, as views."""
+        return TensorSource(self.x[start:stop], self.y[start:stop])
+
+
+class _Window:
+    """Some of a source's samples, where those before them have to be read, too."""
+
+    def __init__(self, source: SampleSource, start: int, stop: int) -> None:
+        self.source, self.start, self.stop = source, start, stop
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        position = 0
+        for x, y in self.source:
+            rows = slice(max(0, self.start - position), max(0, self.stop - position))
+            if len(x[rows]):
+                yield x[rows], y[rows]
+            position += len(x)
+            if position >= self.stop:
+                return
+
+    def size(self) -> int:
+        return self.stop - self.start
+
+    def part(self, start: int, stop: int) -> _Window:
+        return _Window(self.source, self.start + start, self.start + stop)
+
 
 class LoaderSource:
     """Samples streamed from a loader, replayed identically in every pass."""
@@ -82,8 +121,52 @@ class LoaderSource:
                     f"{type(error).__name__}: {reason}."
                 ) from error
 
+    def size(self) -> int:
+        """How many samples there are; those that have no index are counted by reading them."""
+        batches = self._batches()
+        return sum(len(x) for x, _ in self) if batches is None else sum(map(len, batches))
 
-def as_source(data: Any, *, cache_bytes: int, seed: int) -> SampleSource:
+    def part(self, start: int, stop: int) -> SampleSource:
+        """Some of the samples, read by their indices unless reading them draws random numbers."""
+        batches = self._batches()
+        if batches is None or self._draws(batches[0][0]):
+            return _Window(self, start, stop)
+        indices = list(itertools.chain.from_iterable(batches))[start:stop]
+        n_batches = -(-len(indices) // max(map(len, batches)))
+        size = -(-len(indices) // n_batches)
+        loader = DataLoader(
+            self.loader.dataset,
+            batch_sampler=[indices[i : i + size] for i in range(0, len(indices), size)],
+            num_workers=self.loader.num_workers,
+            collate_fn=self.loader.collate_fn,
+            worker_init_fn=self.loader.worker_init_fn,
+        )
+        return LoaderSource(loader, self.seed)
+
+    def _batches(self) -> list[list[Any]] | None:
+        """The indices of the samples of each batch, if they have any."""
+        sampler = self.loader.batch_sampler
+        if sampler is None or isinstance(self.loader.dataset, IterableDataset):
+            return None
+        return [list(batch) for batch in sampler]
+
+    def _draws(self, index: Any) -> bool:
+        """Whether reading a sample draws random numbers, which differ with what was read before."""
+        with preserved_random_state(self.seed):
+            before = _random_states()
+            try:
+                self.loader.dataset[index]
+            except Exception:  # it is said when all are read
+                return True
+            return before != _random_states()
+
+
+def _random_states() -> tuple[bytes, str, object]:
+    numpy_state = repr(np.random.get_state(legacy=False))
+    return torch.get_rng_state().numpy().tobytes(), numpy_state, random.getstate()
+
+
+def as_source(data: Any, *, cache_bytes: int, seed: int, divided: bool = False) -> SampleSource:
     """Wrap the user's ``data``; what fits in ``cache_bytes`` is read once and kept.
 
     Parameters
@@ -93,6 +176,9 @@ def as_source(data: Any, *, cache_bytes: int, seed: int) -> SampleSource:
         Datasets and loaders up to this size are kept in memory; larger ones are streamed.
     seed : int
         Seeds whatever randomness the dataset has, in every pass.
+    divided : bool
+        Whether samples will be divided among processes: then a loader that has divided them
+        already (DistributedSampler) stands for its whole dataset.
 
     Raises
     ------
@@ -100,7 +186,7 @@ def as_source(data: Any, *, cache_bytes: int, seed: int) -> SampleSource:
         If ``data`` is of another kind, or changes from one pass to the next.
     """
     if isinstance(data, DataLoader):
-        source = LoaderSource(_replayable(data, seed), seed)
+        source = LoaderSource(_replayable(data, seed, divided), seed)
     elif isinstance(data, Dataset):
         source = LoaderSource(DataLoader(data, batch_size=_DEFAULT_BATCH), seed)
     else:
@@ -146,7 +232,7 @@ def _check_replays(source: LoaderSource) -> None:
         )
 
 
-def _replayable(loader: DataLoader[Any], seed: int) -> DataLoader[Any]:
+def _replayable(loader: DataLoader[Any], seed: int, divided: bool) -> DataLoader[Any]:
     """The loader without its shuffling: a fixed order, every sample once."""
     if isinstance(loader.dataset, IterableDataset):
         return loader
@@ -157,6 +243,8 @@ def _replayable(loader: DataLoader[Any], seed: int) -> DataLoader[Any]:
         plain = not loader.sampler.replacement and len(loader.sampler) == len(
             loader.sampler.data_source
         )
+    if divided and isinstance(loader.sampler, DistributedSampler):
+        plain = True
     if loader.batch_sampler is None or loader.batch_size is None:
         plain = False
     common: dict[str, Any] = {

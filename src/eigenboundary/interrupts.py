@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["deferred_interrupts", "safe_point"]
+__all__ = ["deferred_interrupts", "ignored_interrupts", "safe_point"]
 
 _pending = threading.Event()
 
@@ -44,6 +44,21 @@ def deferred_interrupts() -> Iterator[None]:
     finally:
         _pending.clear()
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def ignored_interrupts() -> Iterator[None]:
+    """Let Ctrl-C pass, one from just before included: another process decides what it ends."""
+    _pending.clear()
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def safe_point() -> None:

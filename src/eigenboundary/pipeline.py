@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,10 @@ from eigenboundary.controls import CONTROLS, control_vectors
 from eigenboundary.curvature import (
     CURVATURES,
     Eigenpairs,
-    SymmetricOperator,
     top_eigenpairs,
 )
 from eigenboundary.curvature.krylov import INTERRUPTED
+from eigenboundary.curvature.operators import ProblemOperator
 from eigenboundary.curvature.solve import METHODS, as_start, check_k
 from eigenboundary.data import preserved_random_state
 from eigenboundary.errors import InvalidInputError
@@ -37,6 +37,7 @@ from eigenboundary.grid import PlaneGrid, evaluate_plane
 from eigenboundary.interrupts import deferred_interrupts
 from eigenboundary.losses import Loss, PerSampleLoss
 from eigenboundary.problem import Problem, with_data
+from eigenboundary.processes import current
 
 __all__ = ["analyze"]
 
@@ -146,14 +147,12 @@ def analyze(
     >>> analysis.eigenvalues.shape, analysis.training_alignment.shape
     ((5,), (60, 5))
     """
-    _check_arguments(k, curvature, seed, method, tolerance, max_products, controls, grid)
-    checks.check_flag(margins, "margins")
-    checks.check_progress(progress)
-    geometry = Geometry(box=as_box(box))
-    checks.check_model(model)
-    if not isinstance(data, tuple | list):  # reading all of a loader may take long
-        check_k(k, checks.count_parameters(model, parameters))
-    clock = _Clock(progress)
+    processes = current()
+    settings = _Settings(k, curvature, method, tolerance, max_products, controls, grid, seed)
+    processes.agree(settings.check)
+    processes.agree(lambda: _check_call(model, data, k, parameters, margins, progress))
+    geometry = processes.agree(lambda: Geometry(box=as_box(box)))
+    clock = _Clock(progress if processes.rank == 0 else None)
     with preserved_random_state(seed), deferred_interrupts():
         with clock.stage("data"):
             problem = Problem(
@@ -171,74 +170,131 @@ def analyze(
         check_k(k, problem.n_parameters)
         if margins:
             check_has_boundary(problem, geometry)
+        first = processes.agree(lambda: _start_vectors(start, problem))
         test_accuracy = None if test_data is None else _accuracy(problem, test_data)
         operator = CURVATURES[curvature](problem)
+        job = _Job(problem, operator, settings, clock)
+        analysis = processes.led(
+            lambda: job.analysis(first, geometry if margins else None, test_accuracy),
+            problem,
+            operator,
+        )
+    return replace(analysis, classifier=problem)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What to compute."""
+
+    k: int | None
+    curvature: str
+    method: str
+    tolerance: float | None
+    max_products: int | None
+    controls: Sequence[str]
+    grid: int
+    seed: int
+
+    def check(self) -> None:
+        checks.check_choice(self.curvature, "curvature", tuple(CURVATURES))
+        checks.check_choice(self.method, "method", METHODS)
+        if self.method == "gram" and self.curvature != "gauss_newton":
+            raise InvalidInputError("method 'gram' needs curvature 'gauss_newton'; got 'hessian'.")
+        checks.check_seed(self.seed)
+        checks.check_tolerance(self.tolerance)
+        checks.check_positive_integer(self.max_products, "max_products", optional=True)
+        checks.check_positive_integer(self.k, "k", optional=True)
+        if not isinstance(self.controls, list | tuple | set):
+            raise InvalidInputError(f"controls must be a sequence of names; got {self.controls!r}.")
+        for kind in self.controls:
+            checks.check_choice(kind, "controls", CONTROLS)
+        grid = self.grid
+        if not isinstance(grid, int) or isinstance(grid, bool) or grid < 0 or grid == 1:
+            raise InvalidInputError(f"grid must be 0 or an integer of at least 2; got {grid!r}.")
+
+
+def _check_call(
+    model: Any, data: Any, k: int | None, parameters: Any, margins: Any, progress: Any
+) -> None:
+    checks.check_flag(margins, "margins")
+    checks.check_progress(progress)
+    checks.check_model(model)
+    if not isinstance(data, tuple | list):  # reading all of a loader may take long
+        check_k(k, checks.count_parameters(model, parameters))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is computed once the data have been read."""
+
+    problem: Problem
+    operator: ProblemOperator
+    settings: _Settings
+    clock: _Clock
+
+    def analysis(
+        self, first: Tensor | None, geometry: Geometry | None, test_accuracy: float | None
+    ) -> Analysis:
+        """All of it; margins where there is a geometry for them."""
+        problem, clock, grid = self.problem, self.clock, self.settings.grid
         with clock.stage("eigenpairs"):
-            pairs = top_eigenpairs(
-                operator,
-                k,
-                method=method,
-                tolerance=tolerance,
-                guard=max(_GUARD, _SPECTRUM - (k or _SPECTRUM)),
-                max_products=max_products,
-                start=_start_vectors(start, problem),
-                seed=seed,
-                progress=clock.eigenpairs,
-            )
-        if not len(pairs.values):
-            raise InvalidInputError(
-                "k=None asks for all eigenpairs that are not null; in this precision the loss has "
-                "none (dtype='float64' may see some)."
-            )
+            pairs = self._eigenpairs(first)
         with clock.stage("alignment"):
             aligned = training_alignment(problem, pairs.vectors)
         interrupted = pairs.message == INTERRUPTED
         with clock.stage("controls"):
-            kinds = () if interrupted else controls
-            control_alignment = _controls(problem, operator, kinds, len(pairs.values), seed)
+            controls = {} if interrupted else self._controls(len(pairs.values))
         with clock.stage("pictures"):
             inputs, indices = problem.training_inputs(_KEPT_INPUTS)
             extras = Extras(
                 inputs,
                 indices,
                 _plane(problem, pairs.vectors, inputs, grid),
-                control_alignment,
+                controls,
                 test_accuracy=test_accuracy,
-                computed=str(operator.record),
+                computed=self._computed(),
             )
-        if margins and not interrupted:
+        seed = self.settings.seed
+        if geometry is not None and not interrupted:
             with clock.stage("margins"):
                 extras = _with_margins(extras, problem, pairs, aligned, geometry, seed, clock)
         if extras.sections is not None:
             with clock.stage("planes"):
                 extras = _with_planes(extras, problem, pairs.vectors, grid)
-    return assemble(problem, pairs, aligned, curvature, extras, clock.seconds, seed)
+        curvature = self.settings.curvature
+        return assemble(problem, pairs, aligned, curvature, extras, clock.seconds, seed)
 
+    def _eigenpairs(self, first: Tensor | None) -> Eigenpairs:
+        settings = self.settings
+        pairs = top_eigenpairs(
+            self.operator,
+            settings.k,
+            method=settings.method,
+            tolerance=settings.tolerance,
+            guard=max(_GUARD, _SPECTRUM - (settings.k or _SPECTRUM)),
+            max_products=settings.max_products,
+            start=first,
+            seed=settings.seed,
+            progress=self.clock.eigenpairs,
+        )
+        if not len(pairs.values):
+            raise InvalidInputError(
+                "k=None asks for all eigenpairs that are not null; in this precision the loss has "
+                "none (dtype='float64' may see some)."
+            )
+        return pairs
 
-def _check_arguments(
-    k: Any,
-    curvature: Any,
-    seed: Any,
-    method: Any,
-    tolerance: Any,
-    max_products: Any,
-    controls: Sequence[str],
-    grid: Any,
-) -> None:
-    checks.check_choice(curvature, "curvature", tuple(CURVATURES))
-    checks.check_choice(method, "method", METHODS)
-    if method == "gram" and curvature != "gauss_newton":
-        raise InvalidInputError("method 'gram' needs curvature 'gauss_newton'; got 'hessian'.")
-    checks.check_seed(seed)
-    checks.check_tolerance(tolerance)
-    checks.check_positive_integer(max_products, "max_products", optional=True)
-    checks.check_positive_integer(k, "k", optional=True)
-    if not isinstance(controls, list | tuple | set):
-        raise InvalidInputError(f"controls must be a sequence of names; got {controls!r}.")
-    for kind in controls:
-        checks.check_choice(kind, "controls", CONTROLS)
-    if not isinstance(grid, int) or isinstance(grid, bool) or grid < 0 or grid == 1:
-        raise InvalidInputError(f"grid must be 0 or an integer of at least 2; got {grid!r}.")
+    def _controls(self, k: int) -> dict[str, Any]:
+        result = {}
+        for kind in self.settings.controls:
+            vectors = control_vectors(self.operator, kind, k, seed=self.settings.seed)
+            cosines = training_alignment(self.problem, vectors).cosines
+            result[kind] = cosines.cpu().double().numpy()
+        return result
+
+    def _computed(self) -> str:
+        count = self.problem.processes.count
+        return f"{self.operator.record}{f', in each of {count} processes' if count > 1 else ''}"
 
 
 class _Clock:
@@ -270,17 +326,6 @@ def _start_vectors(start: Analysis | Any, problem: Problem) -> Tensor | None:
         return None
     vectors = np.array(start.eigenvectors) if isinstance(start, Analysis) else start
     return as_start(vectors, problem.n_parameters).to(problem.device, problem.dtype)
-
-
-def _controls(
-    problem: Problem, operator: SymmetricOperator, kinds: Sequence[str], k: int, seed: int
-) -> dict[str, Any]:
-    result = {}
-    for kind in kinds:
-        vectors = control_vectors(operator, kind, k, seed=seed)
-        cosines = training_alignment(problem, vectors).cosines
-        result[kind] = cosines.cpu().double().numpy()
-    return result
 
 
 def _plane(problem: Problem, vectors: Tensor, inputs: Tensor, resolution: int) -> PlaneGrid | None:

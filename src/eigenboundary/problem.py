@@ -5,6 +5,8 @@ r"""The training loss of a classifier: a network, a per-sample loss and the data
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,11 +17,14 @@ from eigenboundary import checks
 from eigenboundary.classifier import Classifier
 from eigenboundary.data import SampleSource, TensorSource, as_source
 from eigenboundary.losses import Loss, PerSampleLoss
+from eigenboundary.processes import current
 from eigenboundary.survey import survey
 
 __all__ = ["Problem", "with_data"]
 
 _CACHE_BYTES = 2**28
+# Samples, evenly spaced, by which processes tell whether they were given the same data.
+_COMPARED = 1000
 
 
 class Problem(Classifier):
@@ -92,8 +97,8 @@ class Problem(Classifier):
         cache_bytes: int = _CACHE_BYTES,
         seed: int = 0,
     ) -> None:
-        checks.check_seed(seed)
-        super().__init__(
+        initialise = functools.partial(
+            super().__init__,
             model,
             loss,
             output=output,
@@ -102,16 +107,41 @@ class Problem(Classifier):
             dtype=dtype,
             batch_size=batch_size,
         )
+        self.processes = current()
+        self.processes.agree(lambda: checks.check_seed(seed))
+        self.processes.agree(initialise)
         self._read(data, cache_bytes, seed)
 
     def _read(self, data: Any, cache_bytes: int, seed: int) -> None:
         self.seed = seed
-        self._source: SampleSource = as_source(data, cache_bytes=cache_bytes, seed=seed)
-        found = survey(self, self._source)
+        several = self.processes.count > 1
+        self._source: SampleSource = self.processes.agree(
+            lambda: as_source(data, cache_bytes=cache_bytes, seed=seed, divided=several)
+        )
+        self._part = self._own_part() if several else self._source
+        found = survey(self, self._part, self.processes)
         self.n_samples = len(found.labels)
         self.labels = found.labels
         self.predictions = found.predictions
         self.loss_value = found.loss_value
+
+    def _own_part(self) -> SampleSource:
+        """The samples of this process; every one must have been given all of them."""
+        n, first = self.processes.agree(lambda: (self._source.size(), _first_samples(self._source)))
+        self.processes.check_alike(
+            self.fingerprint(), "model must have the same weights in all processes; they differ."
+        )
+        self.processes.check_alike(
+            (n, first),
+            "data must be the same in all processes, which divide them among themselves; they "
+            "differ.",
+        )
+        if 0 < n < self.processes.count:
+            raise checks.InvalidInputError(
+                f"data must hold a sample for each of the {self.processes.count} processes; got "
+                f"{n}."
+            )
+        return self._source.part(*self.processes.part(n))
 
     @property
     def in_memory(self) -> bool:
@@ -123,10 +153,22 @@ class Problem(Classifier):
         """Share of samples whose predicted class is their label."""
         return float((self.labels == self.predictions).double().mean())
 
+    @property
+    def most_samples(self) -> int:
+        """Samples of the process that has most of them."""
+        return -(-self.n_samples // self.processes.count)
+
     def batches(self, samples: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The training samples in order, at most ``samples`` at a time, ready to compute with."""
+        return self._batches(self._source, samples)
+
+    def own_batches(self, samples: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Likewise those of this process: all of them, unless they are divided among several."""
+        return self._batches(self._part, samples)
+
+    def _batches(self, source: SampleSource, samples: int) -> Iterator[tuple[Tensor, Tensor]]:
         limit = min(samples, self.batch_size or samples)
-        for x, y in self._source:
+        for x, y in source:
             for rows in range(0, len(x), limit):
                 part = slice(rows, rows + limit)
                 yield self.to_compute(x[part]), y[part].to(self.device, torch.int64)
@@ -152,10 +194,23 @@ class Problem(Classifier):
         return self.to_compute(torch.cat(kept)[position.to(kept[0].device)])
 
 
+def _first_samples(source: SampleSource) -> bytes:
+    """A hash of some of the first batch, all samples of it where they are in memory."""
+    digest = hashlib.sha256()
+    for tensor in next(iter(source), ()):
+        step = max(1, len(tensor) // _COMPARED) if tensor.ndim else 1
+        some = tensor[::step] if tensor.ndim else tensor
+        digest.update(
+            some.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        )
+    return digest.digest()
+
+
 def with_data(classifier: Classifier, data: Any, *, seed: int = 0) -> Problem:
     """The loss of the same network, computed in the same way, over other samples."""
     problem = Problem.__new__(Problem)
     problem.__dict__.update(vars(classifier))
+    problem.processes = current()
     problem.notes, problem.reverse_only = classifier.notes, set(classifier.reverse_only)
     problem._read(data, _CACHE_BYTES, seed)
     return problem

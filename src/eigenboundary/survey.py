@@ -16,6 +16,7 @@ from eigenboundary.classifier import Classifier
 from eigenboundary.data import SampleSource
 from eigenboundary.derivatives import scalar_hessian_product, summed_pullback
 from eigenboundary.errors import InvalidInputError
+from eigenboundary.processes import Processes
 
 __all__ = ["Survey", "check_loss", "probe", "survey"]
 
@@ -29,11 +30,27 @@ class Survey:
     loss_value: float
 
 
-def survey(classifier: Classifier, source: SampleSource) -> Survey:
+def survey(classifier: Classifier, source: SampleSource, processes: Processes) -> Survey:
     """Check every sample, its label and the network's output for it.
 
-    Tells the classifier what only data show: its input shape, classes and activations.
+    Tells the classifier what only data show: its input shape, classes and activations. Each process
+    reads its own part of the samples.
     """
+    found = processes.gather(lambda: _survey_part(classifier, source))
+    processes.check_alike(
+        (classifier.input_shape, classifier.floating_inputs, classifier.n_classes),
+        "data must hold inputs of one shape and type; those of some processes differ.",
+    )
+    labels, predictions, totals = found
+    if len(labels.unique()) < 2:
+        raise InvalidInputError(
+            f"data must hold samples of at least two classes; all labels are {int(labels[0])}."
+        )
+    return Survey(labels, predictions, float(totals.sum()) / len(labels))
+
+
+def _survey_part(classifier: Classifier, source: SampleSource) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels, predictions and the summed loss of the source's samples."""
     labels, predictions = [], []
     total = 0.0
     seen = False
@@ -55,12 +72,7 @@ def survey(classifier: Classifier, source: SampleSource) -> Survey:
             predictions.append(outputs.argmax(-1).cpu())
     if not seen:
         raise InvalidInputError("data must hold at least one sample; got an empty one.")
-    all_labels = torch.cat(labels)
-    if len(all_labels.unique()) < 2:
-        raise InvalidInputError(
-            f"data must hold samples of at least two classes; all labels are {int(all_labels[0])}."
-        )
-    return Survey(all_labels, torch.cat(predictions), total / len(all_labels))
+    return torch.cat(labels), torch.cat(predictions), torch.tensor([total], dtype=torch.float64)
 
 
 def _chunks(classifier: Classifier, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

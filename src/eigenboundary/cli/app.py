@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from eigenboundary.cli import options, terminal
+from eigenboundary.cli.launcher import is_first
 from eigenboundary.version import __version__
 
 __all__ = ["app", "main"]
@@ -37,18 +39,26 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 def main() -> None:
     """Entry point of the `eigenboundary` command."""
     terminal.tolerate_encoding()
+    if is_first():
+        sys.exit(_run())
+    # The first says everything, the exit code included: launchers end all when one has failed.
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+        _run()
+
+
+def _run() -> Any:
     try:
-        sys.exit(app(prog_name="eigenboundary", standalone_mode=False))
+        return app(prog_name="eigenboundary", standalone_mode=False)
     except _UsageError as error:
         message = error.format_message().replace("\n", " ").rstrip(".")
-        if not message:  # no command at all: the help has been printed
-            sys.exit(terminal.FAILED)
-        command = getattr(error.ctx, "command_path", "eigenboundary")
-        typer.echo(f"Error: {message} ({command} --help lists what it takes).", err=True)
-        sys.exit(terminal.FAILED)
+        if message and is_first():  # without one no command was given: the help has been printed
+            command = getattr(error.ctx, "command_path", "eigenboundary")
+            typer.echo(f"Error: {message} ({command} --help lists what it takes).", err=True)
+        return terminal.FAILED
     except (typer.Abort, KeyboardInterrupt):
-        typer.echo("Interrupted.", err=True)
-        sys.exit(terminal.INTERRUPTED)
+        if is_first():
+            typer.echo("Interrupted.", err=True)
+        return terminal.INTERRUPTED
 
 
 def _version(wanted: bool) -> None:
@@ -138,7 +148,7 @@ def analyze(
         "margins": margins,
         "box": box,
     }
-    with terminal.session(quiet=quiet, verbose=verbose) as shell:
+    with terminal.session(quiet=quiet, verbose=verbose, divided=True) as shell:
         from eigenboundary.cli import commands
 
         request = commands.Request(

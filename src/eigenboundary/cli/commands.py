@@ -19,6 +19,7 @@ from eigenboundary.cli.options import arguments_named_as_options
 from eigenboundary.cli.terminal import INTERRUPTED, NOT_CONVERGED, StageProgress, Terminal
 from eigenboundary.data import preserved_random_state
 from eigenboundary.errors import InvalidInputError
+from eigenboundary.processes import current
 from eigenboundary.storage import load, new_file, new_folder, replaced_when_complete
 
 __all__ = ["Outputs", "Request", "analyze", "compare", "demo", "show"]
@@ -82,39 +83,22 @@ class Outputs:
 
 def analyze(shell: Terminal, request: Request, outputs: Outputs) -> None:
     """Analyse, show, save; the exit code says whether all eigenpairs converged."""
+    processes = current()
     read = [Path(name) for name in (request.data, request.test_data) if name]
-    outputs.check(*read, request.weights)
-    k = _eigenpairs(request.k)
-    start = None if request.resume is None else _load(request.resume, "--resume")
-    seed = request.options["seed"]
+    first = processes.rank == 0
+    processes.agree(lambda: outputs.check(*read, request.weights) if first else None)
     with sources.current_folder_importable(), StageProgress(shell) as progress:
-        progress.update("Reading", "model", 0, 1)
-        with preserved_random_state(seed):
-            model = sources.load_model(request.model)
-            if request.weights is not None:
-                sources.load_weights(model, request.weights)
-            progress.update("Reading", "data", 0, 1)
-            data = sources.load_data(request.data)
-            test_data = None
-            if request.test_data is not None:
-                test_data = sources.load_data(request.test_data, "--test-data")
-        progress.update("Reading", "done", 1, 1)
-        loss = sources.resolve(request.loss, "--loss") if ":" in request.loss else request.loss
-        hook = request.output_hook
+        arguments = processes.agree(lambda: _read(request, progress))
         with arguments_named_as_options():
             analysis = pipeline.analyze(
-                model,
-                data,
-                k=k,
-                loss=loss,
-                output=None if hook is None else sources.resolve(hook, "--output-hook"),
-                start=start,
-                test_data=test_data,
+                **arguments,
                 progress=lambda stage, done, total: progress.update(
                     "Analysing", stage, done, total
                 ),
                 **request.options,
             )
+    if not first:
+        return
     if outputs.save is not None:
         analysis.save(outputs.save, overwrite=outputs.force)
         shell.say(f"Saved to {outputs.save}")
@@ -123,6 +107,33 @@ def analyze(shell: Terminal, request: Request, outputs: Outputs) -> None:
         raise typer.Exit(INTERRUPTED)
     if not analysis.converged.all():
         raise typer.Exit(NOT_CONVERGED)
+
+
+def _read(request: Request, progress: StageProgress) -> dict[str, Any]:
+    """The arguments that are read from modules and files."""
+    k = _eigenpairs(request.k)
+    start = None if request.resume is None else _load(request.resume, "--resume")
+    progress.update("Reading", "model", 0, 1)
+    with preserved_random_state(request.options["seed"]):
+        model = sources.load_model(request.model)
+        if request.weights is not None:
+            sources.load_weights(model, request.weights)
+        progress.update("Reading", "data", 0, 1)
+        data = sources.load_data(request.data)
+        test_data = None
+        if request.test_data is not None:
+            test_data = sources.load_data(request.test_data, "--test-data")
+    progress.update("Reading", "done", 1, 1)
+    loss, hook = request.loss, request.output_hook
+    return {
+        "model": model,
+        "data": data,
+        "k": k,
+        "loss": sources.resolve(loss, "--loss") if ":" in loss else loss,
+        "output": None if hook is None else sources.resolve(hook, "--output-hook"),
+        "start": start,
+        "test_data": test_data,
+    }
 
 
 def show(shell: Terminal, run: Path, outputs: Outputs) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from eigenboundary.cli.launcher import is_first, launched
 from eigenboundary.errors import InvalidInputError
 
 __all__ = ["FAILED", "INTERRUPTED", "NOT_CONVERGED", "StageProgress", "Terminal", "session"]
@@ -36,16 +39,37 @@ class Terminal:
 
 
 @contextmanager
-def session(*, quiet: bool = False, verbose: bool = False) -> Iterator[Terminal]:
+def session(
+    *, quiet: bool = False, verbose: bool = False, divided: bool = False
+) -> Iterator[Terminal]:
     """Run a command: a user's mistake ends it with one line, an interrupt with another.
 
-    Anything else that is raised is a bug and keeps its traceback.
+    Anything else that is raised is a bug and keeps its traceback. Where a launcher has started
+    several processes, a command whose work is ``divided`` runs in all of them, and only the first
+    says anything; any other runs in the first alone.
     """
-    terminal = Terminal(Console(), Console(stderr=True), quiet)
+    with contextlib.ExitStack() as stack:
+        if divided and launched():
+            from eigenboundary.processes import joined
+
+            stack.enter_context(joined())
+        elif not is_first():
+            raise typer.Exit
+        if is_first():
+            shell = Terminal(Console(), Console(stderr=True), quiet)
+        else:
+            nothing = Console(file=stack.enter_context(open(os.devnull, "w")))
+            shell = Terminal(nothing, nothing, quiet=True)
+        yield stack.enter_context(_reporting(shell, verbose))
+
+
+@contextmanager
+def _reporting(terminal: Terminal, verbose: bool) -> Iterator[Terminal]:
     handler = _Handler(terminal.err)
     log = logging.getLogger("eigenboundary")
     before = log.level, log.propagate
-    log.setLevel(logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING)
+    level = logging.INFO if verbose else logging.ERROR if terminal.quiet else logging.WARNING
+    log.setLevel(level)
     log.propagate = False
     log.addHandler(handler)
     try:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -48,6 +48,7 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 #: Intermediate results of a training set, kept between products.
 _KEPT_BYTES = 2**30
@@ -102,6 +103,10 @@ class SymmetricOperator(ABC):
     def expect(self, products: int) -> None:
         """Say that at least so many products are going to be asked for."""
         self.expected = self.products + products
+
+    def led(self, job: Callable[[], _T]) -> _T:
+        """The value of a job that takes decisions on products; see :meth:`Processes.led`."""
+        return job()
 
     @property
     def block_limit(self) -> int:
@@ -207,16 +212,34 @@ class ProblemOperator(SymmetricOperator):
         reverse = self.derivatives & self.problem.reverse_only
         return ProductRecord("double backward" if reverse else "recomputed", reason)
 
+    def led(self, job: Callable[[], _T]) -> _T:
+        """The job's value, from the first of the processes; all have taken part in its products."""
+        value, self.products = self.problem.processes.led(lambda: (job(), self.products), self)
+        return value
+
+    def expect(self, products: int) -> None:
+        """Say in all processes that at least so many products are going to be asked for."""
+        self.problem.processes.call(SymmetricOperator.expect, self, products)
+
     def _product(self, block: Tensor) -> Tensor:
+        return self.problem.processes.call(ProblemOperator._summed, self, block.T).T
+
+    def _summed(self, rows: Tensor) -> Tensor:
+        """The product with vectors (k, p), over the samples of all processes."""
+        total = self.problem.processes.sum(lambda: self._own_sum(rows.T).T, rows)
+        return total / self.problem.n_samples
+
+    def _own_sum(self, block: Tensor) -> Tensor:
+        """The product of the curvature summed over this process' samples."""
         self._prepare()
         self._done += block.shape[1]
         if self._kept is not None:
-            return self._kept(block) / self.problem.n_samples
+            return self._kept(block)
         total = torch.zeros_like(block)
-        for x, y in self.problem.batches(self.problem.samples_per_chunk(block.shape[1])):
+        for x, y in self.problem.own_batches(self.problem.samples_per_chunk(block.shape[1])):
             safe_point()
             total += self._batch_product(x, y, block)
-        return total / self.problem.n_samples
+        return total
 
     def _prepare(self) -> None:
         """Change to a faster route once the products that were computed say that it pays."""

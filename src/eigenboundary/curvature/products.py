@@ -84,7 +84,7 @@ def pays(problem: Problem, products: int) -> bool:
     Waiting for that costs at most twice what knowing the number of products beforehand would.
     """
     per_sample = problem.flops + problem.activations
-    return products * problem.n_samples * per_sample >= _WORK_PER_OPERATION * problem.operations
+    return products * problem.most_samples * per_sample >= _WORK_PER_OPERATION * problem.operations
 
 
 class KeptGradients:
@@ -103,12 +103,12 @@ class KeptGradients:
     """
 
     def __init__(self, problem: Problem, plain: PlainProduct, kept_bytes: int) -> None:
-        needed = _GRAPH_BYTES * problem.n_samples * _activation_bytes(problem)
+        needed = _GRAPH_BYTES * problem.most_samples * _activation_bytes(problem)
         if needed > kept_bytes or not problem.in_memory:
             raise RuntimeError("the gradients' graphs may not fit")
         self.samples = _samples(problem, kept_bytes)
         self.products: list[Callable[[Tensor], Tensor]] = []
-        for x, y in problem.batches(self.samples):
+        for x, y in problem.own_batches(self.samples):
             safe_point()
             self.products.append(kept_hessian_product(problem, x, y))
             if len(self.products) == 1:
@@ -169,7 +169,7 @@ class LinearizedProducts:
             return [product[name] for name in names]
 
         # A loader's own batches may be smaller.
-        x, y = next(iter(problem.batches(_samples(problem, kept_bytes))))
+        x, y = next(iter(problem.own_batches(_samples(problem, kept_bytes))))
         self.samples = len(x)
         self.width = max(
             1, min(_MOST_VECTORS, _BLOCK_BYTES // (self.samples * _activation_bytes(problem)))
@@ -199,7 +199,7 @@ class LinearizedProducts:
             safe_point()
             total += self._apply(block, kept)
         if len(self._kept) < self.chunks:
-            for number, (x, y) in enumerate(self.problem.batches(self.samples)):
+            for number, (x, y) in enumerate(self.problem.own_batches(self.samples)):
                 if number >= len(self._kept):
                     safe_point()
                     total += self._apply(block, self._map.prepare(self._constants(x, y)))
@@ -246,9 +246,9 @@ class LinearizedProducts:
     def _keep(self, kept_bytes: int) -> tuple[int, int]:
         """Keep what fits; returns the number of chunks and the bytes that are kept."""
         if not self.problem.in_memory:
-            return -(-self.problem.n_samples // self.samples), 0
+            return -(-self.problem.most_samples // self.samples), 0
         chunks = total = 0
-        for x, y in self.problem.batches(self.samples):
+        for x, y in self.problem.own_batches(self.samples):
             safe_point()
             chunks += 1
             if len(self._kept) < chunks - 1:
@@ -284,8 +284,8 @@ def _samples(problem: Problem, kept_bytes: int) -> int:
     each = _activation_bytes(problem)
     # What is kept of a sample may be several times its activations.
     least = max(1, min(_LEAST_SAMPLES, kept_bytes // (8 * each)))
-    most = min(max(_CHUNK_BYTES // each, least), problem.batch_size or problem.n_samples)
-    return -(-problem.n_samples // -(-problem.n_samples // most))
+    most = min(max(_CHUNK_BYTES // each, least), problem.batch_size or problem.most_samples)
+    return -(-problem.most_samples // -(-problem.most_samples // most))
 
 
 def _new_bytes(kept: list[Tensor], known: list[Tensor]) -> int:

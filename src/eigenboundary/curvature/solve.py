@@ -105,19 +105,19 @@ def top_eigenpairs(
         raise InvalidInputError(f"which must be 'largest' for method {chosen!r}; got {which!r}.")
     _log.info("solver: %s (%s)", chosen, reason)
     limit = default_tolerance(operator.dtype) if tolerance is None else float(tolerance)
-    if chosen == "dense":
-        pairs = dense_eigenpairs(
-            operator, operator.size if k is None else k, which=which, tolerance=limit, guard=guard
-        )
-    elif chosen == "gram":
-        pairs = gram_eigenpairs(operator, k, tolerance=limit, guard=guard, seed=seed)
-    elif chosen == "range":
-        pairs = range_eigenpairs(
-            operator, k, tolerance=limit, guard=guard, seed=seed, progress=progress
-        )
-    else:
+
+    def solve() -> Eigenpairs:
+        if chosen == "dense":
+            n = operator.size if k is None else k
+            return dense_eigenpairs(operator, n, which=which, tolerance=limit, guard=guard)
+        if chosen == "gram":
+            return gram_eigenpairs(operator, k, tolerance=limit, guard=guard, seed=seed)
+        if chosen == "range":
+            return range_eigenpairs(
+                operator, k, tolerance=limit, guard=guard, seed=seed, progress=progress
+            )
         assert k is not None
-        pairs = krylov_eigenpairs(
+        return krylov_eigenpairs(
             operator,
             k,
             which=which,
@@ -128,6 +128,8 @@ def top_eigenpairs(
             seed=seed,
             progress=progress,
         )
+
+    pairs = operator.led(solve)
     if not pairs.converged.all():
         _log.warning(
             "%d of %d eigenpairs are not certified to the tolerance %.0e (%s)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,18 +97,25 @@ def values_at(problem: Problem, blocks: Iterable[Tensor]) -> LandscapeValues:
     """Loss and accuracy at points that come in blocks (m, p), one pass over the data a block."""
     losses, hits = [], []
     for points in blocks:
-        loss = torch.zeros(len(points), dtype=torch.float64, device=problem.device)
-        hit = torch.zeros_like(loss)
-        for x, y in problem.batches(problem.samples_per_chunk(len(points))):
-            safe_point()
-            outputs = outputs_at(problem, points, x)
-            rows, labels = outputs.flatten(0, 1), y.repeat(len(points))
-            values = problem.loss.per_sample(rows, labels).reshape(len(points), -1)
-            loss += values.double().sum(1)
-            hit += (outputs.argmax(-1) == y).sum(1)
-        losses.append(loss / problem.n_samples)
-        hits.append(hit / problem.n_samples)
+        like = torch.empty(2, len(points), dtype=torch.float64, device=problem.device)
+        sums = problem.processes.sum(functools.partial(_own_sums, problem, points), like)
+        loss, hit = sums / problem.n_samples
+        losses.append(loss)
+        hits.append(hit)
     return LandscapeValues(torch.cat(losses).cpu().numpy(), torch.cat(hits).cpu().numpy())
+
+
+def _own_sums(problem: Problem, points: Tensor) -> Tensor:
+    """Loss and hits at each point (m, p), summed over this process' samples: (2, m)."""
+    sums = torch.zeros(2, len(points), dtype=torch.float64, device=problem.device)
+    for x, y in problem.own_batches(problem.samples_per_chunk(len(points))):
+        safe_point()
+        outputs = outputs_at(problem, points, x)
+        rows, labels = outputs.flatten(0, 1), y.repeat(len(points))
+        values = problem.loss.per_sample(rows, labels).reshape(len(points), -1)
+        sums[0] += values.double().sum(1)
+        sums[1] += (outputs.argmax(-1) == y).sum(1)
+    return sums
 
 
 def blocks_of(problem: Classifier, coefficients: Array, vectors: Tensor) -> Iterator[Tensor]:
