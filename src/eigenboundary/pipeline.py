@@ -29,6 +29,7 @@ from eigenboundary.curvature import (
     SymmetricOperator,
     top_eigenpairs,
 )
+from eigenboundary.curvature.bulk import estimate_bulk
 from eigenboundary.curvature.krylov import INTERRUPTED
 from eigenboundary.curvature.solve import METHODS, as_start, check_k
 from eigenboundary.data import preserved_random_state
@@ -73,6 +74,7 @@ def analyze(
     controls: Sequence[str] = (),
     grid: int = 100,
     margins: bool = False,
+    bulk: bool = False,
     box: tuple[float, float] | None = None,
     test_data: Any = None,
     progress: ProgressReport | None = None,
@@ -113,6 +115,10 @@ def analyze(
         Also find the sections of the boundary that the eigenvectors encode, their margins and the
         smallest margin (see :func:`~eigenboundary.boundary_sections`). The result then holds about
         1,000 + 5k + 9 inputs more, and 3 · 60² · (C + 5) numbers for its planes.
+    bulk : bool
+        Also estimate the trace and the distribution of all p eigenvalues, by about 660 more
+        products (see :func:`~eigenboundary.estimate_trace`,
+        :func:`~eigenboundary.spectral_density`).
     box : (low, high), optional
         Range that every entry of an input has to stay in when margins are searched for.
     test_data : (x, y), Dataset or DataLoader, optional
@@ -133,7 +139,7 @@ def analyze(
     -----
     Ctrl-C while eigenvectors are computed ends the search; the analysis is finished with what was
     found, pairs that have not converged marked as such. ``start=`` takes it up again. Ctrl-C while
-    margins are searched for finishes the analysis without them.
+    the bulk is estimated or margins are searched for finishes the analysis without them.
 
     Examples
     --------
@@ -148,6 +154,7 @@ def analyze(
     """
     _check_arguments(k, curvature, seed, method, tolerance, max_products, controls, grid)
     checks.check_flag(margins, "margins")
+    checks.check_flag(bulk, "bulk")
     checks.check_progress(progress)
     geometry = Geometry(box=as_box(box))
     checks.check_model(model)
@@ -206,7 +213,10 @@ def analyze(
                 test_accuracy=test_accuracy,
                 computed=str(operator.record),
             )
-        if margins and not interrupted:
+        if bulk and not interrupted:
+            with clock.stage("bulk"):
+                extras = _with_bulk(extras, operator, pairs, seed, clock)
+        if margins and not (interrupted or extras.interrupted):
             with clock.stage("margins"):
                 extras = _with_margins(extras, problem, pairs, aligned, geometry, seed, clock)
         if extras.sections is not None:
@@ -259,6 +269,10 @@ class _Clock:
             self.progress(name, 1, 1)
         _log.info("%s: %.2f s", name, self.seconds[name])
 
+    def bulk(self, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress("bulk", done, total)
+
     def eigenpairs(self, converged: int, wanted: int, products: int) -> None:
         _log.debug("eigenpairs: %d of %d after %d products", converged, wanted, products)
         if self.progress is not None:
@@ -298,6 +312,20 @@ def _accuracy(problem: Problem, test_data: Any) -> float:
         raise InvalidInputError(str(error).replace("data ", "test_data ", 1)) from error
 
 
+def _with_bulk(
+    extras: Extras, operator: SymmetricOperator, pairs: Eigenpairs, seed: int, clock: _Clock
+) -> Extras:
+    """With the spectrum's trace and density, unless that is interrupted."""
+    try:
+        bulk = estimate_bulk(operator, pairs, seed=seed, progress=clock.bulk)
+    except KeyboardInterrupt:
+        return replace(
+            extras,
+            interrupted="the bulk was estimated: it is missing, and so is what was to follow",
+        )
+    return replace(extras, bulk=bulk)
+
+
 def _with_margins(
     extras: Extras,
     problem: Problem,
@@ -324,7 +352,7 @@ def _with_margins(
         )
         smallest = smallest_of(problem, cosines, geometry=geometry, budget=budget, seed=seed)
     except KeyboardInterrupt:
-        return replace(extras, interrupted=True)
+        return replace(extras, interrupted="margins were searched for: they are missing")
     except InvalidInputError as error:  # no reason to lose the eigenvectors
         return replace(extras, notes=(f"Margins are missing: {error}",))
     return replace(extras, sections=sections, smallest_margin=smallest)
@@ -336,5 +364,5 @@ def _with_planes(extras: Extras, problem: Problem, vectors: Tensor, resolution: 
     try:
         planes = planes_of_sections(problem, extras.sections, vectors, resolution)
     except KeyboardInterrupt:
-        return replace(extras, interrupted=True)
+        return replace(extras, interrupted="planes were evaluated: they are missing")
     return replace(extras, planes=planes)
