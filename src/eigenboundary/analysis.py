@@ -17,6 +17,7 @@ from eigenboundary.boundary.sections import WEAK_SIDE, BoundarySections
 from eigenboundary.boundary.smallest import SmallestMargin
 from eigenboundary.classifier import Classifier
 from eigenboundary.complexity import Complexity
+from eigenboundary.curvature.bulk import Bulk
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.grid import PlaneGrid
 from eigenboundary.outliers import OutlierCount
@@ -110,6 +111,8 @@ class Analysis:
     planes : tuple of InputPlane
         Likewise, for inputs of more than two dimensions: the planes through
         :math:`x_t^+, x_t^-, x_b` of the first three sections.
+    bulk : Bulk or None
+        Where it was asked for: trace and density of the spectrum.
     test_accuracy : float or None
         Of samples not trained on, where they were given.
     notes : tuple of str
@@ -145,6 +148,7 @@ class Analysis:
     sections: BoundarySections | None = None
     smallest_margin: SmallestMargin | None = None
     planes: tuple[InputPlane, ...] = ()
+    bulk: Bulk | None = None
     test_accuracy: float | None = None
     classifier: Classifier | None = field(default=None, repr=False)
 
@@ -279,9 +283,14 @@ class Analysis:
             "mass_outside": numbers.mass_outside,
             "generalization": g,
             **self._margin_summary(),
+            "bulk": None if self.bulk is None else self.bulk.summary(self.eigenvalues),
             "notes": list(self.notes),
             "provenance": dataclasses.asdict(self.provenance),
         }
+
+    def counts_above(self) -> list[tuple[float, int, int]]:
+        """Threshold, least and greatest number of eigenvalues above it, where the bulk is known."""
+        return [] if self.bulk is None else self.bulk.counts_above(float(self.eigenvalues[0]))
 
     def _margin_summary(self) -> dict[str, Any]:
         if self.sections is None or self.smallest_margin is None:
@@ -352,6 +361,7 @@ class Analysis:
             f"  G_θ (ε = 1e-3)   {g.value:.3g}, in [{g_low:.3g}, {g_high:.3g}]",
             f"  mass outside     {numbers.mass_outside:.1%} of the squared alignment lies outside "
             f"these {self.k} eigenvectors",
+            *([] if self.bulk is None else self.bulk.lines(self.eigenvalues)),
             f"  solver           {self.provenance.solver} ({self.provenance.reason}), "
             f"{self.provenance.products} products, "
             f"{sum(self.provenance.seconds.values()):.2f} s",

@@ -16,6 +16,7 @@ from eigenboundary.boundary.planes import InputPlane
 from eigenboundary.boundary.sections import BoundarySections
 from eigenboundary.boundary.smallest import SmallestMargin
 from eigenboundary.curvature import Eigenpairs
+from eigenboundary.curvature.bulk import Bulk
 from eigenboundary.curvature.krylov import INTERRUPTED
 from eigenboundary.grid import PlaneGrid
 from eigenboundary.outliers import count_outliers
@@ -37,7 +38,9 @@ class Extras:
     smallest_margin: SmallestMargin | None = None
     planes: tuple[InputPlane, ...] = ()
     test_accuracy: float | None = None
-    interrupted: bool = False
+    bulk: Bulk | None = None
+    #: What was being done at Ctrl-C, and what is missing since; empty where nothing is.
+    interrupted: str = ""
     notes: tuple[str, ...] = ()
     computed: str = ""
 
@@ -85,6 +88,7 @@ def assemble(
         sections=extras.sections,
         smallest_margin=extras.smallest_margin,
         planes=extras.planes,
+        bulk=extras.bulk,
     )
 
 
@@ -115,8 +119,7 @@ def _notes(
             f"{': ' + pairs.message if pairs.message else ''}."
         )
     if extras.interrupted:
-        lost = "margins were searched for" if extras.sections is None else "planes were evaluated"
-        notes.append(f"Interrupted while {lost}: they are missing.")
+        notes.append(f"Interrupted while {extras.interrupted}.")
     return (*notes, *extras.notes)
 
 

@@ -28,6 +28,7 @@ from eigenboundary.curvature import (
     Eigenpairs,
     top_eigenpairs,
 )
+from eigenboundary.curvature.bulk import estimate_bulk
 from eigenboundary.curvature.krylov import INTERRUPTED
 from eigenboundary.curvature.operators import ProblemOperator
 from eigenboundary.curvature.solve import METHODS, as_start, check_k
@@ -74,6 +75,7 @@ def analyze(
     controls: Sequence[str] = (),
     grid: int = 100,
     margins: bool = False,
+    bulk: bool = False,
     box: tuple[float, float] | None = None,
     test_data: Any = None,
     progress: ProgressReport | None = None,
@@ -114,6 +116,10 @@ def analyze(
         Also find the sections of the boundary that the eigenvectors encode, their margins and the
         smallest margin (see :func:`~eigenboundary.boundary_sections`). The result then holds about
         1,000 + 5k + 9 inputs more, and 3 · 60² · (C + 5) numbers for its planes.
+    bulk : bool
+        Also estimate the trace and the distribution of all p eigenvalues, by about 660 more
+        products (see :func:`~eigenboundary.estimate_trace`,
+        :func:`~eigenboundary.spectral_density`).
     box : (low, high), optional
         Range that every entry of an input has to stay in when margins are searched for.
     test_data : (x, y), Dataset or DataLoader, optional
@@ -134,7 +140,7 @@ def analyze(
     -----
     Ctrl-C while eigenvectors are computed ends the search; the analysis is finished with what was
     found, pairs that have not converged marked as such. ``start=`` takes it up again. Ctrl-C while
-    margins are searched for finishes the analysis without them.
+    the bulk is estimated or margins are searched for finishes the analysis without them.
 
     Examples
     --------
@@ -148,7 +154,7 @@ def analyze(
     ((5,), (60, 5))
     """
     processes = current()
-    settings = _Settings(k, curvature, method, tolerance, max_products, controls, grid, seed)
+    settings = _Settings(k, curvature, method, tolerance, max_products, controls, grid, bulk, seed)
     processes.agree(settings.check)
     processes.agree(lambda: _check_call(model, data, k, parameters, margins, progress))
     geometry = processes.agree(lambda: Geometry(box=as_box(box)))
@@ -193,9 +199,11 @@ class _Settings:
     max_products: int | None
     controls: Sequence[str]
     grid: int
+    bulk: bool
     seed: int
 
     def check(self) -> None:
+        checks.check_flag(self.bulk, "bulk")
         checks.check_choice(self.curvature, "curvature", tuple(CURVATURES))
         checks.check_choice(self.method, "method", METHODS)
         if self.method == "gram" and self.curvature != "gauss_newton":
@@ -255,7 +263,10 @@ class _Job:
                 computed=self._computed(),
             )
         seed = self.settings.seed
-        if geometry is not None and not interrupted:
+        if self.settings.bulk and not interrupted:
+            with clock.stage("bulk"):
+                extras = _with_bulk(extras, self.operator, pairs, seed, clock)
+        if geometry is not None and not (interrupted or extras.interrupted):
             with clock.stage("margins"):
                 extras = _with_margins(extras, problem, pairs, aligned, geometry, seed, clock)
         if extras.sections is not None:
@@ -315,6 +326,10 @@ class _Clock:
             self.progress(name, 1, 1)
         _log.info("%s: %.2f s", name, self.seconds[name])
 
+    def bulk(self, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress("bulk", done, total)
+
     def eigenpairs(self, converged: int, wanted: int, products: int) -> None:
         _log.debug("eigenpairs: %d of %d after %d products", converged, wanted, products)
         if self.progress is not None:
@@ -343,6 +358,20 @@ def _accuracy(problem: Problem, test_data: Any) -> float:
         raise InvalidInputError(str(error).replace("data ", "test_data ", 1)) from error
 
 
+def _with_bulk(
+    extras: Extras, operator: ProblemOperator, pairs: Eigenpairs, seed: int, clock: _Clock
+) -> Extras:
+    """With the spectrum's trace and density, unless that is interrupted."""
+    try:
+        bulk = estimate_bulk(operator, pairs, seed=seed, progress=clock.bulk)
+    except KeyboardInterrupt:
+        return replace(
+            extras,
+            interrupted="the bulk was estimated: it is missing, and so is what was to follow",
+        )
+    return replace(extras, bulk=bulk)
+
+
 def _with_margins(
     extras: Extras,
     problem: Problem,
@@ -369,7 +398,7 @@ def _with_margins(
         )
         smallest = smallest_of(problem, cosines, geometry=geometry, budget=budget, seed=seed)
     except KeyboardInterrupt:
-        return replace(extras, interrupted=True)
+        return replace(extras, interrupted="margins were searched for: they are missing")
     except InvalidInputError as error:  # no reason to lose the eigenvectors
         return replace(extras, notes=(f"Margins are missing: {error}",))
     return replace(extras, sections=sections, smallest_margin=smallest)
@@ -381,5 +410,5 @@ def _with_planes(extras: Extras, problem: Problem, vectors: Tensor, resolution: 
     try:
         planes = planes_of_sections(problem, extras.sections, vectors, resolution)
     except KeyboardInterrupt:
-        return replace(extras, interrupted=True)
+        return replace(extras, interrupted="planes were evaluated: they are missing")
     return replace(extras, planes=planes)

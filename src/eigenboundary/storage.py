@@ -27,6 +27,7 @@ from eigenboundary.boundary.records import (
     smallest_record,
 )
 from eigenboundary.classifier import Classifier
+from eigenboundary.curvature.bulk import bulk_from, bulk_record
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.grid import PlaneGrid
 from eigenboundary.losses import LOSSES, Loss, PerSampleLoss
@@ -166,12 +167,12 @@ def save(analysis: Analysis, path: str | Path, *, overwrite: bool = False) -> No
             f"grid.{name}": np.ascontiguousarray(getattr(analysis.grid, name)) for name in _GRID
         }
     arrays |= {f"controls.{k}": np.ascontiguousarray(v) for k, v in analysis.controls.items()}
-    boundary = _boundary_record(analysis, arrays)
+    parts = _parts_record(analysis, arrays)
     header: dict[str, Any] = {
         "format": FORMAT_VERSION,
         **{name: getattr(analysis, name) for name in _SCALARS},
         "test_accuracy": analysis.test_accuracy,
-        **boundary,
+        **parts,
         "outlier_count": dataclasses.asdict(analysis.outlier_count),
         "provenance": dataclasses.asdict(analysis.provenance),
         "activations": analysis.classifier.activations if analysis.classifier else 1,
@@ -181,12 +182,13 @@ def save(analysis: Analysis, path: str | Path, *, overwrite: bool = False) -> No
         save_file(arrays, partial, metadata={_KEY: json.dumps(header)})
 
 
-def _boundary_record(analysis: Analysis, arrays: dict[str, Any]) -> dict[str, Any]:
-    """What was found of the boundary: its arrays are added, what is left is the header's."""
+def _parts_record(analysis: Analysis, arrays: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for besides: its arrays are added, what is left is the header's."""
     header: dict[str, Any] = {}
     for name, record in (
         ("planes", analysis.planes and planes_record(analysis.planes)),
         ("sections", analysis.sections and sections_record(analysis.sections)),
+        ("bulk", analysis.bulk and bulk_record(analysis.bulk)),
         ("smallest_margin", analysis.smallest_margin and smallest_record(analysis.smallest_margin)),
     ):
         if record:
@@ -195,12 +197,13 @@ def _boundary_record(analysis: Analysis, arrays: dict[str, Any]) -> dict[str, An
     return header
 
 
-def _boundary_from(arrays: dict[str, Any], header: dict[str, Any]) -> dict[str, Any]:
+def _parts_from(arrays: dict[str, Any], header: dict[str, Any]) -> dict[str, Any]:
     read: dict[str, Any] = {}
     revive: dict[str, Callable[..., Any]] = {
         "planes": planes_from,
         "sections": sections_from,
         "smallest_margin": smallest_from,
+        "bulk": bulk_from,
     }
     for name, build in revive.items():
         if header.get(name) is not None:
@@ -252,7 +255,7 @@ def load(
             outlier_count=OutlierCount(**header["outlier_count"]),
             provenance=Provenance(**header["provenance"]),
             test_accuracy=header.get("test_accuracy"),
-            **_boundary_from(arrays, header),
+            **_parts_from(arrays, header),
             grid=grid,
             controls={
                 name.removeprefix("controls."): array

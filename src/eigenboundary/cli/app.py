@@ -119,6 +119,7 @@ def analyze(
     max_products: options.MaxProducts = None,
     control: options.Controls = None,
     margins: options.Margins = False,
+    bulk: options.Bulk = False,
     box: options.Box = None,
     test_data: options.TestData = None,
     resume: options.Resume = None,
@@ -146,6 +147,7 @@ def analyze(
         "max_products": max_products,
         "controls": tuple(control or ()),
         "margins": margins,
+        "bulk": bulk,
         "box": box,
     }
     with terminal.session(quiet=quiet, verbose=verbose, divided=True) as shell:

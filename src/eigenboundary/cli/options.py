@@ -96,6 +96,10 @@ Margins = Annotated[
         help="Also find which section of the boundary each eigenvector encodes, and its margin.",
     ),
 ]
+Bulk = Annotated[
+    bool,
+    typer.Option("--bulk", help="Also estimate the trace and the distribution of all eigenvalues."),
+]
 Box = Annotated[
     tuple[float, float] | None,
     typer.Option(help="Range that entries of inputs stay in, e.g. 0 1.", metavar="LOW HIGH"),

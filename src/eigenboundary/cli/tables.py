@@ -9,7 +9,7 @@ from rich.text import Text
 
 from eigenboundary.analysis import Analysis
 from eigenboundary.comparison import Comparison
-from eigenboundary.report.words import percent
+from eigenboundary.report.words import count, percent
 
 __all__ = [
     "comparison",
@@ -58,6 +58,13 @@ def headline(analysis: Analysis) -> Table:
         percent(numbers.mass_outside),
         f"of A² is not in these {analysis.k}",
     )
+    if analysis.bulk is not None:
+        trace, total = analysis.bulk.trace, analysis.eigenvalues.sum()
+        table.add_row(
+            "trace", f"{trace.value:.4g} ± {trace.error:.1g}", f"of which these are {total:.4g}"
+        )
+        for threshold, low, high in analysis.counts_above():
+            table.add_row("eigenvalues", count(low, high), f"exceed {threshold:.3g}")
     made_by = analysis.provenance
     seconds = sum(made_by.seconds.values())
     table.add_row(

@@ -1,5 +1,6 @@
-"""The Hessian and Gauss–Newton matrix as operators, and their eigenpairs."""
+"""The Hessian and Gauss–Newton matrix as operators: eigenpairs, trace and density."""
 
+from eigenboundary.curvature.density import Band, SpectralDensity, spectral_density
 from eigenboundary.curvature.eigenpairs import Eigenpairs
 from eigenboundary.curvature.operators import (
     CURVATURES,
@@ -9,13 +10,19 @@ from eigenboundary.curvature.operators import (
     SymmetricOperator,
 )
 from eigenboundary.curvature.solve import top_eigenpairs
+from eigenboundary.curvature.trace import TraceEstimate, estimate_trace
 
 __all__ = [
     "CURVATURES",
+    "Band",
     "Eigenpairs",
     "GaussNewtonOperator",
     "HessianOperator",
     "MatrixOperator",
+    "SpectralDensity",
     "SymmetricOperator",
+    "TraceEstimate",
+    "estimate_trace",
+    "spectral_density",
     "top_eigenpairs",
 ]

@@ -6,6 +6,7 @@ attributes that end in an underscore.
 
 ==================================  ===========================================================
 :class:`SpectrumDisplay`            eigenvalues, outliers and bulk
+:class:`DensityDisplay`             all p eigenvalues: density, counts beyond a threshold
 :class:`AlignmentDisplay`           training samples against eigenvectors, sorted by class
 :class:`DecisionBoundaryDisplay`    the plane of two-dimensional inputs
 :class:`EmbeddingDisplay`           other inputs, on a PCA or t-SNE embedding
@@ -26,6 +27,7 @@ from eigenboundary.displays.alignments import AlignmentDisplay
 from eigenboundary.displays.boundary import DecisionBoundaryDisplay
 from eigenboundary.displays.comparison import ComparisonDisplay
 from eigenboundary.displays.controls import ControlsDisplay
+from eigenboundary.displays.density import DensityDisplay
 from eigenboundary.displays.embedding import EmbeddingDisplay, embed
 from eigenboundary.displays.landscape import LossCurveDisplay, LossSurfaceDisplay
 from eigenboundary.displays.margins import MarginDisplay
@@ -43,6 +45,7 @@ __all__ = [
     "ComparisonDisplay",
     "ControlsDisplay",
     "DecisionBoundaryDisplay",
+    "DensityDisplay",
     "EmbeddingDisplay",
     "InputPlaneDisplay",
     "LossCurveDisplay",

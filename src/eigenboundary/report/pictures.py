@@ -15,6 +15,7 @@ from eigenboundary.displays import (
     ClassPairDisplay,
     ControlsDisplay,
     DecisionBoundaryDisplay,
+    DensityDisplay,
     EmbeddingDisplay,
     InputPlaneDisplay,
     MarginDisplay,
@@ -75,7 +76,10 @@ def pictures_of(analysis: Analysis) -> list[Picture]:
     """All pictures an analysis has data for, but those of its sections."""
     with styled():
         result = [_plane(analysis)] if analysis.grid is not None else []
-        result += [_spectrum(analysis), _alignment(analysis), _mass(analysis)]
+        result.append(_spectrum(analysis))
+        if analysis.bulk is not None:
+            result.append(_density(analysis))
+        result += [_alignment(analysis), _mass(analysis)]
         if analysis.grid is None and len(analysis.inputs) >= _LEAST_EMBEDDED:
             result.append(_embedding(analysis))
         if analysis.controls:
@@ -111,6 +115,19 @@ def _spectrum(analysis: Analysis) -> Picture:
         "stand apart from the bulk"
         f"{', which begins at the dashed line' if analysis.outlier_count.resolved else ''}; hollow "
         "ones are estimates without checked eigenvectors. Bars, where visible, are residuals.",
+        figure,
+    )
+
+
+def _density(analysis: Analysis) -> Picture:
+    figure = _figure(9.6, 3.9)
+    DensityDisplay.from_analysis(analysis, axes=figure)
+    return Picture(
+        "density",
+        "The whole spectrum",
+        "Estimated from random vectors, all eigenvalues. Left: their density, smoothed; marks at "
+        "the bottom are the computed ones. Right: how many lie above t, or below −t; bands are "
+        "95 % intervals.",
         figure,
     )
 

@@ -7,6 +7,7 @@ from eigenboundary.displays.style import format_number
 
 __all__ = [
     "GLOSSARY",
+    "count",
     "curvature_name",
     "interval",
     "is_narrow",
@@ -86,6 +87,11 @@ def interval(bounds: tuple[float, float]) -> str:
     return f"[{format_number(bounds[0])}, {format_number(bounds[1])}]"
 
 
+def count(low: int, high: int) -> str:
+    """A number that lies between two, e.g. ``11 to 12``."""
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def is_narrow(bounds: tuple[float, float]) -> bool:
     """Whether an interval is narrow enough to speak of one number."""
     low, high = bounds
@@ -99,12 +105,13 @@ def curvature_name(analysis: Analysis) -> str:
 
 
 def summary(analysis: Analysis) -> list[str]:
-    """Four or five sentences, one a list entry."""
+    """A few sentences, one a list entry."""
     return [
         _network(analysis),
         _outliers(analysis),
         _effective(analysis),
         _generalization(analysis),
+        *_bulk(analysis),
         *_sections(analysis),
     ]
 
@@ -160,6 +167,24 @@ def _outliers(analysis: Analysis) -> str:
         f"{_plural(count, 'eigenvalue')} of the {name} {verb} apart from the bulk{beyond}: the "
         "loss is sharp in as many directions of parameter space."
     )
+
+
+def _bulk(analysis: Analysis) -> list[str]:
+    if analysis.bulk is None:
+        return []
+    trace = analysis.bulk.trace
+    about = f" ± {format_number(trace.error, 1)}" if trace.error else ""
+    sentence = (
+        f"The trace, the sum of all {analysis.n_parameters:,} eigenvalues, is "
+        f"{format_number(trace.value)}{about}; those computed sum to "
+        f"{format_number(float(analysis.eigenvalues.sum()))}."
+    )
+    counts = analysis.counts_above()
+    if not counts:
+        return [sentence]
+    _, low, high = counts[1]
+    verb = "exceeds" if (low, high) == (1, 1) else "exceed"
+    return [f"{sentence} {count(low, high)} of them {verb} a hundredth of λ₁."]
 
 
 def _effective(analysis: Analysis) -> str:
