@@ -9,6 +9,7 @@ from collections.abc import Callable
 from benchmarks import (
     attacks,
     class_pairs,
+    growth,
     jobs,
     margins,
     minimal_norm,
@@ -37,6 +38,8 @@ JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "solvers-gauss": solvers.solvers_gauss,
     "paper": paper.paper,
     "exact-g": paper.exact_g,
+    "growth-p": growth.growth_p,
+    "growth-n": growth.growth_n,
     "robustness": robustness.robustness,
 }
 
