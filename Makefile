@@ -36,8 +36,9 @@ format: $(STAMP) ## Format the code
 types: $(STAMP) ## Check types
 	$(BIN)/mypy src
 
-bench: $(STAMP) ## Measure times and accuracies
-	$(BIN)/python -m benchmarks
+bench: $(STAMP) ## Measure times and accuracies (hours); writes docs/performance.md
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	$(BIN)/python -m benchmarks --write
 
 figures: $(STAMP) ## Reproduce the paper's figures (a quarter of an hour)
 	$(BIN)/eigenboundary reproduce all

@@ -1,4 +1,4 @@
-"""Run benchmarks: ``python -m benchmarks [NAME] [--json]``."""
+"""Run benchmarks: ``python -m benchmarks [NAME] [--json] [--write]``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from benchmarks.registry import JOBS, LACKING
+from benchmarks.tables import keep
 
 
 def run_fresh(name: str) -> dict[str, object]:
@@ -30,6 +31,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("name", nargs="?", choices=sorted(JOBS), help="default: all of them")
     parser.add_argument("--json", action="store_true", help="print one JSON object a benchmark")
+    parser.add_argument(
+        "--write", action="store_true", help="keep the results in the documentation's table"
+    )
     arguments = parser.parse_args()
     for name in [arguments.name] if arguments.name else JOBS:
         missing = LACKING[name]() if name in LACKING else ""
@@ -39,6 +43,8 @@ def main() -> None:
             print(f"{name} left out: {missing}", file=sys.stderr)
             continue
         result = run_fresh(name)
+        if arguments.write:
+            keep(result)
         if arguments.json:
             print(json.dumps(result))
         else:

@@ -15,13 +15,14 @@ Only k of the p eigenvectors are known, so each number is an interval. By Jensen
 :math:`m_i > \varepsilon` needs :math:`q_i > \varepsilon^2`, and the unknown :math:`q_i` sum to
 :math:`\bar r`: fewer than :math:`\bar r/\varepsilon^2` of them can count (for the maximum, fewer
 than :math:`n \bar r/\varepsilon^2`). An eigenvector that is known only up to a rotation δ widens
-the interval: alignments are taken as :math:`|A| \pm \delta`, and a vector with δ of order one is
-counted among the unknown.
+the interval: alignments are taken as :math:`|A| \pm \delta`, and a vector with a large δ is counted
+among the unknown. Any vectors may be; the best of several such intervals is taken.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Literal
@@ -39,6 +40,7 @@ Array = NDArray[np.float64]
 Statistic = Literal["mean", "max"]
 
 _UNRESOLVED = 0.1
+_POWERS = 12
 
 
 @dataclass(frozen=True)
@@ -143,22 +145,36 @@ class Complexity:
         """
         checks.check_choice(statistic, "statistic", ("mean", "max"))
         threshold = self._threshold(epsilon)
-        p, n = self.n_parameters, len(self.alignment)
-        low, high = self._bounds()
-        known = self._resolved
-        at_least = int((self._statistic(low, statistic)[known] > threshold).sum())
-        at_most = int((self._statistic(high, statistic)[known] > threshold).sum())
-        rest = 1.0 - np.square(low[:, known]).sum(1)
-        rest_mass = float(np.clip(rest, 0, 1).mean()) * (n if statistic == "max" else 1)
-        others = min(_strictly_fewer(rest_mass / threshold**2), p - int(known.sum()))
+        p = self.n_parameters
+        bounds = [self._count_bounds(threshold, statistic, known) for known in self._known_sets()]
         count = int((self.aligned(statistic) > threshold).sum())
+        at_least, at_most = max(low for low, _ in bounds), min(high for _, high in bounds)
         return Generalization(
             value=count / p,
-            interval=(at_least / p, max(at_most + others, count) / p),
+            interval=(min(at_least, count) / p, max(at_most, count) / p),
             count=count,
             epsilon=threshold,
             statistic=statistic,
         )
+
+    def _known_sets(self) -> list[NDArray[np.bool_]]:
+        """Sets of vectors to take as known; a badly known one may cost less among the unknown."""
+        errors = np.asarray(self.vector_errors)
+        return [errors < _UNRESOLVED * 10.0**-power for power in range(_POWERS)]
+
+    def _count_bounds(
+        self, threshold: float, statistic: Statistic, known: NDArray[np.bool_]
+    ) -> tuple[int, int]:
+        """How many of all p eigenvectors count, at least and at most."""
+        low, high = self._bounds()
+        low, high = low[:, known], high[:, known]
+        rest = np.clip(1.0 - np.square(low).sum(1), 0, 1).mean()
+        rest *= len(self.alignment) if statistic == "max" else 1
+        others = min(
+            _strictly_fewer(float(rest) / threshold**2), self.n_parameters - int(known.sum())
+        )
+        at_least = int((self._statistic(low, statistic) > threshold).sum())
+        return at_least, int((self._statistic(high, statistic) > threshold).sum()) + others
 
     @property
     def effective_number(self) -> float:
@@ -171,7 +187,10 @@ class Complexity:
     @property
     def effective_number_interval(self) -> tuple[float, float]:
         """Holds exp(entropy of q) over all p eigenvectors."""
-        low, high, rest, others = self._mass_bounds()
+        return self._narrowest(self._entropy_bounds, self.effective_number)
+
+    def _entropy_bounds(self, known: NDArray[np.bool_]) -> tuple[float, float]:
+        low, high, rest, others = self._mass_bounds(known)
         smallest = _entropy_range(low, high)[0] + min(_entropy(rest[:1]), _entropy(rest[1:]))
         largest = _entropy_range(low, high)[1]
         if others:
@@ -179,11 +198,14 @@ class Complexity:
             # r ln(others / r) peaks at others / e.
             peak = others / math.e
             largest += peak if rest[0] < peak < rest[1] else max(spread)
-        number = self.effective_number
-        return (
-            min(math.exp(smallest), number),
-            max(min(math.exp(largest), float(self.n_parameters)), number),
-        )
+        return math.exp(smallest), math.exp(largest)
+
+    def _narrowest(
+        self, bounds: Callable[[NDArray[np.bool_]], tuple[float, float]], number: float
+    ) -> tuple[float, float]:
+        """The best bounds of several sets of known vectors, about the number itself."""
+        lows, highs = zip(*(bounds(known) for known in self._known_sets()), strict=True)
+        return min(max(lows), number), max(min(*highs, float(self.n_parameters)), number)
 
     @property
     def participation_number(self) -> float:
@@ -193,31 +215,24 @@ class Complexity:
     @property
     def participation_number_interval(self) -> tuple[float, float]:
         """Holds 1 / Σq² over all p eigenvectors."""
-        low, high, rest, others = self._mass_bounds()
+        return self._narrowest(self._participation_bounds, self.participation_number)
+
+    def _participation_bounds(self, known: NDArray[np.bool_]) -> tuple[float, float]:
+        low, high, rest, others = self._mass_bounds(known)
         most = np.square(high).sum() + rest[1] ** 2
         least = np.square(low).sum() + (rest[0] ** 2 / others if others else 0.0)
-        number = self.participation_number
-        largest = float(self.n_parameters) if least <= 0 else 1.0 / float(least)
-        return (
-            min(1.0 / float(most), number),
-            max(min(largest, float(self.n_parameters)), number),
-        )
+        return 1.0 / float(most), math.inf if least <= 0 else 1.0 / float(least)
 
     # --------------------------------------------------------------------------- bounds
-
-    @property
-    def _resolved(self) -> NDArray[np.bool_]:
-        return np.asarray(self.vector_errors) < _UNRESOLVED
 
     def _bounds(self) -> tuple[Array, Array]:
         """|A| less and plus the eigenvectors' errors."""
         size = np.abs(self.alignment)
         return np.clip(size - self.vector_errors, 0, 1), np.clip(size + self.vector_errors, 0, 1)
 
-    def _mass_bounds(self) -> tuple[Array, Array, Array, int]:
-        """Bounds of q for the resolved vectors, of the mass of the rest, and how many those are."""
+    def _mass_bounds(self, known: NDArray[np.bool_]) -> tuple[Array, Array, Array, int]:
+        """Bounds of q for the known vectors, of the mass of the rest, and how many those are."""
         low, high = self._bounds()
-        known = self._resolved
         rest_low = np.clip(1.0 - np.square(high[:, known]).sum(1), 0, 1).mean()
         rest_high = np.clip(1.0 - np.square(low[:, known]).sum(1), 0, 1).mean()
         return (

@@ -28,21 +28,23 @@ def range_eigenpairs(
     k: int | None,
     *,
     tolerance: float,
+    null: float,
     guard: int,
     seed: int,
     progress: Progress | None,
 ) -> Eigenpairs:
-    """All eigenpairs whose eigenvalue exceeds ``tolerance`` times the largest, or the top k."""
+    """All eigenpairs whose eigenvalue exceeds ``null`` times the largest, or the top k."""
     before = operator.products
-    tolerance = max(tolerance, 1e2 * torch.finfo(operator.dtype).eps)
-    subspace, scale = _invariant(operator, tolerance, seed, progress, before)
+    rounding = 1e2 * torch.finfo(operator.dtype).eps
+    tolerance, null = max(tolerance, rounding), max(null, rounding)
+    subspace, scale = _invariant(operator, null, seed, progress, before)
     if k is not None and subspace.size < k:  # the null space has the rest
         _make_room(subspace, k - subspace.size)
         subspace.include(
             random_block(_like(operator), k - subspace.size, seed - 1 if seed else 2**31)
         )
     values, rotation = subspace.ritz()
-    kept = values.abs() > tolerance * scale if k is None else torch.arange(len(values)) < k
+    kept = values.abs() > null * scale if k is None else torch.arange(len(values)) < k
     after = values[~kept][:guard] if k is not None else values[:0]
     vectors = subspace.combine(rotation[:, kept]).to(operator.dtype)
     images = subspace.images(values[kept], rotation[:, kept], vectors)
@@ -55,7 +57,7 @@ def range_eigenpairs(
         products_before=before,
         next_values=after,
         next_residuals=torch.zeros_like(after),
-        rest=_rest(values[~kept], subspace, tolerance * scale),
+        rest=_rest(values[~kept], subspace, null * scale),
     )
 
 
@@ -71,17 +73,19 @@ def _make_room(subspace: Subspace, columns: int) -> None:
 
 def _invariant(
     operator: SymmetricOperator,
-    tolerance: float,
+    null: float,
     seed: int,
     progress: Progress | None,
     before: int,
 ) -> tuple[Subspace, float]:
-    """A space that A maps into itself up to ``tolerance``, nothing outside, and the norm of A."""
+    """A space that A maps into itself, none but null vectors outside, and the norm of A."""
     operator.expect(8 * _BLOCK)
     subspace = Subspace(operator, min(operator.size, 8 * _BLOCK), None)
-    rounding = torch.finfo(operator.dtype).eps
+    rounding = 4 * torch.finfo(operator.dtype).eps
     # An eigenvector has a part of 1/sqrt(p) in a random vector; products carry rounding.
-    unseen = max(0.1 * tolerance / operator.size**0.5, 4 * rounding)
+    unseen = max(0.1 * null / operator.size**0.5, rounding)
+    # Small eigenvalues lie close together: only small residuals tell their vectors apart.
+    mapped = max(1e-3 * null, rounding)
     scale = 0.0
     while subspace.size < operator.size:
         _make_room(subspace, _BLOCK)
@@ -90,7 +94,7 @@ def _invariant(
         scale = max(scale, _norm(images))
         if subspace.size > added and _norm(images[subspace.size - added :]) <= unseen * scale:
             break
-        while subspace.coupling_norm > max(0.1 * tolerance, 16 * rounding) * scale:
+        while subspace.coupling_norm > mapped * scale:
             _make_room(subspace, _BLOCK)
             added = subspace.advance(_BLOCK)
             scale = max(scale, _norm(subspace.last_images(added)))

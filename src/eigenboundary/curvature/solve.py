@@ -45,7 +45,8 @@ def top_eigenpairs(
     ----------
     operator : SymmetricOperator
     k : int or None
-        How many; None for all that are numerically non-null.
+        How many; None for all that are numerically non-null: larger than rounding leaves of
+        :math:`|\lambda_1|`, or than ``tolerance`` times it where that is given.
     which : {"largest", "smallest", "both"}
         End of the spectrum; "both" gives the k largest and the k smallest.
     method : {"auto", "dense", "gram", "krylov", "range"}
@@ -113,8 +114,9 @@ def top_eigenpairs(
         if chosen == "gram":
             return gram_eigenpairs(operator, k, tolerance=limit, guard=guard, seed=seed)
         if chosen == "range":
+            null = limit if tolerance is not None else 0.0
             return range_eigenpairs(
-                operator, k, tolerance=limit, guard=guard, seed=seed, progress=progress
+                operator, k, tolerance=limit, null=null, guard=guard, seed=seed, progress=progress
             )
         assert k is not None
         return krylov_eigenpairs(
