@@ -161,11 +161,11 @@ def test_an_unknown_statistic_is_refused() -> None:
 def test_a_vector_without_mass_costs_nothing_however_badly_it_is_known() -> None:
     alignment = np.zeros((4, 3))
     alignment[:, 0], alignment[:, 1] = 1.0, 1e-9
-    complexity = Complexity(alignment, 50, np.array([0.0, 0.09, 0.05]))
+    complexity = eb.Complexity(alignment, 50, np.array([0.0, 0.09, 0.05]))
     assert complexity.generalization(1e-2).interval == (1 / 50, 1 / 50)
     assert complexity.effective_number_interval == pytest.approx((1, 1))
     assert complexity.participation_number_interval == pytest.approx((1, 1))
     # One that is known to have mass is not left out for its error.
     alignment[:, 0], alignment[:, 1] = 0.8, 0.6
-    known = Complexity(alignment, 50, np.array([0.0, 0.09, 0.05])).generalization(1e-2)
+    known = eb.Complexity(alignment, 50, np.array([0.0, 0.09, 0.05])).generalization(1e-2)
     assert known.interval[0] == 2 / 50

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eigenboundary as eb
+from eigenboundary.curvature.linalg import inner
 from eigenboundary.curvature.subspace import Subspace
 
 
@@ -95,3 +96,13 @@ def test_a_turned_frontier_has_first_what_the_open_pairs_need() -> None:
     residual = residual - values[0] * subspace.combine(coefficients[:, :1])
     cosine = float((subspace.frontier[:, 0] @ residual[:, 0]) / residual.norm())
     assert abs(cosine) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_inner_products_of_long_vectors_keep_the_digits_of_small_ones(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    left = torch.randn(300_001, 3, generator=generator).to(dtype)
+    right = torch.randn(300_001, 2, generator=generator)
+    exact = left.double().T @ right.double()
+    error = (inner(left, right) - exact).abs().max() / (left.norm() * right.norm())
+    assert float(error) < 2e-9

@@ -16,20 +16,22 @@ __all__ = [
     "remainder",
 ]
 
-_ROWS = 2**16
+_ROWS = 2**14
 
 
 def inner(left: Tensor, right: Tensor) -> Tensor:
-    """``left.T @ right`` summed in float64: (p, a) and (p, b) give (a, b).
+    """``left.T @ right`` in float64: (p, a) and (p, b) give (a, b).
 
-    float32 sums over a million entries would cost the digits that small eigenvalues live in.
+    float32 sums over a million entries would cost the digits that small eigenvalues live in; those
+    over a block do not, and sums of blocks are taken in float64.
     """
     if left.dtype == right.dtype == torch.float64:
         return left.T @ right
+    exact = torch.float64 in (left.dtype, right.dtype)
     total = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64, device=left.device)
     for rows in range(0, left.shape[0], _ROWS):
-        part = slice(rows, rows + _ROWS)
-        total += left[part].double().T @ right[part].double()
+        one, other = left[rows : rows + _ROWS], right[rows : rows + _ROWS]
+        total += one.double().T @ other.double() if exact else (one.T @ other).double()
     return total
 
 
