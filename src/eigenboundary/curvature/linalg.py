@@ -16,22 +16,23 @@ __all__ = [
     "remainder",
 ]
 
-_ROWS = 2**14
+_ROWS = 2**12
 
 
 def inner(left: Tensor, right: Tensor) -> Tensor:
     """``left.T @ right`` in float64: (p, a) and (p, b) give (a, b).
 
     float32 sums over a million entries would cost the digits that small eigenvalues live in; those
-    over a block do not, and sums of blocks are taken in float64.
+    over a few thousand do not, and sums of these are taken in float64.
     """
-    if left.dtype == right.dtype == torch.float64:
-        return left.T @ right
-    exact = torch.float64 in (left.dtype, right.dtype)
-    total = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64, device=left.device)
-    for rows in range(0, left.shape[0], _ROWS):
-        one, other = left[rows : rows + _ROWS], right[rows : rows + _ROWS]
-        total += one.double().T @ other.double() if exact else (one.T @ other).double()
+    if left.dtype != right.dtype:
+        left, right = left.double(), right.double()
+    whole = 0 if left.dtype == torch.float64 else left.shape[0] // _ROWS * _ROWS
+    total = (left[whole:].T @ right[whole:]).double()
+    if whole:
+        one = left[:whole].T.unflatten(1, (-1, _ROWS)).transpose(0, 1)
+        other = right[:whole].T.unflatten(1, (-1, _ROWS)).permute(1, 2, 0)
+        total += torch.bmm(one, other).double().sum(0)
     return total
 
 
