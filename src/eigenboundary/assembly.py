@@ -79,7 +79,7 @@ def assemble(
         loss=problem.loss.name,
         parameter_names=problem.parameter_names,
         input_shape=tuple(problem.input_shape),
-        inputs=_numpy(extras.inputs.flatten(1).float()),
+        inputs=_numpy(_rows(problem, extras.inputs).float()),
         input_indices=_numpy(extras.indices),
         notes=_notes(problem, pairs, aligned, extras),
         provenance=_provenance(problem, pairs, extras, seconds, seed),
@@ -96,6 +96,8 @@ def _notes(
     problem: Problem, pairs: Eigenpairs, aligned: Alignment, extras: Extras
 ) -> tuple[str, ...]:
     notes = list(problem.notes)
+    if problem.layout is not None and problem.layout.several:
+        notes.append(f"An input holds several tensors, one after the other: {problem.layout}.")
     vanished = int(torch.isneginf(aligned.log_norms).sum())
     if vanished:
         notes.append(
@@ -145,6 +147,11 @@ def _provenance(
         fingerprint=problem.fingerprint(),
         computed=extras.computed,
     )
+
+
+def _rows(problem: Problem, x: Tensor) -> Tensor:
+    """Inputs as rows of numbers."""
+    return x.flatten(1) if problem.layout is None else problem.layout.values(x)
 
 
 def _numpy(tensor: Tensor) -> Any:

@@ -6,7 +6,6 @@ copied and never touched.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import hashlib
@@ -18,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from eigenboundary import checks
+from eigenboundary.attention import twice_differentiable_attention, unfuse
+from eigenboundary.inputs import Layout
 from eigenboundary.losses import Loss, PerSampleLoss, as_loss
 
 __all__ = ["Classifier", "Tree"]
@@ -40,6 +41,8 @@ class Classifier:
         θ, one tensor a parameter.
     parameter_names : tuple of str
         The order in which parameters are flattened.
+    layout : Layout or None
+        The named tensors that an input holds, where the network is called with keywords.
     input_shape : torch.Size
         Of one input.
     activations, flops, operations : int
@@ -83,6 +86,7 @@ class Classifier:
         #: Derivatives that this network only has in reverse mode (see `derivatives`).
         self.reverse_only: set[str] = set()
         # What the data tell: set once they have been seen.
+        self.layout: Layout | None = None
         self.input_shape = torch.Size()
         self.floating_inputs = True
         self.n_classes = 0
@@ -111,16 +115,28 @@ class Classifier:
 
     def outputs(self, parameters: Tree, x: Tensor) -> Tensor:
         r"""The network's outputs :math:`f_\theta(x)`, shape (n, C), as a pure function."""
-        raw = self._raw_outputs(parameters, x)
-        outputs: Tensor = raw if self.output is None else self.output(raw)
+        outputs: Tensor = self.picked(self._raw_outputs(parameters, x))
         return outputs
 
     def _raw_outputs(self, parameters: Tree, x: Tensor) -> Any:
-        with _twice_differentiable_attention():
-            return torch.func.functional_call(self.module, parameters, (x,))
+        positional, named = self.arguments(x)
+        with twice_differentiable_attention():
+            return torch.func.functional_call(self.module, parameters, positional, named)
+
+    def arguments(self, x: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        """What the network is called with for a batch: one tensor, or keywords."""
+        return ((x,), {}) if self.layout is None else ((), self.layout.unpack(x, self.dtype))
+
+    def picked(self, raw: Any) -> Any:
+        """The outputs in what the network returns: by the hook, or its ``logits`` if it has any."""
+        if self.output is not None:
+            return self.output(raw)
+        return raw if isinstance(raw, Tensor) else getattr(raw, "logits", raw)
 
     def prepare(self, x: Any, name: str = "x") -> Tensor:
         """Inputs as a tensor that the network takes, checked against the training inputs."""
+        if self.layout is not None and (self.layout.several or not isinstance(x, Tensor)):
+            x = self.layout.pack(x, name)
         return checks.prepare_inputs(x, self.input_shape, self.floating_inputs, name)
 
     def to_compute(self, x: Tensor) -> Tensor:
@@ -161,7 +177,7 @@ class Classifier:
                 f"{_first_line(error)}."
             ) from error
         try:
-            return raw if self.output is None else self.output(raw)
+            return self.picked(raw)
         except Exception as error:
             raise checks.InvalidInputError(
                 f"output must turn what the model returns, {_described(raw)}, into outputs (n, C); "
@@ -201,6 +217,7 @@ def _detached_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -
         dim = getattr(part, "dim", None)
         if type(part).__name__ == "_WeightNorm" and isinstance(dim, int):
             part.forward = functools.partial(_weight_norm, dim)
+    unfuse(module)
     return module.eval().requires_grad_(False).to(device=device, dtype=dtype)
 
 
@@ -208,15 +225,3 @@ def _weight_norm(dim: int, g: Tensor, v: Tensor) -> Tensor:
     """Weight normalisation written out: torch's fused kernel has a wrong second derivative."""
     others = [d for d in range(v.ndim) if d != dim % v.ndim] if dim != -1 else list(range(v.ndim))
     return v * (g / v.square().sum(others, keepdim=True).sqrt())
-
-
-@contextlib.contextmanager
-def _twice_differentiable_attention() -> Iterator[None]:
-    """Attention kernels that have forward-mode and second derivatives, instead of fused ones."""
-    fastpath = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fastpath)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +26,7 @@ from torch.utils.data import (
 )
 
 from eigenboundary.errors import InvalidInputError
+from eigenboundary.inputs import LABELS, Layout, as_tensor
 
 __all__ = ["LoaderSource", "SampleSource", "TensorSource", "as_source", "preserved_random_state"]
 
@@ -33,7 +34,15 @@ _DEFAULT_BATCH = 256
 
 
 class SampleSource(Protocol):
-    """Batches ``(x, y)`` on the CPU, the same ones in every pass."""
+    """Batches ``(x, y)`` on the CPU, the same ones in every pass.
+
+    Attributes
+    ----------
+    layout : Layout or None
+        What x holds, where the inputs are named tensors; known once a batch has been read.
+    """
+
+    layout: Layout | None
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
@@ -63,8 +72,8 @@ def preserved_random_state(seed: int) -> Iterator[None]:
 class TensorSource:
     """Samples held in memory."""
 
-    def __init__(self, x: Tensor, y: Tensor) -> None:
-        self.x, self.y = x, y
+    def __init__(self, x: Tensor, y: Tensor, layout: Layout | None = None) -> None:
+        self.x, self.y, self.layout = x, y, layout
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         yield self.x, self.y
@@ -75,7 +84,7 @@ class TensorSource:
 
     def part(self, start: int, stop: int) -> TensorSource:
         """Some of the samples, as views."""
-        return TensorSource(self.x[start:stop], self.y[start:stop])
+        return TensorSource(self.x[start:stop], self.y[start:stop], self.layout)
 
 
 class _Window:
@@ -83,6 +92,7 @@ class _Window:
 
     def __init__(self, source: SampleSource, start: int, stop: int) -> None:
         self.source, self.start, self.stop = source, start, stop
+        self.layout = source.layout
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         position = 0
@@ -104,14 +114,15 @@ class _Window:
 class LoaderSource:
     """Samples streamed from a loader, replayed identically in every pass."""
 
-    def __init__(self, loader: DataLoader[Any], seed: int) -> None:
-        self.loader, self.seed = loader, seed
+    def __init__(self, loader: DataLoader[Any], seed: int, layout: Layout | None = None) -> None:
+        self.loader, self.seed, self.layout = loader, seed, layout
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         with preserved_random_state(self.seed):
             try:
                 for batch in self.loader:
-                    yield _as_pair(batch, "each batch of data")
+                    x, y, self.layout = _as_pair(batch, "each batch of data", self.layout)
+                    yield x, y
             except (InvalidInputError, GeneratorExit):
                 raise
             except Exception as error:
@@ -141,7 +152,7 @@ class LoaderSource:
             collate_fn=self.loader.collate_fn,
             worker_init_fn=self.loader.worker_init_fn,
         )
-        return LoaderSource(loader, self.seed)
+        return LoaderSource(loader, self.seed, self.layout)
 
     def _batches(self) -> list[list[Any]] | None:
         """The indices of the samples of each batch, if they have any."""
@@ -172,6 +183,7 @@ def as_source(data: Any, *, cache_bytes: int, seed: int, divided: bool = False) 
     Parameters
     ----------
     data : pair of array-likes, Dataset, or DataLoader of ``(x, y)``
+        x may be a mapping of named tensors; such a mapping alone holds the labels, too.
     cache_bytes : int
         Datasets and loaders up to this size are kept in memory; larger ones are streamed.
     seed : int
@@ -190,13 +202,13 @@ def as_source(data: Any, *, cache_bytes: int, seed: int, divided: bool = False) 
     elif isinstance(data, Dataset):
         source = LoaderSource(DataLoader(data, batch_size=_DEFAULT_BATCH), seed)
     else:
-        x, y = (_as_tensor(part, "data") for part in _as_pair(data, "data", convert=False))
+        x, y, layout = _as_pair(data, "data", None)
         if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
             raise InvalidInputError(
                 f"data must hold as many labels as inputs; got x of shape {tuple(x.shape)} "
                 f"and y of shape {tuple(y.shape)}."
             )
-        return TensorSource(x, y)
+        return TensorSource(x, y, layout)
     return _cached(source, cache_bytes)
 
 
@@ -220,7 +232,7 @@ def _cached(source: LoaderSource, cache_bytes: int) -> SampleSource:
         )
     if len({tuple(x.shape[1:]) for x in xs}) > 1:
         raise InvalidInputError("data must hold inputs of one shape; batches differ in shape.")
-    return TensorSource(torch.cat(xs), torch.cat(ys))
+    return TensorSource(torch.cat(xs), torch.cat(ys), source.layout)
 
 
 def _check_replays(source: LoaderSource) -> None:
@@ -269,7 +281,10 @@ def _replayable(loader: DataLoader[Any], seed: int, divided: bool) -> DataLoader
     return DataLoader(loader.dataset, batch_sampler=drawn, **common)
 
 
-def _as_pair(batch: Any, name: str, convert: bool = True) -> tuple[Any, Any]:
+def _as_pair(batch: Any, name: str, layout: Layout | None) -> tuple[Tensor, Tensor, Layout | None]:
+    """Inputs and labels of a batch, named inputs packed by the layout, or one of their own."""
+    if isinstance(batch, Mapping):
+        batch = batch, _labels_among(batch, name)
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         came = (
             f"{type(batch).__name__} of length {len(batch)}"
@@ -280,18 +295,21 @@ def _as_pair(batch: Any, name: str, convert: bool = True) -> tuple[Any, Any]:
             f"{name} must be a pair (x, y)"
             f"{', a Dataset or a DataLoader' if name == 'data' else ''}; got {came}."
         )
-    if not convert:
-        return batch[0], batch[1]
-    return _as_tensor(batch[0], name), _as_tensor(batch[1], name)
+    x, y = batch
+    if layout is None and isinstance(x, Mapping):
+        layout = Layout.of(x, name)
+    return (
+        as_tensor(x, name) if layout is None else layout.pack(x, name),
+        as_tensor(y, name),
+        layout,
+    )
 
 
-def _as_tensor(values: Any, name: str) -> Tensor:
-    if isinstance(values, Tensor):
-        return values.detach().clone()  # the caller may change it while the analysis holds it
-    try:
-        array = np.asarray(values)
-        return torch.from_numpy(np.array(array))
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(
-            f"{name} must hold numeric arrays or tensors; got {type(values).__name__} ({error})."
-        ) from None
+def _labels_among(inputs: Mapping[str, Any], name: str) -> Any:
+    for key in LABELS:
+        if key in inputs:
+            return inputs[key]
+    raise InvalidInputError(
+        f"{name} must be a pair (x, y), or hold the labels under 'labels'; got a mapping with "
+        f"{', '.join(map(str, inputs)) or 'nothing'}."
+    )

@@ -33,16 +33,19 @@ class Problem(Classifier):
     Parameters
     ----------
     model : torch.nn.Module
-        The trained classifier; ``model(x)`` gives outputs of shape (n, C). It is copied, the copy
-        is put in eval mode, and the original is left as it was.
+        The trained classifier; ``model(x)`` gives outputs of shape (n, C), or something with such
+        ``.logits``. It is copied, the copy is put in eval mode, and the original is left as it was.
     data : (x, y), Dataset or DataLoader
-        The samples the loss is averaged over; y holds integer class labels.
+        The samples the loss is averaged over; y holds integer class labels. Where x is a mapping of
+        named tensors (token ids, attention masks), all of one length, ``model(**x)`` is called.
+        A mapping alone, as Hugging Face's data sets yield, holds y under "labels"; the model
+        is never given that.
     loss : {"cross_entropy", "nll", "mse"} or callable
         "cross_entropy" takes logits, "nll" log-probabilities, "mse" compares the outputs with
         one-hot targets (mean over classes). A callable maps ``(outputs (n, C), labels (n,))`` to
         one loss per sample, (n,).
     output : callable, optional
-        Turns what the model returns into the (n, C) outputs, e.g. ``lambda o: o.logits``.
+        Turns what the model returns into the (n, C) outputs, e.g. ``lambda o: o["scores"]``.
     parameters : str or sequence of str, optional
         Glob patterns of the parameter names θ consists of; default: all that require a gradient.
     device, dtype : optional
@@ -118,6 +121,7 @@ class Problem(Classifier):
         self._source: SampleSource = self.processes.agree(
             lambda: as_source(data, cache_bytes=cache_bytes, seed=seed, divided=several)
         )
+        self.layout = self._source.layout
         self._part = self._own_part() if several else self._source
         found = survey(self, self._part, self.processes)
         self.n_samples = len(found.labels)

@@ -30,6 +30,7 @@ from eigenboundary.classifier import Classifier
 from eigenboundary.curvature.bulk import bulk_from, bulk_record
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.grid import PlaneGrid
+from eigenboundary.inputs import Layout
 from eigenboundary.losses import LOSSES, Loss, PerSampleLoss
 from eigenboundary.outliers import OutlierCount
 
@@ -177,9 +178,15 @@ def save(analysis: Analysis, path: str | Path, *, overwrite: bool = False) -> No
         "provenance": dataclasses.asdict(analysis.provenance),
         "activations": analysis.classifier.activations if analysis.classifier else 1,
         "floating_inputs": analysis.classifier.floating_inputs if analysis.classifier else True,
+        "named_inputs": _layout_record(analysis.classifier),
     }
     with replaced_when_complete(target) as partial:
         save_file(arrays, partial, metadata={_KEY: json.dumps(header)})
+
+
+def _layout_record(classifier: Classifier | None) -> list[Any] | None:
+    layout = None if classifier is None else classifier.layout
+    return None if layout is None else layout.to_record()
 
 
 def _parts_record(analysis: Analysis, arrays: dict[str, Any]) -> dict[str, Any]:
@@ -273,6 +280,8 @@ def load(
     classifier = _attach(analysis, model, loss, output, device)
     classifier.activations = int(header.get("activations", 1))
     classifier.floating_inputs = bool(header.get("floating_inputs", True))
+    named = header.get("named_inputs")
+    classifier.layout = None if named is None else Layout.from_record(named)
     return dataclasses.replace(analysis, classifier=classifier)
 
 

@@ -38,7 +38,12 @@ def survey(classifier: Classifier, source: SampleSource, processes: Processes) -
     """
     found = processes.gather(lambda: _survey_part(classifier, source))
     processes.check_alike(
-        (classifier.input_shape, classifier.floating_inputs, classifier.n_classes),
+        (
+            classifier.layout,
+            classifier.input_shape,
+            classifier.floating_inputs,
+            classifier.n_classes,
+        ),
         "data must hold inputs of one shape and type; those of some processes differ.",
     )
     labels, predictions, totals = found
@@ -187,8 +192,8 @@ def _plain_gradient(classifier: Classifier, x: Tensor, weights: Tensor) -> Tenso
         parameter.requires_grad_(True)
     try:
         with torch.enable_grad():
-            raw = classifier.module(x)
-            outputs = raw if classifier.output is None else classifier.output(raw)
+            positional, named = classifier.arguments(x)
+            outputs = classifier.picked(classifier.module(*positional, **named))
             if not outputs.requires_grad:
                 return torch.zeros(classifier.n_parameters)
             pieces = torch.autograd.grad(
