@@ -36,6 +36,7 @@ JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "two-processes": processes.two_processes,
     "solvers-lenet5": solvers.solvers_lenet5,
     "solvers-gauss": solvers.solvers_gauss,
+    "solvers-resnet20": solvers.solvers_resnet20,
     "paper": paper.paper,
     "exact-g": paper.exact_g,
     "growth-p": growth.growth_p,
@@ -49,6 +50,7 @@ LACKING: dict[str, Callable[[], str]] = {
     "class-pairs": class_pairs.lacking,
     "product": solvers.lacking_cifar10,
     "solvers-lenet5": solvers.lacking_cifar10,
+    "solvers-resnet20": solvers.lacking_cifar10,
     "robustness": minimal_norm.lacking,
 }
 
