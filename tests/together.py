@@ -62,13 +62,32 @@ class Images(Dataset[Any]):
         return x, self.y[index]
 
 
+class Named(Images):
+    """The same with the two numbers of an input under their names."""
+
+    def __getitem__(self, index: int) -> Any:
+        x, y = super().__getitem__(index)
+        return {"first": x[0], "second": index, "labels": y}
+
+
+class ByName(nn.Module):
+    """A network of the first number and where the sample stands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = network()
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return self.network(torch.stack([first, second / N], dim=1))
+
+
 class Stream(IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         return iter(zip(*samples(), strict=True))
 
 
-def _of_problem(data: Any, **options: Any) -> dict[str, Any]:
-    problem = eb.Problem(network(), data, **options)
+def _of_problem(data: Any, model: nn.Module | None = None, **options: Any) -> dict[str, Any]:
+    problem = eb.Problem(model or network(), data, **options)
     v = torch.randn(problem.n_parameters, 3, generator=torch.Generator().manual_seed(3)).double()
     return {
         "product": eb.HessianOperator(problem) @ v,
@@ -114,6 +133,7 @@ def streamed() -> dict[str, Any]:
         found[f"iterable {cache}"] = _of_problem(stream, cache_bytes=cache)
         noisy = _of_problem(DataLoader(Images(0.1), batch_size=4), cache_bytes=cache)
         found[f"noisy {cache}"] = noisy
+        found[f"named {cache}"] = _of_problem(Named(), ByName(), cache_bytes=cache)
     return found
 
 

@@ -67,8 +67,8 @@ def alignment(problem: Classifier, x: Any, vectors: Any) -> Tensor:
     Parameters
     ----------
     problem : Problem
-    x : array or Tensor, shape (n, ...)
-        Inputs; no labels are needed.
+    x : array or Tensor, shape (n, ...), or a mapping of them
+        Inputs like those of the data; no labels are needed.
     vectors : array or Tensor, shape (p, k) or (p,)
         Directions in parameter space, as columns, of any length.
 

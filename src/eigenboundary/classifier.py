@@ -10,7 +10,7 @@ import copy
 import functools
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -135,7 +135,7 @@ class Classifier:
 
     def prepare(self, x: Any, name: str = "x") -> Tensor:
         """Inputs as a tensor that the network takes, checked against the training inputs."""
-        if self.layout is not None and (self.layout.several or not isinstance(x, Tensor)):
+        if self.layout is not None and (self.layout.several or isinstance(x, Mapping)):
             x = self.layout.pack(x, name)
         return checks.prepare_inputs(x, self.input_shape, self.floating_inputs, name)
 

@@ -128,7 +128,7 @@ class Layout:
     def values(self, x: Tensor) -> Tensor:
         """Inputs as one row of float64 a sample, whatever they were, in the order of the names."""
         parts = self.unpack(x, torch.float64).values()
-        return torch.cat([part.flatten(1).double() for part in parts], dim=1)
+        return torch.cat([_rows(part).double() for part in parts], dim=1)
 
     def to_record(self) -> list[Any]:
         """The same in JSON's terms."""
@@ -170,11 +170,14 @@ def _as_integers(tensor: Tensor, dtype: torch.dtype, name: str, key: str) -> Ten
                 f"{name} must hold integers for {key}, as the training inputs; got "
                 f"{str(tensor.dtype).removeprefix('torch.')}."
             )
-        return tensor.flatten(1).long() if tensor.ndim > 1 else tensor.long().unsqueeze(1)
+        return _rows(tensor).long()
     if not torch.isfinite(tensor).all():
         raise InvalidInputError(f"{name} must be finite; {key} holds NaN or inf.")
-    rows = tensor.flatten(1) if tensor.ndim > 1 else tensor.unsqueeze(1)
-    return rows.double().view(torch.int64)
+    return _rows(tensor).double().view(torch.int64)
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    return tensor.flatten(1) if tensor.ndim > 1 else tensor.unsqueeze(1)
 
 
 def as_tensor(values: Any, name: str) -> Tensor:

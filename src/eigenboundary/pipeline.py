@@ -91,7 +91,9 @@ def analyze(
     model : torch.nn.Module
         A trained classifier. It is left exactly as it was.
     data : (x, y), Dataset or DataLoader
-        Its training samples with integer labels.
+        Its training samples with integer labels. x may be a mapping of named tensors, with which
+        ``model(**x)`` is called; see :class:`~eigenboundary.Problem`, also for what transformers
+        return.
     k : int or None
         Eigenpairs to compute; None for all that are numerically non-null.
     curvature : {"hessian", "gauss_newton"}

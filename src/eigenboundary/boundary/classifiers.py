@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +92,7 @@ def classifier_with_samples(
         x, indices = _read_inputs(classifier, data, seed)
     else:
         x, indices = own_inputs(classifier, _POOL)
-    _check_continuous(x, "data")
+    _check_continuous(classifier, x, "data")
     x = classifier.to_compute(x)
     predictions = outputs_at(classifier, x).argmax(-1)
     if len(predictions.unique()) < 2:
@@ -110,15 +110,18 @@ def check_has_boundary(problem: Problem, geometry: Geometry) -> None:
         predicted as one class.
     """
     if not problem.floating_inputs:
-        raise InvalidInputError(
-            "data must hold floating-point inputs, between which a boundary can be looked for; "
-            "got integers."
-        )
+        raise _not_continuous("data", _kind(problem))
     if len(problem.predictions.unique()) < 2:
         raise _one_class("data", int(problem.predictions[0]), problem.n_samples)
     if geometry.box is not None:
         for x, _ in problem.batches(_POOL):
             geometry.check_inside(x, "data")
+
+
+def _kind(classifier: Classifier) -> str:
+    """What inputs are, other than numbers in a continuum."""
+    several = classifier.layout is not None and classifier.layout.several
+    return f"several tensors an input, {classifier.layout}" if several else "integers"
 
 
 def _one_class(name: str, label: int, n: int) -> InvalidInputError:
@@ -152,7 +155,7 @@ def classifier_for_inputs(
         classifier.input_shape = inputs.shape[1:]
         probe(classifier, inputs)
     inputs = classifier.prepare(x, name)
-    _check_continuous(inputs, name)
+    _check_continuous(classifier, inputs, name)
     return classifier, classifier.to_compute(inputs)
 
 
@@ -252,9 +255,12 @@ def _input_gradient(
 
 
 def _read_inputs(classifier: Classifier, data: Any, seed: int) -> tuple[Tensor, Tensor]:
-    batches = [x for x, _ in as_source(data, cache_bytes=2**28, seed=seed)]
-    x = torch.cat(batches)
+    source = as_source(data, cache_bytes=2**28, seed=seed)
+    x = torch.cat([x for x, _ in source])
+    if source.layout is not None and source.layout.several:
+        raise _not_continuous("data", f"several tensors an input, {source.layout}")
     if not classifier.n_classes:
+        classifier.layout = source.layout
         if not len(x):
             raise InvalidInputError("data must hold at least one sample; got an empty one.")
         classifier.input_shape, classifier.floating_inputs = x.shape[1:], x.is_floating_point()
@@ -264,6 +270,8 @@ def _read_inputs(classifier: Classifier, data: Any, seed: int) -> tuple[Tensor, 
 
 
 def _first_inputs(x: Any, name: str) -> Tensor:
+    if isinstance(x, Mapping):
+        raise _not_continuous(name, f"a {type(x).__name__}")
     shape = torch.as_tensor(x).shape if not isinstance(x, str) else torch.Size()
     if len(shape) < 2 or not shape[0]:
         raise InvalidInputError(
@@ -272,12 +280,16 @@ def _first_inputs(x: Any, name: str) -> Tensor:
     return checks.prepare_inputs(x, shape[1:], True, name)
 
 
-def _check_continuous(x: Tensor, name: str) -> None:
+def _check_continuous(classifier: Classifier, x: Tensor, name: str) -> None:
     if not x.is_floating_point():
-        raise InvalidInputError(
-            f"{name} must hold floating-point inputs, between which a boundary can be looked for; "
-            f"got {str(x.dtype).removeprefix('torch.')}."
-        )
+        raise _not_continuous(name, _kind(classifier))
+
+
+def _not_continuous(name: str, came: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{name} must hold floating-point inputs, between which a boundary can be looked for; got "
+        f"{came}."
+    )
 
 
 def _with_parameters(model: nn.Module) -> nn.Module:
