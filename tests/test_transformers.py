@@ -126,6 +126,7 @@ def double_backward(model: nn.Module, data: Any, v: Tensor) -> Tensor:
     return torch.cat([piece.flatten() for piece in pieces])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_products_by_every_route_are_those_of_double_backward(
     name: str, monkeypatch: pytest.MonkeyPatch
