@@ -15,6 +15,7 @@ from eigenboundary.networks import build
 from eigenboundary.training import TrainingPlan, train, train_many
 from eigenboundary.training.perturbation import as_attack, perturbed, random_start
 from eigenboundary.training.steps import PlainNetwork, TracedEnsemble
+from tests.test_training import WithDropout
 
 INF = math.inf
 
@@ -219,19 +220,6 @@ def test_networks_that_go_on_without_the_finished_ones_keep_their_random_starts(
     alone = network(2)
     train(alone, data[2], seed=2, **settings)
     torch.testing.assert_close(weights(together[2]), weights(alone), rtol=1e-3, atol=1e-5)
-
-
-class WithDropout(nn.Module):
-    """A network that no trace can hold."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Sequential(
-            nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3)
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.net(x)
 
 
 @pytest.mark.parametrize("make", [lambda: [network(0), network(1)], lambda: [WithDropout()]])

@@ -221,29 +221,31 @@ def test_streamed_data_are_never_kept() -> None:
     assert (record.route, record.samples, record.chunks, record.kept) == ("linearized", 5, 3, 0)
 
 
+def backed_away(kind: str, model: nn.Module) -> eb.SymmetricOperator:
+    """An operator of a network that stands in the way of the fast route; it is the dense matrix."""
+    x, y = torch.randn(9, 4, dtype=torch.float64), torch.arange(9) % 3
+    operator = warmed(KINDS[kind](eb.Problem(model.double(), (x, y))))
+    torch.testing.assert_close(operator.to_dense(), DENSE[kind](model, x, y))
+    return operator
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.usefixtures("at_once")
 def test_a_network_that_cannot_be_traced_is_recomputed(kind: str) -> None:
     torch.manual_seed(0)
-    model = Branching().double()
-    x, y = torch.randn(9, 4, dtype=torch.float64), torch.arange(9) % 3
-    operator = warmed(KINDS[kind](eb.Problem(model, (x, y))))
-    torch.testing.assert_close(operator.to_dense(), DENSE[kind](model, x, y))
-    assert operator.record.route == ("double backward" if kind == "hessian" else "recomputed")
-    assert operator.record.reason.startswith("tracing it failed: ")
+    record = backed_away(kind, Branching()).record
+    assert record.route == ("double backward" if kind == "hessian" else "recomputed")
+    assert record.reason.startswith("tracing it failed: ")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.usefixtures("at_once")
 def test_a_network_without_forward_mode_is_differentiated_backward_twice(kind: str) -> None:
     torch.manual_seed(0)
-    model = ReverseOnly().double()
-    x, y = torch.randn(9, 4, dtype=torch.float64), torch.arange(9) % 3
-    operator = warmed(KINDS[kind](eb.Problem(model, (x, y))))
-    torch.testing.assert_close(operator.to_dense(), DENSE[kind](model, x, y))
-    assert operator.record.route == "double backward"
-    assert operator.record.reason == "an operation of the network lacks forward mode"
-    assert operator.record.kept == (1 if kind == "hessian" else 0)
+    record = backed_away(kind, ReverseOnly()).record
+    assert record.route == "double backward"
+    assert record.reason == "an operation of the network lacks forward mode"
+    assert record.kept == (1 if kind == "hessian" else 0)
 
 
 @pytest.mark.usefixtures("at_once")

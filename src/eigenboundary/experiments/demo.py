@@ -13,6 +13,7 @@ from torch import nn
 from eigenboundary import checks, datasets, networks
 from eigenboundary.analysis import Analysis
 from eigenboundary.errors import InvalidInputError
+from eigenboundary.experiments.kept import made_folder
 from eigenboundary.experiments.threads import one_thread
 from eigenboundary.pipeline import analyze
 from eigenboundary.storage import load
@@ -116,14 +117,8 @@ def run_demo(
         On Ctrl-C; what was finished is in the folder.
     """
     checks.check_seed(seed)
-    target = Path(folder)
-    earlier = {run.name: saved_run(run, target, seed, force) for run in RUNS}
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInputError(
-            f"folder must be one that can be written to; got {str(target)!r} ({error.strerror})."
-        ) from None
+    earlier = {run.name: saved_run(run, folder, seed, force) for run in RUNS}
+    target = made_folder(folder)
     results = {}
     with one_thread():
         for run in RUNS:
