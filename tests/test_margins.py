@@ -40,7 +40,7 @@ def test_a_constrained_point_is_the_most_aligned_of_the_boundary(golden: Golden)
     np.testing.assert_allclose(margins.gap[:, 0], gap, atol=1e-11)
     points = eb.boundary_points(problem, n=300)
     reached = np.abs(eb.alignment(problem, points.points, vectors).numpy()).max(0)
-    assert (margins.alignment[:, 0] >= reached).all()
+    assert (margins.alignment[:, 0] >= reached - 1e-12).all()  # rounding of two ways to compute it
     x_t = golden["x"][margins.samples]
     np.testing.assert_allclose(
         margins.paper_margin, np.linalg.norm(x_t - margins.boundary_point, axis=-1)

@@ -134,7 +134,7 @@ class _Search:
         return message
 
     def _missed(self, k: int) -> tuple[Tensor | None, bool]:
-        seed = self.seed + self.subspace.operator.products
+        seed = self.seed + self.subspace.operator.products - self.before
         return missed_pairs(self.subspace, self.plan, k, seed, self.before)
 
     def _leading(self) -> int:
