@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import nll_loss
+from torch.utils.data import DataLoader, TensorDataset
 
 import eigenboundary as eb
 from tests.references import dense_hessian
@@ -292,3 +293,22 @@ def test_a_gpu_gives_the_numbers_of_the_cpu(
     tolerance = 1e-8 if dtype == "float64" else 1e-3
     np.testing.assert_allclose(gpu.eigenvalues, cpu.eigenvalues, rtol=tolerance)
     np.testing.assert_allclose(gpu.training_alignment, cpu.training_alignment, atol=10 * tolerance)
+
+
+def test_inputs_that_are_kept_do_not_keep_the_batches_they_are_from(
+    small_model: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = torch.randn(60, 2), torch.arange(60) % 3
+    loader = DataLoader(TensorDataset(x, y), batch_size=20)
+    problem = eb.Problem(small_model, loader, cache_bytes=0)
+    held, cat = [], torch.cat
+
+    def watched(tensors, *arguments, **options):
+        held.extend(t.untyped_storage().nbytes() for t in tensors)
+        return cat(tensors, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "cat", watched)
+        kept, indices = problem.training_inputs(6)
+    torch.testing.assert_close(kept, x[indices])
+    assert sum(held) == kept.nbytes

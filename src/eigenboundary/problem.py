@@ -183,7 +183,7 @@ class Problem(Classifier):
         kept, start = [], 0
         for x, _ in self._source:
             offset = -start % step
-            kept.append(x[offset::step].cpu())
+            kept.append(x[offset::step].cpu().clone())  # a view would keep the whole batch
             start += len(x)
         return torch.cat(kept), torch.arange(0, self.n_samples, step)
 

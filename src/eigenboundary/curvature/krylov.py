@@ -64,7 +64,7 @@ def krylov_eigenpairs(
     before = operator.products
     plan = _plan(operator, k, which, tolerance, guard, max_products)
     operator.expect(2 * plan.least(operator.size))  # fewer have not been seen to do
-    first = random_block(_like(operator), plan.block, seed)
+    first = random_block(operator.like, plan.block, seed)
     if start is not None:
         first = torch.cat([start.to(first), first], dim=1)
     capacity = min(operator.size, max(plan.capacity, first.shape[1] + 2 * plan.block))
@@ -149,10 +149,6 @@ class _Search:
         return leading if settled and missed is None else 0
 
 
-def _like(operator: SymmetricOperator) -> tuple[int, torch.dtype, torch.device]:
-    return operator.size, operator.dtype, operator.device
-
-
 def _plan(
     operator: SymmetricOperator,
     k: int,
@@ -210,14 +206,13 @@ def _iterate(
 
 def _grow(subspace: Subspace, plan: Plan, open_pairs: Tensor, seed: int) -> int:
     """Take a few blocks of the frontier into the basis."""
-    like = _like(subspace.operator)
     # Looking at all Ritz pairs costs more, the more there are.
     end = min(subspace.capacity, subspace.size + max(plan.block, subspace.size // _LOOK_EVERY))
     grown = 0
     while subspace.size < end:
         if not subspace.frontier.shape[1]:
             # The basis is invariant: whatever else there is lies in its complement.
-            fresh = random_block(like, plan.block, seed + 7919 * subspace.size)
+            fresh = random_block(subspace.operator.like, plan.block, seed + 7919 * subspace.size)
             added = subspace.include(fresh)
         else:
             if subspace.frontier.shape[1] > plan.block:

@@ -74,7 +74,7 @@ def _certified(
         return True, None
     largest_bound = _conclusive_bound(subspace, sign, threshold)
     search = Subspace(operator, min(room, limit), subspace.vectors)
-    search.include(random_block((operator.size, operator.dtype, operator.device), 1, seed))
+    search.include(random_block(operator.like, 1, seed))
     lowest = float((sign * subspace.ritz()[0]).min())
     while search.size:
         theta, weights = search.ritz()
@@ -161,7 +161,7 @@ def _search(
     block = min(_CHECK_BLOCK, room)
     capacity = max(4 * block, min(_CHECK_BASIS, plan.capacity_limit))
     search = Subspace(operator, min(room, capacity), known)
-    search.include(random_block((operator.size, operator.dtype, operator.device), block, seed))
+    search.include(random_block(operator.like, block, seed))
     step, restarted, previous = 1, False, -math.inf
     while True:
         theta, weights = search.ritz()

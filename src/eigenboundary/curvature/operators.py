@@ -80,6 +80,11 @@ class SymmetricOperator(ABC):
         """``(p, p)``."""
         return self.size, self.size
 
+    @property
+    def like(self) -> tuple[int, torch.dtype, torch.device]:
+        """What vectors that it can be applied to are like."""
+        return self.size, self.dtype, self.device
+
     @abstractmethod
     def _product(self, block: Tensor) -> Tensor:
         """The product with a (p, k) block."""

@@ -41,7 +41,7 @@ def range_eigenpairs(
     if k is not None and subspace.size < k:  # the null space has the rest
         _make_room(subspace, k - subspace.size)
         subspace.include(
-            random_block(_like(operator), k - subspace.size, seed - 1 if seed else 2**31)
+            random_block(operator.like, k - subspace.size, seed - 1 if seed else 2**31)
         )
     values, rotation = subspace.ritz()
     kept = values.abs() > null * scale if k is None else torch.arange(len(values)) < k
@@ -59,10 +59,6 @@ def range_eigenpairs(
         next_residuals=torch.zeros_like(after),
         rest=_rest(values[~kept], subspace, null * scale),
     )
-
-
-def _like(operator: SymmetricOperator) -> tuple[int, torch.dtype, torch.device]:
-    return operator.size, operator.dtype, operator.device
 
 
 def _make_room(subspace: Subspace, columns: int) -> None:
@@ -89,7 +85,7 @@ def _invariant(
     scale = 0.0
     while subspace.size < operator.size:
         _make_room(subspace, _BLOCK)
-        added = subspace.include(random_block(_like(operator), _BLOCK, seed + subspace.size))
+        added = subspace.include(random_block(operator.like, _BLOCK, seed + subspace.size))
         images = subspace.last_images(added)
         scale = max(scale, _norm(images))
         if subspace.size > added and _norm(images[subspace.size - added :]) <= unseen * scale:
