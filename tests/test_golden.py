@@ -79,7 +79,9 @@ def test_the_generalization_interval_holds_the_true_value_for_every_k(
     analysis = eb.analyze(golden.model(), golden.data, k=50, dtype=dtype, grid=0)
     whole = analysis.complexity
     for k in range(1, 51):
-        part = eb.Complexity(whole.alignment[:, :k], whole.n_parameters, whole.vector_errors[:k])
+        part = eb.Complexity(
+            whole.alignment[:, :k], whole.n_parameters, whole.alignment_errors[:, :k]
+        )
         for statistic in ("mean", "max"):
             for epsilon in EPSILONS:
                 g = part.generalization(epsilon, statistic)
@@ -114,7 +116,9 @@ def test_all_eigenvectors_that_are_not_null_give_the_exact_numbers(gauss_normal:
     assert norm == pytest.approx(float(gauss_normal["fro"]), rel=1e-6)
     complexity = analysis.complexity
     for epsilon in (1e-3, 1e-2, 0.047):
-        assert complexity.generalization(epsilon).count == (gauss_normal["m_mean"] > epsilon).sum()
+        g = complexity.generalization(epsilon)
+        assert g.count == (gauss_normal["m_mean"] > epsilon).sum()
+        assert g.interval == (g.value, g.value)
     low, high = complexity.effective_number_interval
     assert low <= complexity.effective_number <= high < 1.002 * low
     assert complexity.effective_number == pytest.approx(11.9, abs=0.05)

@@ -99,7 +99,7 @@ def test_the_file_is_safetensors_with_json_and_its_version(path: Path) -> None:
     with safe_open(path, framework="np") as stored:
         header = json.loads(stored.metadata()["eigenboundary"])
         assert "eigenvectors" in stored.keys()  # noqa: SIM118
-    assert header["format"] == 1
+    assert header["format"] == 2
     assert header["provenance"]["versions"]["eigenboundary"] == eb.__version__
 
 
@@ -155,7 +155,7 @@ def of_a_later_version(path: Path) -> None:
 
 
 def lacking_arrays(path: Path) -> None:
-    save_file({"x": np.zeros(3)}, path, metadata={"eigenboundary": json.dumps({"format": 1})})
+    save_file({"x": np.zeros(3)}, path, metadata={"eigenboundary": json.dumps({"format": 2})})
 
 
 def with_wrong_shapes(path: Path) -> None:
@@ -182,10 +182,10 @@ def no_file(path: Path) -> None:
     [
         (truncated, "damaged"),
         (of_another_kind, "written by Analysis.save"),
-        (of_a_later_version, "format version 1; .* version 99"),
+        (of_a_later_version, "format version 2; .* version 99"),
         (lacking_arrays, "complete analysis file"),
         (with_wrong_shapes, r"eigenvectors must have shape \(39, 4\), and has \(5, 4\)"),
-        (with_another_header, "format version 1"),
+        (with_another_header, "format version 2"),
         (missing, "existing analysis file"),
         (no_file, "damaged"),
     ],

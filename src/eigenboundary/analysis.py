@@ -85,6 +85,8 @@ class Analysis:
         Estimates of the eigenvalues that follow.
     training_alignment : array, shape (n, k)
         :math:`A_i(x_s)`.
+    alignment_errors : array, shape (n, k)
+        Bound on the difference of each :math:`|A_i(x_s)|` from that of a true eigenvector.
     log_gradient_norms : array, shape (n,)
         Natural logarithm of :math:`\|g_\theta(x_s)\|`.
     labels, predictions : array of int, shape (n,)
@@ -126,6 +128,7 @@ class Analysis:
     vector_errors: Array
     next_eigenvalues: Array
     training_alignment: Array
+    alignment_errors: Array
     log_gradient_norms: Array
     labels: NDArray[np.int64]
     predictions: NDArray[np.int64]
@@ -174,11 +177,10 @@ class Analysis:
     @property
     def complexity(self) -> Complexity:
         """The complexity numbers of the boundary."""
-        rounding = 10 * float(np.finfo(self.provenance.dtype).eps)
         return Complexity(
             np.asarray(self.training_alignment, dtype=np.float64),
             self.n_parameters,
-            np.minimum(self.vector_errors + rounding, 1.0),
+            self.alignment_errors,
         )
 
     def alignment(self, x: Any) -> Array:

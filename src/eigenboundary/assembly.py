@@ -20,6 +20,7 @@ from eigenboundary.curvature.bulk import Bulk
 from eigenboundary.curvature.krylov import INTERRUPTED
 from eigenboundary.grid import PlaneGrid
 from eigenboundary.outliers import count_outliers
+from eigenboundary.perturbation import alignment_errors
 from eigenboundary.problem import Problem
 from eigenboundary.version import __version__
 
@@ -55,6 +56,7 @@ def assemble(
     seed: int,
 ) -> Analysis:
     """The analysis that all these make, without its network."""
+    cosines = _numpy(aligned.cosines.double())
     return Analysis(
         eigenvalues=_numpy(pairs.values),
         residuals=_numpy(pairs.residuals),
@@ -62,7 +64,8 @@ def assemble(
         eigenvectors=_numpy(pairs.vectors),
         vector_errors=_numpy(pairs.vector_errors),
         next_eigenvalues=_numpy(pairs.next_values),
-        training_alignment=_numpy(aligned.cosines.double()),
+        training_alignment=cosines,
+        alignment_errors=alignment_errors(pairs, cosines),
         log_gradient_norms=_numpy(aligned.log_norms),
         labels=_numpy(problem.labels),
         predictions=_numpy(problem.predictions),

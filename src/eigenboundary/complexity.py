@@ -14,9 +14,10 @@ mass outside                 :math:`\bar r = \mathrm{mean}_s (1 - \sum_{i\le k} 
 Only k of the p eigenvectors are known, so each number is an interval. By Jensen's inequality
 :math:`m_i > \varepsilon` needs :math:`q_i > \varepsilon^2`, and the unknown :math:`q_i` sum to
 :math:`\bar r`: fewer than :math:`\bar r/\varepsilon^2` of them can count (for the maximum, fewer
-than :math:`n \bar r/\varepsilon^2`). An eigenvector that is known only up to a rotation δ widens
-the interval: alignments are taken as :math:`|A| \pm \delta`, and a vector with a large δ is counted
-among the unknown. Any vectors may be; the best of several such intervals is taken.
+than :math:`n \bar r/\varepsilon^2`). An eigenvector that is known only roughly widens the interval:
+alignments are taken as :math:`|A| \pm \delta` (:mod:`eigenboundary.perturbation`), and a vector
+with a large δ is counted among the unknown. Any vectors may be; the best of several intervals is
+taken.
 """
 
 from __future__ import annotations
@@ -90,13 +91,13 @@ class Complexity:
         :math:`A_i(x_s)`.
     n_parameters : int
         p.
-    vector_errors : array, shape (k,)
-        Bound on the distance of each computed eigenvector from a true one.
+    alignment_errors : array, shape (n, k) or (k,)
+        Bound on the difference of each :math:`|A_i(x_s)|` from that of a true eigenvector.
     """
 
     alignment: Array = field(repr=False)
     n_parameters: int
-    vector_errors: Array = field(repr=False)
+    alignment_errors: Array = field(repr=False)
 
     # ------------------------------------------------------------------ per eigenvector
 
@@ -139,7 +140,7 @@ class Complexity:
         Examples
         --------
         >>> import numpy as np
-        >>> complexity = Complexity(np.eye(3)[:, :2], n_parameters=10, vector_errors=np.zeros(2))
+        >>> complexity = Complexity(np.eye(3)[:, :2], n_parameters=10, alignment_errors=np.zeros(2))
         >>> complexity.generalization(0.1)
         Generalization(value=0.2, interval=(0.2, 1.0), count=2, epsilon=0.1, statistic='mean')
         """
@@ -159,7 +160,7 @@ class Complexity:
 
     def _known_sets(self) -> list[NDArray[np.bool_]]:
         """Sets of vectors to take as known; a badly known one may cost less among the unknown."""
-        errors = np.asarray(self.vector_errors)
+        errors = np.sqrt(np.square(np.atleast_2d(self.alignment_errors)).mean(0))
         return [errors < _UNRESOLVED * 10.0**-power for power in range(_POWERS)]
 
     def _count_bounds(
@@ -226,9 +227,9 @@ class Complexity:
     # --------------------------------------------------------------------------- bounds
 
     def _bounds(self) -> tuple[Array, Array]:
-        """|A| less and plus the eigenvectors' errors."""
-        size = np.abs(self.alignment)
-        return np.clip(size - self.vector_errors, 0, 1), np.clip(size + self.vector_errors, 0, 1)
+        """|A| less and plus its errors."""
+        size, error = np.abs(self.alignment), self.alignment_errors
+        return np.clip(size - error, 0, 1), np.clip(size + error, 0, 1)
 
     def _mass_bounds(self, known: NDArray[np.bool_]) -> tuple[Array, Array, Array, int]:
         """Bounds of q for the known vectors, of the mass of the rest, and how many those are."""

@@ -37,7 +37,7 @@ from eigenboundary.outliers import OutlierCount
 __all__ = ["FORMAT_VERSION", "load", "new_file", "new_folder", "replaced_when_complete", "save"]
 
 #: Raised by one with every change that an older reader would misread.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _KEY = "eigenboundary"
 
 _ARRAYS = (
@@ -48,6 +48,7 @@ _ARRAYS = (
     "vector_errors",
     "next_eigenvalues",
     "training_alignment",
+    "alignment_errors",
     "log_gradient_norms",
     "labels",
     "predictions",
@@ -324,6 +325,7 @@ def _check_shapes(analysis: Analysis, path: str | Path) -> None:
         "eigenvectors": (analysis.eigenvectors.shape, (p, k)),
         "vector_errors": (analysis.vector_errors.shape, (k,)),
         "training_alignment": (analysis.training_alignment.shape, (n, k)),
+        "alignment_errors": (analysis.alignment_errors.shape, (n, k)),
         "log_gradient_norms": (analysis.log_gradient_norms.shape, (n,)),
         "labels": (analysis.labels.shape, (n,)),
         "predictions": (analysis.predictions.shape, (n,)),

@@ -64,23 +64,30 @@ class Eigenpairs:
         return torch.cat([self.values, self.next_values])
 
     @property
+    def residual_norms(self) -> Tensor:
+        r"""Bounds on :math:`\|A v_i - \lambda_i v_i\|`, with what rounding may hide, shape (k,)."""
+        return (self.residuals + 10 * torch.finfo(self.vectors.dtype).eps) * self.scale
+
+    @property
+    def rest_gaps(self) -> Tensor:
+        """Distance of each eigenvalue from those that are not returned, shape (k,)."""
+        if self.rest is None:
+            return torch.full_like(self.values, math.inf)
+        low, high = self.rest
+        return torch.maximum(self.values - high, low - self.values)
+
+    @property
     def vector_errors(self) -> Tensor:
         r"""Bound on the distance of each vector from a true eigenvector, shape (k,), at most 1.
 
         :math:`\|\tilde v - v\| \le \sqrt2\,\rho / \mathrm{gap}` for a residual norm ρ and the
         distance gap to the nearest other eigenvalue (Davis & Kahan 1970).
         """
-        values = self.values
-        rounding = 10 * torch.finfo(self.vectors.dtype).eps
-        norms = (self.residuals + rounding) * self.scale
-        gaps = torch.full_like(values, math.inf)
+        values, norms, gaps = self.values, self.residual_norms, self.rest_gaps
         if len(values) > 1:
             between = values[:-1] - values[1:]
-            gaps[:-1] = between - norms[1:]
+            gaps[:-1] = torch.minimum(gaps[:-1], between - norms[1:])
             gaps[1:] = torch.minimum(gaps[1:], between - norms[:-1])
-        if self.rest is not None:
-            low, high = self.rest
-            gaps = torch.minimum(gaps, torch.maximum(values - high, low - values))
         errors = math.sqrt(2) * norms / gaps.clamp_min(1e-300)
         return torch.where(gaps > 2 * norms, errors, 1.0).clamp_max(1.0)
 

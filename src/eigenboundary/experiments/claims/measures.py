@@ -33,6 +33,7 @@ from eigenboundary.derivatives import pullback
 from eigenboundary.experiments.run import TrainedNetwork
 from eigenboundary.landscape import loss_at
 from eigenboundary.outliers import count_outliers
+from eigenboundary.perturbation import alignment_errors
 from eigenboundary.problem import Problem
 from eigenboundary.reparametrization import layer_parameters, random_alphas, reparametrize
 from eigenboundary.training import evaluate
@@ -111,12 +112,8 @@ def _problem(trained: TrainedNetwork, model: nn.Module) -> Problem:
 
 
 def _complexity(problem: Problem, pairs: Eigenpairs) -> Complexity:
-    aligned = training_alignment(problem, pairs.vectors)
-    return Complexity(
-        aligned.cosines.cpu().double().numpy(),
-        problem.n_parameters,
-        pairs.vector_errors.cpu().double().numpy(),
-    )
+    cosines = training_alignment(problem, pairs.vectors).cosines.cpu().double().numpy()
+    return Complexity(cosines, problem.n_parameters, alignment_errors(pairs, cosines))
 
 
 def _outliers(pairs: Eigenpairs) -> Numbers:
