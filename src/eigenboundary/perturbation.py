@@ -23,10 +23,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from eigenboundary.curvature.eigenpairs import Eigenpairs
+from eigenboundary.curvature.eigenpairs import Eigenpairs, rest_gaps
 
-__all__ = ["alignment_errors"]
+__all__ = ["alignment_errors", "mixture_errors"]
 
 Array = NDArray[np.float64]
 
@@ -49,23 +50,38 @@ def alignment_errors(pairs: Eigenpairs, alignment: Array) -> Array:
     array, shape (n, k)
         In [0, 1].
     """
+    rounding = 10 * torch.finfo(pairs.vectors.dtype).eps
+    errors = mixture_errors(alignment, pairs.values, pairs.residual_norms, pairs.rest)
+    return np.minimum(errors + rounding, 1)
+
+
+def mixture_errors(
+    alignment: Array, values: Tensor, norms: Tensor, rest: tuple[float, float] | None
+) -> Array:
+    r"""The same but for rounding, shape (n, k).
+
+    Parameters
+    ----------
+    alignment : array, shape (n, k)
+    values, norms : Tensor, shape (k,)
+        :math:`\theta_i`, and bounds on :math:`\rho_i`.
+    rest : (float, float) or None
+        Interval of all other eigenvalues.
+    """
     sizes = np.abs(alignment)
     outside = np.sqrt(np.clip(1 - np.square(sizes).sum(1, keepdims=True), 0, 1))
-    values, norms, gaps = (
-        t.cpu().numpy() for t in (pairs.values, pairs.residual_norms, pairs.rest_gaps)
-    )
+    theta, rho, gaps = (t.cpu().numpy() for t in (values, norms, rest_gaps(values, rest)))
     errors = np.empty_like(sizes)
-    for start in range(0, len(values), _ROWS):
-        rows = slice(start, min(start + _ROWS, len(values)))
-        shares, mixed = _mixtures(values, norms, rows)
+    for start in range(0, len(theta), _ROWS):
+        rows = slice(start, min(start + _ROWS, len(theta)))
+        shares, mixed = _mixtures(theta, rho, rows)
         # Shares in vectors that are not told apart have a norm of at most one together.
-        reached = norms[rows] + shares @ norms + np.sqrt(mixed @ np.square(norms))
-        w = _ratio(reached, gaps[rows] - norms[rows])
+        reached = rho[rows] + shares @ rho + np.sqrt(mixed @ np.square(rho))
+        w = _ratio(reached, gaps[rows] - rho[rows])
         lost = np.minimum(1, mixed.any(1) + np.square(shares).sum(1) + np.square(w))
         errors[:, rows] = sizes[:, rows] * lost + sizes @ shares.T + outside * w
         errors[:, rows] += np.sqrt(np.square(sizes) @ mixed.T)
-    rounding = 10 * torch.finfo(pairs.vectors.dtype).eps
-    return np.minimum(errors + rounding, 1)
+    return np.minimum(errors, 1)
 
 
 def _mixtures(values: Array, norms: Array, rows: slice) -> tuple[Array, NDArray[np.bool_]]:

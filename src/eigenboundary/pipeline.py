@@ -39,6 +39,7 @@ from eigenboundary.interrupts import deferred_interrupts
 from eigenboundary.losses import Loss, PerSampleLoss
 from eigenboundary.problem import Problem, with_data
 from eigenboundary.processes import current
+from eigenboundary.target import Target
 
 __all__ = ["analyze"]
 
@@ -52,6 +53,7 @@ _GUARD = 10
 _SPECTRUM = 20
 _KEPT_INPUTS = 2000
 _BOUNDARY_POINTS = 1000
+_EPSILON = 1e-3
 
 
 def analyze(
@@ -71,6 +73,8 @@ def analyze(
     method: str = "auto",
     tolerance: float | None = None,
     max_products: int | None = None,
+    complexity_tolerance: float | None = None,
+    epsilon: float | None = None,
     start: Analysis | Any = None,
     controls: Sequence[str] = (),
     grid: int = 100,
@@ -105,6 +109,13 @@ def analyze(
     seed : int
     method, tolerance, max_products
         See :func:`~eigenboundary.top_eigenpairs`.
+    complexity_tolerance : float, optional
+        Find as many eigenpairs, k at the least, as make the interval of :math:`G_\theta` at
+        ``epsilon`` (default 1e-3) no wider than this; 0 closes it. That takes up to
+        :math:`p \cdot \text{rank}` numbers in memory, and float64 where eigenvalues below 1e-5 of
+        the largest matter. If it cannot be reached, a note says so.
+    epsilon : float, optional
+        See ``complexity_tolerance``.
     start : Analysis or Tensor (p, j), optional
         An earlier analysis (of the last checkpoint, or an interrupted one) whose eigenvectors the
         search starts from.
@@ -156,7 +167,10 @@ def analyze(
     ((5,), (60, 5))
     """
     processes = current()
-    settings = _Settings(k, curvature, method, tolerance, max_products, controls, grid, bulk, seed)
+    target = _target(complexity_tolerance, epsilon, k)
+    settings = _Settings(
+        k, curvature, method, tolerance, max_products, target, controls, grid, bulk, seed
+    )
     processes.agree(settings.check)
     processes.agree(lambda: _check_call(model, data, k, parameters, margins, progress))
     geometry = processes.agree(lambda: Geometry(box=as_box(box)))
@@ -199,6 +213,7 @@ class _Settings:
     method: str
     tolerance: float | None
     max_products: int | None
+    target: Target | None
     controls: Sequence[str]
     grid: int
     bulk: bool
@@ -214,6 +229,12 @@ class _Settings:
         checks.check_tolerance(self.tolerance)
         checks.check_positive_integer(self.max_products, "max_products", optional=True)
         checks.check_positive_integer(self.k, "k", optional=True)
+        if self.target is not None:
+            self.target.check()
+            if self.method == "krylov":
+                raise InvalidInputError(
+                    "method must be 'auto' or 'range' with complexity_tolerance; got 'krylov'."
+                )
         if not isinstance(self.controls, list | tuple | set):
             raise InvalidInputError(f"controls must be a sequence of names; got {self.controls!r}.")
         for kind in self.controls:
@@ -221,6 +242,16 @@ class _Settings:
         grid = self.grid
         if not isinstance(grid, int) or isinstance(grid, bool) or grid < 0 or grid == 1:
             raise InvalidInputError(f"grid must be 0 or an integer of at least 2; got {grid!r}.")
+
+
+def _target(width: float | None, epsilon: float | None, k: int | None) -> Target | None:
+    if width is None:
+        if epsilon is not None:
+            raise InvalidInputError(
+                f"complexity_tolerance must be given with epsilon; got epsilon={epsilon!r} alone."
+            )
+        return None
+    return Target(_EPSILON if epsilon is None else epsilon, width, k or 1)
 
 
 def _check_call(
@@ -275,13 +306,33 @@ class _Job:
             with clock.stage("planes"):
                 extras = _with_planes(extras, problem, pairs.vectors, grid)
         curvature = self.settings.curvature
-        return assemble(problem, pairs, aligned, curvature, extras, clock.seconds, seed)
+        analysis = assemble(problem, pairs, aligned, curvature, extras, clock.seconds, seed)
+        return self._said(analysis)
+
+    def _said(self, analysis: Analysis) -> Analysis:
+        """With a note, if G_θ is not as sure as asked."""
+        target = self.settings.target
+        if target is None:
+            return analysis
+        found = analysis.complexity.generalization(target.epsilon)
+        if target.reached(found):
+            return analysis
+        low, high = found.interval
+        note = (
+            f"The interval of G_θ at {target.epsilon:g}, {low:.3g} to {high:.3g}, is wider than "
+            f"the {target.width:g} asked for{self._why()}."
+        )
+        _log.warning("%s", note)
+        return replace(analysis, notes=(*analysis.notes, note))
+
+    def _why(self) -> str:
+        return "" if self.problem.dtype == torch.float64 else " (dtype='float64' may see more)"
 
     def _eigenpairs(self, first: Tensor | None) -> Eigenpairs:
-        settings = self.settings
+        settings, target = self.settings, self.settings.target
         pairs = top_eigenpairs(
             self.operator,
-            settings.k,
+            None if target else settings.k,
             method=settings.method,
             tolerance=settings.tolerance,
             guard=max(_GUARD, _SPECTRUM - (settings.k or _SPECTRUM)),
@@ -289,6 +340,7 @@ class _Job:
             start=first,
             seed=settings.seed,
             progress=self.clock.eigenpairs,
+            enough=target.enough(self.problem) if target else None,
         )
         if not len(pairs.values):
             raise InvalidInputError(

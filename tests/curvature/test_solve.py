@@ -296,3 +296,35 @@ def test_gram_refuses_a_loss_that_is_not_convex() -> None:
     problem = eb.Problem(model, (x, y), loss=lambda f, _: f.sin().sum(1))
     with pytest.raises(eb.InvalidInputError, match="convex"):
         eb.top_eigenpairs(eb.GaussNewtonOperator(problem), 2, method="gram")
+
+
+def test_leading_pairs_are_eigenpairs_and_end_the_search_when_they_are_enough() -> None:
+    eigenvalues = np.concatenate([np.geomspace(1, 1e-12, 300), -np.geomspace(0.5, 1e-12, 200)])
+    operator = symmetric(eigenvalues)
+    looks: list[int] = []
+
+    def enough(leading: eb.curvature.LeadingPairs) -> bool:
+        vectors = leading.basis @ leading.coefficients
+        residuals = operator.matrix @ vectors - vectors * leading.values
+        assert (residuals.norm(dim=0) <= leading.norms + 1e-13).all()
+        assert leading.rest is not None
+        low, high = leading.rest
+        others = np.sort(np.abs(eigenvalues))[::-1][len(leading.values) :]
+        assert low <= -others[0] * (1 - 1e-9)
+        assert others[0] * (1 - 1e-9) <= high
+        looks.append(len(leading.values))
+        return len(leading.values) >= 40
+
+    pairs = eb.top_eigenpairs(operator, None, method="range", enough=enough)
+    assert 40 <= len(pairs.values) == looks[-1] < 500
+    assert pairs.converged.all()
+    order = np.sort(np.abs(eigenvalues))[::-1][: len(pairs.values)]
+    np.testing.assert_allclose(np.sort(np.abs(pairs.values.numpy()))[::-1], order, atol=1e-9)
+
+
+def test_a_start_is_taken_into_the_range() -> None:
+    operator = symmetric(np.concatenate([np.geomspace(1, 0.1, 20), np.zeros(480)]))
+    free = eb.top_eigenpairs(operator, None, method="range")
+    again = eb.top_eigenpairs(operator, None, method="range", start=free.vectors)
+    assert len(again.values) == 20
+    np.testing.assert_allclose(again.values, free.values, atol=1e-12)

@@ -81,6 +81,13 @@ Tolerance = Annotated[float | None, typer.Option(help="Relative residual an eige
 MaxProducts = Annotated[
     int | None, typer.Option(help="Products with the matrix after which to stop.", min=1)
 ]
+ComplexityTolerance = Annotated[
+    float | None,
+    typer.Option(help="Find as many eigenpairs as make the interval of G_θ no wider than this."),
+]
+Epsilon = Annotated[
+    float | None, typer.Option(help="ε of that G_θ; default: 0.001. An alignment above it counts.")
+]
 Controls = Annotated[
     list[str] | None,
     typer.Option(
@@ -122,6 +129,7 @@ _OPTIONS = {
     "analyses": "RUN",
     "box": "--box",
     "batch_size": "--batch-size",
+    "complexity_tolerance": "--complexity-tolerance",
     "config": "CONFIG",
     "controls": "--control",
     "curvature": "--curvature",
@@ -129,6 +137,7 @@ _OPTIONS = {
     "device": "--device",
     "directory": "--directory",
     "dtype": "--dtype",
+    "epsilon": "--epsilon",
     "folder": "--output",
     "k": "--k",
     "loss": "--loss",

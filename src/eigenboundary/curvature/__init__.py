@@ -9,6 +9,7 @@ from eigenboundary.curvature.operators import (
     MatrixOperator,
     SymmetricOperator,
 )
+from eigenboundary.curvature.range_finder import LeadingPairs
 from eigenboundary.curvature.solve import top_eigenpairs
 from eigenboundary.curvature.trace import TraceEstimate, estimate_trace
 
@@ -18,6 +19,7 @@ __all__ = [
     "Eigenpairs",
     "GaussNewtonOperator",
     "HessianOperator",
+    "LeadingPairs",
     "MatrixOperator",
     "SpectralDensity",
     "SymmetricOperator",

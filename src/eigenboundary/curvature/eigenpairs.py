@@ -11,7 +11,7 @@ from torch import Tensor
 from eigenboundary.curvature.linalg import column_norms, fix_signs
 from eigenboundary.curvature.operators import SymmetricOperator
 
-__all__ = ["Eigenpairs", "checked_eigenpairs", "default_tolerance", "residual_scale"]
+__all__ = ["Eigenpairs", "checked_eigenpairs", "default_tolerance", "residual_scale", "rest_gaps"]
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,7 @@ class Eigenpairs:
     @property
     def rest_gaps(self) -> Tensor:
         """Distance of each eigenvalue from those that are not returned, shape (k,)."""
-        if self.rest is None:
-            return torch.full_like(self.values, math.inf)
-        low, high = self.rest
-        return torch.maximum(self.values - high, low - self.values)
+        return rest_gaps(self.values, self.rest)
 
     @property
     def vector_errors(self) -> Tensor:
@@ -90,6 +87,14 @@ class Eigenpairs:
             gaps[1:] = torch.minimum(gaps[1:], between - norms[:-1])
         errors = math.sqrt(2) * norms / gaps.clamp_min(1e-300)
         return torch.where(gaps > 2 * norms, errors, 1.0).clamp_max(1.0)
+
+
+def rest_gaps(values: Tensor, rest: tuple[float, float] | None) -> Tensor:
+    """Distance of each value from an interval; none if it is empty, negative inside."""
+    if rest is None:
+        return torch.full_like(values, math.inf)
+    low, high = rest
+    return torch.maximum(values - high, low - values)
 
 
 def residual_scale(values: Tensor, which: str) -> float:

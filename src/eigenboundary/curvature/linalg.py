@@ -28,7 +28,8 @@ def inner(left: Tensor, right: Tensor) -> Tensor:
     if left.dtype != right.dtype:
         left, right = left.double(), right.double()
     whole = 0 if left.dtype == torch.float64 else left.shape[0] // _ROWS * _ROWS
-    total = (left[whole:].T @ right[whole:]).double()
+    # The narrow factor first: twice as fast in float64.
+    total = (right[whole:].T @ left[whole:]).T.double()
     if whole:
         one = left[:whole].T.unflatten(1, (-1, _ROWS)).transpose(0, 1)
         other = right[:whole].T.unflatten(1, (-1, _ROWS)).permute(1, 2, 0)
@@ -38,11 +39,14 @@ def inner(left: Tensor, right: Tensor) -> Tensor:
 
 def column_norms(block: Tensor) -> Tensor:
     """Euclidean norm of each column, in float64, without underflow or overflow."""
-    if not block.numel():
-        return torch.zeros(block.shape[1], dtype=torch.float64, device=block.device)
-    largest = block.abs().amax(0).double()
-    safe = torch.where(largest > 0, largest, torch.ones_like(largest))
-    return safe * torch.linalg.vector_norm(block / safe, dim=0, dtype=torch.float64)
+    norms = torch.linalg.vector_norm(block, dim=0, dtype=torch.float64)
+    # Only squares of float64 entries can leave its range.
+    usual = (norms > 1e-140) & (norms < 1e140)
+    if block.dtype == torch.float64 and block.numel() and not usual.all():
+        largest = block.abs().amax(0)
+        safe = torch.where(largest > 0, largest, torch.ones_like(largest))
+        norms = safe * torch.linalg.vector_norm(block / safe, dim=0)
+    return norms
 
 
 def random_block(like: Tensor | tuple[int, torch.dtype, torch.device], k: int, seed: int) -> Tensor:
@@ -63,7 +67,7 @@ def remainder(block: Tensor, bases: Sequence[Tensor]) -> tuple[Tensor, list[Tens
     for basis in bases:
         part = inner(basis, block)
         if basis.shape[1]:
-            block = block - basis.to(block.dtype) @ part.to(block.dtype)
+            block = block - (part.to(block.dtype).T @ basis.to(block.dtype).T).T
         parts.append(part.cpu().double())
     return block, parts
 

@@ -1,26 +1,65 @@
-r"""All numerically non-null eigenpairs, from a space that A maps into itself.
+r"""All numerically non-null eigenpairs, or as many as are needed, from one growing subspace.
 
 A block Krylov space with a random start grows until its frontier is rounding. Then a fresh random
 block tells whether anything is left outside of it: an image of it that is more than rounding goes
 on (Halko, Martinsson & Tropp 2011, sec. 4.3 on what a random block fails to see). Rayleigh–Ritz
 then gives every eigenpair outside of the numerical null space, with no product beyond those by
 which the space was found.
+
+Where not all are needed, what asks for them looks at the leading pairs from time to time, and says
+when they are enough. An eigenvalue that is repeated no more often than the block is wide is not
+missed by then.
 """
 
 from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from eigenboundary.curvature.eigenpairs import Eigenpairs, checked_eigenpairs
-from eigenboundary.curvature.krylov import Progress, computed_images
+from eigenboundary.curvature.krylov import INTERRUPTED, Progress, computed_images
 from eigenboundary.curvature.linalg import random_block
 from eigenboundary.curvature.operators import SymmetricOperator
 from eigenboundary.curvature.subspace import Subspace
 
-__all__ = ["range_eigenpairs"]
+__all__ = ["Enough", "LeadingPairs", "range_eigenpairs"]
+
+_log = logging.getLogger(__name__)
 
 _BLOCK = 64
+# By how much the space grows from one look at the leading pairs to the next.
+_LOOK = 1.2
+
+
+@dataclass(frozen=True)
+class LeadingPairs:
+    """The Ritz pairs of largest size in a growing subspace, by their coordinates in its basis.
+
+    Attributes
+    ----------
+    basis : Tensor, shape (p, m)
+        Orthonormal; from one look to the next, columns are added to it.
+    coefficients : Tensor of float64, shape (m, k)
+    values, norms : Tensor of float64, shape (k,)
+        Ritz values, descending, and bounds on the norms of their residuals, rounding included.
+    rest : (float, float) or None
+        Interval of all other eigenvalues, as far as is known.
+    """
+
+    basis: Tensor
+    coefficients: Tensor
+    values: Tensor
+    norms: Tensor
+    rest: tuple[float, float] | None
+
+
+#: Whether the leading pairs will do.
+Enough = Callable[[LeadingPairs], bool]
 
 
 def range_eigenpairs(
@@ -32,81 +71,165 @@ def range_eigenpairs(
     guard: int,
     seed: int,
     progress: Progress | None,
+    start: Tensor | None = None,
+    max_products: int | None = None,
+    enough: Enough | None = None,
 ) -> Eigenpairs:
-    """All eigenpairs whose eigenvalue exceeds ``null`` times the largest, or the top k."""
+    """All eigenpairs whose eigenvalue exceeds ``null`` times the largest, the top k, or enough.
+
+    After ``max_products`` or Ctrl-C those that have converged, but at least one.
+    """
     before = operator.products
-    rounding = 1e2 * torch.finfo(operator.dtype).eps
-    tolerance, null = max(tolerance, rounding), max(null, rounding)
-    subspace, scale = _invariant(operator, null, seed, progress, before)
-    if k is not None and subspace.size < k:  # the null space has the rest
-        _make_room(subspace, k - subspace.size)
-        subspace.include(
-            random_block(operator.like, k - subspace.size, seed - 1 if seed else 2**31)
-        )
-    values, rotation = subspace.ritz()
-    kept = values.abs() > null * scale if k is None else torch.arange(len(values)) < k
-    after = values[~kept][:guard] if k is not None else values[:0]
-    vectors = subspace.combine(rotation[:, kept]).to(operator.dtype)
-    images = subspace.images(values[kept], rotation[:, kept], vectors)
+    growth = _Growth(operator, tolerance, null, start, seed)
+    message = growth.run(progress, max_products, enough)
+    if k is not None:
+        growth.fill(k)
+    found, after = growth.leading(k)
+    subspace, weights = growth.subspace, found.coefficients
+    vectors = subspace.combine(weights).to(operator.dtype)
+    images = subspace.images(found.values, weights, vectors)
+    size = growth.tolerance * growth.scale
     return checked_eigenpairs(
         operator,
         vectors,
-        images=computed_images(operator, vectors, images, tolerance * scale),
-        tolerance=tolerance,
+        images=computed_images(operator, vectors, images, size),
+        tolerance=growth.tolerance,
         method="range",
         products_before=before,
-        next_values=after,
-        next_residuals=torch.zeros_like(after),
-        rest=_rest(values[~kept], subspace, null * scale),
+        message=message,
+        trusted=k is None or growth.complete,
+        next_values=after[:guard],
+        next_residuals=torch.zeros_like(after[:guard]),
+        rest=found.rest,
     )
 
 
-def _make_room(subspace: Subspace, columns: int) -> None:
-    if subspace.size + columns > subspace.capacity:
-        room = max(2 * subspace.capacity, subspace.size + columns)
-        subspace.grow_to(min(subspace.operator.size, room))
+class _Growth:
+    """A subspace that grows until A maps it into itself, none but null vectors outside.
 
+    Parameters
+    ----------
+    operator : SymmetricOperator
+    tolerance, null : float
+        Relative to the norm of A: the residuals of pairs that have converged, and the eigenvalues
+        that are null; at least what rounding leaves.
+    seed : int
+    """
 
-def _invariant(
-    operator: SymmetricOperator,
-    null: float,
-    seed: int,
-    progress: Progress | None,
-    before: int,
-) -> tuple[Subspace, float]:
-    """A space that A maps into itself, none but null vectors outside, and the norm of A."""
-    operator.expect(8 * _BLOCK)
-    subspace = Subspace(operator, min(operator.size, 8 * _BLOCK), None)
-    rounding = 4 * torch.finfo(operator.dtype).eps
-    # An eigenvector has a part of 1/sqrt(p) in a random vector; products carry rounding.
-    unseen = max(0.1 * null / operator.size**0.5, rounding)
-    # Small eigenvalues lie close together: only small residuals tell their vectors apart.
-    mapped = max(1e-3 * null, rounding)
-    scale = 0.0
-    while subspace.size < operator.size:
-        _make_room(subspace, _BLOCK)
-        added = subspace.include(random_block(operator.like, _BLOCK, seed + subspace.size))
-        images = subspace.last_images(added)
-        scale = max(scale, _norm(images))
-        if subspace.size > added and _norm(images[subspace.size - added :]) <= unseen * scale:
-            break
-        while subspace.coupling_norm > mapped * scale:
-            _make_room(subspace, _BLOCK)
-            added = subspace.advance(_BLOCK)
-            scale = max(scale, _norm(subspace.last_images(added)))
-            if progress is not None:
-                progress(subspace.size, operator.size, operator.products - before)
-            if not added:
-                break
-    return subspace, scale
+    def __init__(
+        self,
+        operator: SymmetricOperator,
+        tolerance: float,
+        null: float,
+        start: Tensor | None,
+        seed: int,
+    ) -> None:
+        rounding = torch.finfo(operator.dtype).eps
+        self.operator, self.seed, self.scale, self.complete = operator, seed, 0.0, False
+        self.tolerance, self.null = max(tolerance, 1e2 * rounding), max(null, 1e2 * rounding)
+        # An eigenvector has a part of 1/sqrt(p) in a random vector; products carry rounding.
+        self._unseen = max(0.1 * self.null / operator.size**0.5, 4 * rounding)
+        # Small eigenvalues lie close together: only small residuals tell their vectors apart.
+        self._mapped = max(1e-3 * self.null, 4 * rounding)
+        self.subspace = Subspace(operator, min(operator.size, 8 * _BLOCK), None)
+        self._start, self._before, self._looked = start, operator.products, 0
+
+    def run(
+        self, progress: Progress | None, max_products: int | None, enough: Enough | None
+    ) -> str:
+        """Grow; returns why it stopped early, or nothing."""
+        self.operator.expect(8 * _BLOCK)
+        subspace = self.subspace
+        try:
+            while subspace.size < self.operator.size and self._found_more():
+                while subspace.coupling_norm > self._mapped * self.scale:
+                    used = self.operator.products - self._before
+                    if progress is not None:
+                        progress(subspace.size, self.operator.size, used)
+                    if enough is not None and self._suffices(enough):
+                        return ""
+                    if max_products is not None and used >= max_products:
+                        return f"stopped after {used} products"
+                    self._make_room(_BLOCK)
+                    if not self._see(subspace.advance(_BLOCK)):
+                        break
+        except KeyboardInterrupt:
+            if not self.subspace.size:
+                raise
+            _log.warning("interrupted: returning the eigenpairs found so far")
+            return INTERRUPTED
+        self.complete = True
+        return ""
+
+    def fill(self, k: int) -> None:
+        """Take in vectors of the null space, if there are fewer than k others."""
+        missing = k - self.subspace.size
+        if missing > 0:
+            self._make_room(missing)
+            seed = self.seed - 1 if self.seed else 2**31
+            self.subspace.include(random_block(self.operator.like, missing, seed))
+
+    def leading(self, k: int | None = None) -> tuple[LeadingPairs, Tensor]:
+        """The top k, and the values that follow; or all that are not null, or are known by now."""
+        values, coefficients = self.subspace.ritz()
+        sizes, norms = values.abs(), self.subspace.residual_norms(coefficients)
+        if k is not None:
+            kept = torch.arange(len(values)) < k
+        elif self.complete:
+            kept = sizes > self.null * self.scale
+        else:
+            unknown = sizes[norms > self.tolerance * self.scale]
+            kept = sizes > (float(unknown.max()) if len(unknown) else 0.0)
+        rest = self._rest(values[~kept], norms[~kept])
+        if not kept.any() and len(values) and not self.complete:
+            # The largest, of which little is known yet.
+            kept, rest = sizes >= sizes.max(), (-math.inf, math.inf)
+        hidden = 10 * torch.finfo(self.operator.dtype).eps * self.scale
+        found = LeadingPairs(
+            self.subspace.vectors, coefficients[:, kept], values[kept], norms[kept] + hidden, rest
+        )
+        return found, values[~kept] if k is not None else values[:0]
+
+    def _found_more(self) -> bool:
+        """Take in a random block; whether its image shows that something is outside."""
+        subspace = self.subspace
+        block = random_block(self.operator.like, _BLOCK, self.seed + subspace.size)
+        if self._start is not None and not subspace.size:
+            block = torch.cat([self._start.to(block), block], dim=1)
+        self._make_room(block.shape[1])
+        added = subspace.include(block)
+        self._see(added)
+        outside = subspace.last_images(added)[subspace.size - added :]
+        return subspace.size == added or _norm(outside) > self._unseen * self.scale
+
+    def _see(self, added: int) -> int:
+        self.scale = max(self.scale, _norm(self.subspace.last_images(added)))
+        return added
+
+    def _suffices(self, enough: Enough) -> bool:
+        if self.subspace.size < _LOOK * self._looked:
+            return False
+        self._looked = self.subspace.size
+        found, _ = self.leading()
+        return enough(found)
+
+    def _make_room(self, columns: int) -> None:
+        subspace = self.subspace
+        if subspace.size + columns > subspace.capacity:
+            room = max(2 * subspace.capacity, subspace.size + columns)
+            subspace.grow_to(min(self.operator.size, room))
+
+    def _rest(self, values: Tensor, norms: Tensor) -> tuple[float, float] | None:
+        """Where the eigenvalues lie that are not among the leading: in the space, and outside."""
+        null = self.null * self.scale
+        bounds = [-null, null] if self.subspace.size < self.operator.size else []
+        if self.complete:
+            bounds += values.tolist()
+        elif len(values):
+            largest = float((values.abs() + norms).max())
+            bounds += [-largest, largest]
+        return (min(bounds), max(bounds)) if bounds else None
 
 
 def _norm(matrix: Tensor) -> float:
     return float(torch.linalg.matrix_norm(matrix, 2)) if matrix.numel() else 0.0
-
-
-def _rest(left: Tensor, subspace: Subspace, null: float) -> tuple[float, float] | None:
-    """Where the eigenvalues lie that are not returned: those left out, and the null space."""
-    outside = [-null, null] if subspace.size < subspace.operator.size else []
-    bounds = [float(v) for v in left] + outside
-    return (min(bounds), max(bounds)) if bounds else None

@@ -14,7 +14,7 @@ from eigenboundary.curvature.direct import dense_eigenpairs, gram_eigenpairs, gr
 from eigenboundary.curvature.eigenpairs import Eigenpairs, default_tolerance
 from eigenboundary.curvature.krylov import Progress, krylov_eigenpairs
 from eigenboundary.curvature.operators import GaussNewtonOperator, SymmetricOperator
-from eigenboundary.curvature.range_finder import range_eigenpairs
+from eigenboundary.curvature.range_finder import Enough, range_eigenpairs
 from eigenboundary.errors import InvalidInputError
 
 __all__ = ["METHODS", "top_eigenpairs"]
@@ -38,6 +38,7 @@ def top_eigenpairs(
     start: Any = None,
     seed: int = 0,
     progress: Progress | None = None,
+    enough: Enough | None = None,
 ) -> Eigenpairs:
     r"""Eigenpairs of a symmetric operator, each with its residual.
 
@@ -58,12 +59,15 @@ def top_eigenpairs(
     guard : int
         Further eigenvalues to estimate (to 1 %), without vectors.
     max_products : int, optional
-        Where "krylov" gives up, leaving pairs marked as not converged.
+        Where "krylov" gives up, leaving pairs marked as not converged, and "range" returns what
+        has converged.
     start : Tensor, shape (p, j), optional
-        Vectors to start "krylov" from, e.g. the eigenvectors at an earlier checkpoint.
+        Vectors to start "krylov" or "range" from, e.g. the eigenvectors at an earlier checkpoint.
     seed : int
     progress : callable, optional
         Called as ``progress(converged, wanted, products)``.
+    enough : callable, optional
+        With k=None: ends "range" once it returns True for the :class:`LeadingPairs` known by then.
 
     Returns
     -------
@@ -116,7 +120,16 @@ def top_eigenpairs(
         if chosen == "range":
             null = limit if tolerance is not None else 0.0
             return range_eigenpairs(
-                operator, k, tolerance=limit, null=null, guard=guard, seed=seed, progress=progress
+                operator,
+                k,
+                tolerance=limit,
+                null=null,
+                guard=guard,
+                seed=seed,
+                progress=progress,
+                start=first,
+                max_products=max_products,
+                enough=enough if k is None else None,
             )
         assert k is not None
         return krylov_eigenpairs(
