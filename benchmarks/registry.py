@@ -12,6 +12,7 @@ from benchmarks import (
     growth,
     jobs,
     margins,
+    memory,
     minimal_norm,
     paper,
     processes,
@@ -41,6 +42,7 @@ JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "exact-g": paper.exact_g,
     "growth-p": growth.growth_p,
     "growth-n": growth.growth_n,
+    "memory": memory.memory,
     "robustness": robustness.robustness,
 }
 

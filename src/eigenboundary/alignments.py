@@ -206,7 +206,7 @@ def _products_and_norms(
     """
     itemsize = torch.finfo(classifier.dtype).bits // 8
     per_sample = itemsize * (classifier.n_parameters + 4 * classifier.activations)
-    step = max(1, _GRADIENT_BYTES // per_sample)
+    step = max(1, classifier.memory.at_most(_GRADIENT_BYTES) // per_sample)
     norms, products = [], []
     for start in range(0, len(x), step):
         part = slice(start, start + step)

@@ -10,6 +10,7 @@ import copy
 import functools
 import hashlib
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from eigenboundary import checks
 from eigenboundary.attention import twice_differentiable_attention, unfuse
 from eigenboundary.inputs import Layout
 from eigenboundary.losses import Loss, PerSampleLoss, as_loss
+from eigenboundary.memory import Memory
 
 __all__ = ["Classifier", "Tree"]
 
@@ -45,6 +47,8 @@ class Classifier:
         The named tensors that an input holds, where the network is called with keywords.
     input_shape : torch.Size
         Of one input.
+    memory : Memory
+        What may be held at once.
     activations, flops, operations : int
         What a forward pass takes: numbers it computes and operations of its matrix products and
         convolutions, both a sample, and calls of torch, views left out.
@@ -83,6 +87,7 @@ class Classifier:
         self._shapes = [tensor.shape for tensor in self.parameters.values()]
         self._sizes = [tensor.numel() for tensor in self.parameters.values()]
         self.n_parameters = sum(self._sizes)
+        self.memory = Memory()
         #: Derivatives that this network only has in reverse mode (see `derivatives`).
         self.reverse_only: set[str] = set()
         # What the data tell: set once they have been seen.
@@ -189,8 +194,14 @@ class Classifier:
         samples = self.samples_per_chunk(1)
         return torch.cat([self.evaluate(batch) for batch in self.input_batches(x, samples)])
 
+    def inputs_at_most(self, usual: int) -> int:
+        """How many inputs to keep: the usual number, or what a memory limit leaves."""
+        each = 4 * max(1, math.prod(self.input_shape))
+        return max(1, self.memory.at_most(usual * each) // each)
+
     def samples_per_chunk(self, directions: int, budget: int = 2**27) -> int:
         """Samples whose activations, for so many directions at once, fit in ``budget`` bytes."""
+        budget = self.memory.at_most(budget)
         itemsize = torch.finfo(self.dtype).bits // 8
         # Forward value and tangent, and their adjoints, are alive together in a product.
         per_sample = 4 * itemsize * self.activations * (1 + directions)

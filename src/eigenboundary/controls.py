@@ -17,6 +17,7 @@ from eigenboundary.curvature.krylov import INTERRUPTED
 from eigenboundary.curvature.linalg import orthonormal_extension, random_block
 from eigenboundary.curvature.operators import SymmetricOperator
 from eigenboundary.curvature.solve import check_k, top_eigenpairs
+from eigenboundary.errors import InvalidInputError
 
 __all__ = ["CONTROLS", "control_vectors"]
 
@@ -76,6 +77,11 @@ def _vectors(
     if eigenpairs is None:
         eigenpairs = top_eigenpairs(operator, None, seed=seed)
     known = _uninterrupted(eigenpairs)
+    if eigenpairs.message:  # the rest is not null
+        raise InvalidInputError(
+            "controls must not hold 'random_eigenvectors' where not all eigenvectors can be "
+            f"found: {eigenpairs.message}."
+        )
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randperm(operator.size, generator=generator)[:k]
     picked = known[:, drawn[drawn < known.shape[1]].to(known.device)]

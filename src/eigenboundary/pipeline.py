@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,46 +12,45 @@ import torch
 from torch import Tensor, nn
 
 from eigenboundary import checks
-from eigenboundary.alignments import Alignment, training_alignment
+from eigenboundary.alignments import training_alignment
 from eigenboundary.analysis import Analysis
 from eigenboundary.assembly import Extras, assemble
 from eigenboundary.boundary.classifiers import check_has_boundary
 from eigenboundary.boundary.norms import Geometry, as_box
-from eigenboundary.boundary.planes import planes_of_sections
-from eigenboundary.boundary.sections import sections_of
-from eigenboundary.boundary.smallest import most_examined, smallest_of
-from eigenboundary.controls import CONTROLS, control_vectors
+from eigenboundary.controls import control_vectors
 from eigenboundary.curvature import (
     CURVATURES,
     Eigenpairs,
     top_eigenpairs,
 )
-from eigenboundary.curvature.bulk import estimate_bulk
 from eigenboundary.curvature.krylov import INTERRUPTED
 from eigenboundary.curvature.operators import ProblemOperator
-from eigenboundary.curvature.solve import METHODS, as_start, check_k
+from eigenboundary.curvature.solve import as_start, check_k
 from eigenboundary.data import preserved_random_state
 from eigenboundary.errors import InvalidInputError
-from eigenboundary.grid import PlaneGrid, evaluate_plane
 from eigenboundary.interrupts import deferred_interrupts
 from eigenboundary.losses import Loss, PerSampleLoss
+from eigenboundary.memory import as_bytes
 from eigenboundary.problem import Problem, with_data
 from eigenboundary.processes import current
-from eigenboundary.target import Target
+from eigenboundary.settings import Settings, target_of
+from eigenboundary.steps import (
+    Clock,
+    ProgressReport,
+    plane_of,
+    with_bulk,
+    with_margins,
+    with_planes,
+)
 
 __all__ = ["analyze"]
 
 _log = logging.getLogger(__name__)
 
-#: Called with (stage, done, total); the total may grow.
-ProgressReport = Callable[[str, int, int], None]
-
 # Eigenvalues to know beyond the k asked for, so that outliers can be told from the bulk.
 _GUARD = 10
 _SPECTRUM = 20
 _KEPT_INPUTS = 2000
-_BOUNDARY_POINTS = 1000
-_EPSILON = 1e-3
 
 
 def analyze(
@@ -70,6 +67,7 @@ def analyze(
     parameters: str | Sequence[str] | None = None,
     batch_size: int | None = None,
     cache_bytes: int = 2**28,
+    memory_limit: int | str | None = None,
     method: str = "auto",
     tolerance: float | None = None,
     max_products: int | None = None,
@@ -102,8 +100,8 @@ def analyze(
         Eigenpairs to compute; None for all that are numerically non-null.
     curvature : {"hessian", "gauss_newton"}
     loss : {"cross_entropy", "nll", "mse"} or callable
-        See :class:`~eigenboundary.Problem`, also for ``output``, ``parameters``, ``batch_size``
-        and ``cache_bytes``.
+        See :class:`~eigenboundary.Problem`, also for ``output``, ``parameters``, ``batch_size``,
+        ``cache_bytes`` and ``memory_limit``.
     dtype, device : optional
         Precision and place to compute in; default: the model's.
     seed : int
@@ -167,14 +165,15 @@ def analyze(
     ((5,), (60, 5))
     """
     processes = current()
-    target = _target(complexity_tolerance, epsilon, k)
-    settings = _Settings(
+    target = target_of(complexity_tolerance, epsilon, k)
+    settings = Settings(
         k, curvature, method, tolerance, max_products, target, controls, grid, bulk, seed
     )
     processes.agree(settings.check)
     processes.agree(lambda: _check_call(model, data, k, parameters, margins, progress))
+    processes.agree(lambda: as_bytes(memory_limit))
     geometry = processes.agree(lambda: Geometry(box=as_box(box)))
-    clock = _Clock(progress if processes.rank == 0 else None)
+    clock = Clock(progress if processes.rank == 0 else None)
     with preserved_random_state(seed), deferred_interrupts():
         with clock.stage("data"):
             problem = Problem(
@@ -187,6 +186,7 @@ def analyze(
                 dtype=dtype,
                 batch_size=batch_size,
                 cache_bytes=cache_bytes,
+                memory_limit=memory_limit,
                 seed=seed,
             )
         check_k(k, problem.n_parameters)
@@ -202,56 +202,6 @@ def analyze(
             operator,
         )
     return replace(analysis, classifier=problem)
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """What to compute."""
-
-    k: int | None
-    curvature: str
-    method: str
-    tolerance: float | None
-    max_products: int | None
-    target: Target | None
-    controls: Sequence[str]
-    grid: int
-    bulk: bool
-    seed: int
-
-    def check(self) -> None:
-        checks.check_flag(self.bulk, "bulk")
-        checks.check_choice(self.curvature, "curvature", tuple(CURVATURES))
-        checks.check_choice(self.method, "method", METHODS)
-        if self.method == "gram" and self.curvature != "gauss_newton":
-            raise InvalidInputError("method 'gram' needs curvature 'gauss_newton'; got 'hessian'.")
-        checks.check_seed(self.seed)
-        checks.check_tolerance(self.tolerance)
-        checks.check_positive_integer(self.max_products, "max_products", optional=True)
-        checks.check_positive_integer(self.k, "k", optional=True)
-        if self.target is not None:
-            self.target.check()
-            if self.method == "krylov":
-                raise InvalidInputError(
-                    "method must be 'auto' or 'range' with complexity_tolerance; got 'krylov'."
-                )
-        if not isinstance(self.controls, list | tuple | set):
-            raise InvalidInputError(f"controls must be a sequence of names; got {self.controls!r}.")
-        for kind in self.controls:
-            checks.check_choice(kind, "controls", CONTROLS)
-        grid = self.grid
-        if not isinstance(grid, int) or isinstance(grid, bool) or grid < 0 or grid == 1:
-            raise InvalidInputError(f"grid must be 0 or an integer of at least 2; got {grid!r}.")
-
-
-def _target(width: float | None, epsilon: float | None, k: int | None) -> Target | None:
-    if width is None:
-        if epsilon is not None:
-            raise InvalidInputError(
-                f"complexity_tolerance must be given with epsilon; got epsilon={epsilon!r} alone."
-            )
-        return None
-    return Target(_EPSILON if epsilon is None else epsilon, width, k or 1)
 
 
 def _check_call(
@@ -270,8 +220,8 @@ class _Job:
 
     problem: Problem
     operator: ProblemOperator
-    settings: _Settings
-    clock: _Clock
+    settings: Settings
+    clock: Clock
 
     def analysis(
         self, first: Tensor | None, geometry: Geometry | None, test_accuracy: float | None
@@ -284,27 +234,28 @@ class _Job:
             aligned = training_alignment(problem, pairs.vectors)
         interrupted = pairs.message == INTERRUPTED
         with clock.stage("controls"):
-            controls = {} if interrupted else self._controls(len(pairs.values))
+            controls, notes = ({}, ()) if interrupted else self._controls(len(pairs.values))
         with clock.stage("pictures"):
-            inputs, indices = problem.training_inputs(_KEPT_INPUTS)
+            inputs, indices = problem.training_inputs(problem.inputs_at_most(_KEPT_INPUTS))
             extras = Extras(
                 inputs,
                 indices,
-                _plane(problem, pairs.vectors, inputs, grid),
+                plane_of(problem, pairs.vectors, inputs, grid),
                 controls,
                 test_accuracy=test_accuracy,
                 computed=self._computed(),
+                notes=notes,
             )
         seed = self.settings.seed
         if self.settings.bulk and not interrupted:
             with clock.stage("bulk"):
-                extras = _with_bulk(extras, self.operator, pairs, seed, clock)
+                extras = with_bulk(extras, self.operator, pairs, seed, clock)
         if geometry is not None and not (interrupted or extras.interrupted):
             with clock.stage("margins"):
-                extras = _with_margins(extras, problem, pairs, aligned, geometry, seed, clock)
+                extras = with_margins(extras, problem, pairs, aligned, geometry, seed, clock)
         if extras.sections is not None:
             with clock.stage("planes"):
-                extras = _with_planes(extras, problem, pairs.vectors, grid)
+                extras = with_planes(extras, problem, pairs.vectors, grid)
         curvature = self.settings.curvature
         analysis = assemble(problem, pairs, aligned, curvature, extras, clock.seconds, seed)
         return self._said(analysis)
@@ -349,45 +300,22 @@ class _Job:
             )
         return pairs
 
-    def _controls(self, k: int) -> dict[str, Any]:
-        result = {}
+    def _controls(self, k: int) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Their alignments by name, and what keeps others from being known."""
+        result, notes = {}, []
         for kind in self.settings.controls:
-            vectors = control_vectors(self.operator, kind, k, seed=self.settings.seed)
+            try:
+                vectors = control_vectors(self.operator, kind, k, seed=self.settings.seed)
+            except InvalidInputError as error:  # no reason to lose the eigenvectors
+                notes.append(f"Control directions are missing: {error}")
+                continue
             cosines = training_alignment(self.problem, vectors).cosines
             result[kind] = cosines.cpu().double().numpy()
-        return result
+        return result, tuple(notes)
 
     def _computed(self) -> str:
         count = self.problem.processes.count
         return f"{self.operator.record}{f', in each of {count} processes' if count > 1 else ''}"
-
-
-class _Clock:
-    """Seconds by stage, and progress passed on."""
-
-    def __init__(self, progress: ProgressReport | None) -> None:
-        self.seconds: dict[str, float] = {}
-        self.progress = progress
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        if self.progress is not None:
-            self.progress(name, 0, 1)
-        yield
-        self.seconds[name] = time.perf_counter() - began
-        if self.progress is not None:
-            self.progress(name, 1, 1)
-        _log.info("%s: %.2f s", name, self.seconds[name])
-
-    def bulk(self, done: int, total: int) -> None:
-        if self.progress is not None:
-            self.progress("bulk", done, total)
-
-    def eigenpairs(self, converged: int, wanted: int, products: int) -> None:
-        _log.debug("eigenpairs: %d of %d after %d products", converged, wanted, products)
-        if self.progress is not None:
-            self.progress("eigenpairs", converged, wanted)
 
 
 def _start_vectors(start: Analysis | Any, problem: Problem) -> Tensor | None:
@@ -397,72 +325,9 @@ def _start_vectors(start: Analysis | Any, problem: Problem) -> Tensor | None:
     return as_start(vectors, problem.n_parameters).to(problem.device, problem.dtype)
 
 
-def _plane(problem: Problem, vectors: Tensor, inputs: Tensor, resolution: int) -> PlaneGrid | None:
-    is_plane = tuple(problem.input_shape) == (2,) and problem.floating_inputs
-    if not resolution or not is_plane:
-        return None
-    return evaluate_plane(problem, vectors, inputs, resolution)
-
-
 def _accuracy(problem: Problem, test_data: Any) -> float:
     """Of samples not trained on, which are looked at once."""
     try:
         return with_data(problem, test_data).accuracy
     except InvalidInputError as error:
         raise InvalidInputError(str(error).replace("data ", "test_data ", 1)) from error
-
-
-def _with_bulk(
-    extras: Extras, operator: ProblemOperator, pairs: Eigenpairs, seed: int, clock: _Clock
-) -> Extras:
-    """With the spectrum's trace and density, unless that is interrupted."""
-    try:
-        bulk = estimate_bulk(operator, pairs, seed=seed, progress=clock.bulk)
-    except KeyboardInterrupt:
-        return replace(
-            extras,
-            interrupted="the bulk was estimated: it is missing, and so is what was to follow",
-        )
-    return replace(extras, bulk=bulk)
-
-
-def _with_margins(
-    extras: Extras,
-    problem: Problem,
-    pairs: Eigenpairs,
-    aligned: Alignment,
-    geometry: Geometry,
-    seed: int,
-    clock: _Clock,
-) -> Extras:
-    """With the sections and the smallest margin, unless that is interrupted."""
-    cosines = aligned.cosines.cpu().double().numpy()
-    budget = most_examined(*cosines.shape)
-    try:
-        sections = sections_of(
-            problem,
-            pairs.vectors.cpu().numpy(),
-            pairs.values.cpu().double().numpy(),
-            pairs.converged.cpu().numpy(),
-            cosines,
-            geometry=geometry,
-            n_points=_BOUNDARY_POINTS,
-            seed=seed,
-            progress=clock.progress or (lambda stage, done, total: None),
-        )
-        smallest = smallest_of(problem, cosines, geometry=geometry, budget=budget, seed=seed)
-    except KeyboardInterrupt:
-        return replace(extras, interrupted="margins were searched for: they are missing")
-    except InvalidInputError as error:  # no reason to lose the eigenvectors
-        return replace(extras, notes=(f"Margins are missing: {error}",))
-    return replace(extras, sections=sections, smallest_margin=smallest)
-
-
-def _with_planes(extras: Extras, problem: Problem, vectors: Tensor, resolution: int) -> Extras:
-    """With the planes of the top sections, unless that is interrupted."""
-    assert extras.sections is not None
-    try:
-        planes = planes_of_sections(problem, extras.sections, vectors, resolution)
-    except KeyboardInterrupt:
-        return replace(extras, interrupted="planes were evaluated: they are missing")
-    return replace(extras, planes=planes)

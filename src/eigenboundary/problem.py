@@ -17,6 +17,7 @@ from eigenboundary import checks
 from eigenboundary.classifier import Classifier
 from eigenboundary.data import SampleSource, TensorSource, as_source
 from eigenboundary.losses import Loss, PerSampleLoss
+from eigenboundary.memory import Memory, as_bytes
 from eigenboundary.processes import current
 from eigenboundary.survey import survey
 
@@ -54,6 +55,10 @@ class Problem(Classifier):
         Most samples to push through the model at once; default: chosen by memory.
     cache_bytes : int
         A Dataset or DataLoader up to this size is kept in memory, a larger one is streamed.
+    memory_limit : int or str, optional
+        Most that this process may hold in all, in bytes or like "2 GB"; on a GPU, most that torch
+        may allocate there. Then the data are taken in smaller chunks, less is kept, and searches
+        for eigenpairs restart sooner: the same numbers to rounding, in more time.
     seed : int
         Seeds whatever randomness the dataset has.
 
@@ -98,6 +103,7 @@ class Problem(Classifier):
         dtype: str | torch.dtype | None = None,
         batch_size: int | None = None,
         cache_bytes: int = _CACHE_BYTES,
+        memory_limit: int | str | None = None,
         seed: int = 0,
     ) -> None:
         initialise = functools.partial(
@@ -112,12 +118,15 @@ class Problem(Classifier):
         )
         self.processes = current()
         self.processes.agree(lambda: checks.check_seed(seed))
+        limit = self.processes.agree(lambda: as_bytes(memory_limit))
         self.processes.agree(initialise)
+        self.memory = self.processes.agree(lambda: Memory(limit, self.device))
         self._read(data, cache_bytes, seed)
 
     def _read(self, data: Any, cache_bytes: int, seed: int) -> None:
         self.seed = seed
         several = self.processes.count > 1
+        cache_bytes = self.memory.at_most(cache_bytes) if cache_bytes else 0
         self._source: SampleSource = self.processes.agree(
             lambda: as_source(data, cache_bytes=cache_bytes, seed=seed, divided=several)
         )

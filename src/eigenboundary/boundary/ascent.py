@@ -214,7 +214,7 @@ def _squared_alignment_slopes(
 
     slopes = vmap(grad(squared_alignment, has_aux=True))
     per_input = torch.finfo(x.dtype).bits // 8 * 3 * problem.n_parameters
-    step = max(1, _GRADIENT_BYTES // per_input)
+    step = max(1, problem.memory.at_most(_GRADIENT_BYTES) // per_input)
     parts = [
         slopes(x[row : row + step], directions.T[row : row + step])
         for row in range(0, len(x), step)

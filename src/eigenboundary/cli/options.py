@@ -76,6 +76,10 @@ Device = Annotated[str | None, typer.Option(help="E.g. 'cuda'; default: the mode
 BatchSize = Annotated[
     int | None, typer.Option(help="Most samples at once; default: by memory.", min=1)
 ]
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option(help="Most memory to use in all, e.g. '2 GB'.", metavar="SIZE"),
+]
 Method = Annotated[str, typer.Option(help="'auto', 'dense', 'gram', 'krylov' or 'range'.")]
 Tolerance = Annotated[float | None, typer.Option(help="Relative residual an eigenpair must reach.")]
 MaxProducts = Annotated[
@@ -142,6 +146,7 @@ _OPTIONS = {
     "k": "--k",
     "loss": "--loss",
     "max_products": "--max-products",
+    "memory_limit": "--memory-limit",
     "method": "--method",
     "output": "--output-hook",
     "parameters": "--parameters",

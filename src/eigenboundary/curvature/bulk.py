@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from eigenboundary.curvature.density import SpectralDensity, spectral_density
@@ -18,6 +19,8 @@ __all__ = ["Bulk", "bulk_from", "bulk_record", "estimate_bulk"]
 
 _TRACE_PRODUCTS = 60
 _PROBES, _STEPS = 10, 60
+# Matrices like the random vectors of a trace that there are at once.
+_TRACE_COPIES = 6
 # Shares of the largest eigenvalue above which eigenvalues are counted.
 _THRESHOLDS = (0.1, 0.01, 0.001)
 _DENSITY_ARRAYS = ("known", "diagonals", "offdiagonals")
@@ -83,12 +86,20 @@ def estimate_bulk(
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Bulk:
-    """Trace and density of an operator, some of whose eigenpairs are known: 660 products."""
-    trace = estimate_trace(operator, products=_TRACE_PRODUCTS, eigenpairs=eigenpairs, seed=seed)
+    """Trace and density of an operator, some of whose eigenpairs are known: 660 products.
+
+    Fewer where a memory limit leaves no room for their vectors: then intervals are wider.
+    """
+    room = operator.memory.room(torch.finfo(operator.dtype).bits // 8 * operator.size)
+    products, steps = _TRACE_PRODUCTS, _STEPS
+    if room is not None:
+        products = min(products, max(4, 2 * (room // _TRACE_COPIES)))
+        steps = min(steps, max(4, room // 2))
+    trace = estimate_trace(operator, products=products, eigenpairs=eigenpairs, seed=seed)
     density = spectral_density(
         operator,
         probes=_PROBES,
-        steps=_STEPS,
+        steps=steps,
         eigenpairs=eigenpairs,
         seed=seed,
         progress=progress,

@@ -32,8 +32,10 @@ _GRAM_ROWS = 3000
 def gram_pays(problem: Problem) -> bool:
     """Whether F fits in a few blocks; with many, each is computed too often."""
     rows = problem.n_samples * problem.n_classes
+    # Of F there are up to three copies at once, and of the Gram matrix.
+    size = 24 * rows * max(rows, problem.n_parameters)
     return rows <= min(problem.n_parameters, _GRAM_ROWS) and (
-        8 * rows * problem.n_parameters <= 2 * _BLOCK_BYTES
+        size <= problem.memory.at_most(6 * _BLOCK_BYTES)
     )
 
 
@@ -139,7 +141,8 @@ def _row_blocks(problem: Problem) -> list[tuple[Tensor, Tensor]]:
     """Training batches small enough for their rows of F to be held twice."""
     itemsize = torch.finfo(problem.dtype).bits // 8
     row_bytes = problem.n_classes * problem.n_parameters * max(itemsize, 8)
-    return list(problem.batches(max(1, _BLOCK_BYTES // (2 * row_bytes))))
+    block_bytes = problem.memory.at_most(_BLOCK_BYTES)
+    return list(problem.batches(max(1, block_bytes // (2 * row_bytes))))
 
 
 def _factor_rows(problem: Problem, x: Tensor, y: Tensor) -> Tensor:

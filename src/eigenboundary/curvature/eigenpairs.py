@@ -8,10 +8,20 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from eigenboundary.curvature.linalg import column_norms, fix_signs
+from eigenboundary.curvature.linalg import column_norms, column_products, fix_signs
 from eigenboundary.curvature.operators import SymmetricOperator
 
-__all__ = ["Eigenpairs", "checked_eigenpairs", "default_tolerance", "residual_scale", "rest_gaps"]
+__all__ = [
+    "RESULT_COPIES",
+    "Eigenpairs",
+    "checked_eigenpairs",
+    "default_tolerance",
+    "residual_scale",
+    "rest_gaps",
+]
+
+#: How many matrices like the eigenvectors there are at once while they are checked.
+RESULT_COPIES = 6
 
 
 @dataclass(frozen=True)
@@ -138,10 +148,11 @@ def checked_eigenpairs(
     """
     if images is None:
         images = operator @ vectors
-    values = (vectors.double() * images.double()).sum(0)
+    values = column_products(vectors, images)
     order = values.argsort(descending=True, stable=True)
-    values, vectors, images = values[order], vectors[:, order], images[:, order]
-    norms = column_norms(images - vectors * values.to(vectors.dtype))
+    if not torch.equal(order, torch.arange(len(order), device=order.device)):
+        values, vectors, images = values[order], vectors[:, order], images[:, order]
+    norms = column_norms(torch.addcmul(images, vectors, values.to(vectors.dtype), value=-1))
     reference = (abs(float(values[0])) if len(values) else 0.0) if scale is None else scale
     residuals = norms / reference if reference > 0 else norms
     empty = torch.zeros(0, dtype=torch.float64)

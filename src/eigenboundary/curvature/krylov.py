@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from eigenboundary.curvature.eigenpairs import Eigenpairs, checked_eigenpairs
+from eigenboundary.curvature.eigenpairs import RESULT_COPIES, Eigenpairs, checked_eigenpairs
 from eigenboundary.curvature.linalg import column_norms, random_block
 from eigenboundary.curvature.missed import missed_pairs
 from eigenboundary.curvature.operators import SymmetricOperator
@@ -39,6 +39,8 @@ _PATIENCE = 4
 _LOOK_EVERY = 16
 _BLOCK = 1
 _MORE_STEPS = 10
+# The basis, that of a search for missed pairs, and what is known of their complement.
+_BASES = 3
 _STAGNATED = "stagnated"
 #: Message of pairs whose search was ended by Ctrl-C.
 INTERRUPTED = "interrupted"
@@ -66,6 +68,8 @@ def krylov_eigenpairs(
     operator.expect(2 * plan.least(operator.size))  # fewer have not been seen to do
     first = random_block(operator.like, plan.block, seed)
     if start is not None:
+        if operator.memory.free is not None:
+            start = start[:, : plan.capacity_limit - 3 * plan.block]
         first = torch.cat([start.to(first), first], dim=1)
     capacity = min(operator.size, max(plan.capacity, first.shape[1] + 2 * plan.block))
     subspace = Subspace(operator, capacity, None)
@@ -166,8 +170,15 @@ def _plan(
     least = wanted + 3 * block
     capacity = min(size, max(2 * wanted + 20, 60))
     limit = min(size, max(capacity, _BASIS_BYTES // (2 * itemsize * size)))
+    results = RESULT_COPIES * k * (2 if which == "both" else 1)
+    room = operator.memory.room(itemsize * size)
+    if room is not None:
+        limit = min(limit, max(least, min(room // _BASES, room - results)))
+        needed = max(_BASES * limit, limit + results)
+        operator.memory.plan(needed, itemsize * size, f"{k} eigenpairs of {size:,} parameters")
+    capacity = min(limit, max(capacity, least))
     products = max_products if max_products is not None else 200 * (wanted + 10)
-    return Plan(k, which, tolerance, guard, block, min(size, max(capacity, least)), limit, products)
+    return Plan(k, which, tolerance, guard, block, capacity, limit, products)
 
 
 def _iterate(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 __all__ = [
     "column_norms",
+    "column_products",
     "fix_signs",
     "inner",
     "orthonormal_extension",
@@ -17,6 +18,8 @@ __all__ = [
 ]
 
 _ROWS = 2**12
+# Of a block, converted to float64 at once.
+_ENTRIES = 2**22
 
 
 def inner(left: Tensor, right: Tensor) -> Tensor:
@@ -47,6 +50,16 @@ def column_norms(block: Tensor) -> Tensor:
         safe = torch.where(largest > 0, largest, torch.ones_like(largest))
         norms = safe * torch.linalg.vector_norm(block / safe, dim=0)
     return norms
+
+
+def column_products(left: Tensor, right: Tensor) -> Tensor:
+    """Inner products of the columns of one block with those of another, in float64."""
+    step = max(1, _ENTRIES // max(left.shape[0], 1))
+    parts = [
+        (a.double() * b.double()).sum(0)
+        for a, b in zip(left.split(step, dim=1), right.split(step, dim=1), strict=True)
+    ]
+    return torch.cat(parts)
 
 
 def random_block(like: Tensor | tuple[int, torch.dtype, torch.device], k: int, seed: int) -> Tensor:
@@ -103,5 +116,6 @@ def _orthonormal(block: Tensor) -> tuple[Tensor, float]:
 
 def fix_signs(vectors: Tensor) -> Tensor:
     """Each column with the sign that makes its largest entry positive."""
-    largest = vectors.abs().argmax(0, keepdim=True)
-    return vectors * vectors.gather(0, largest).sign()
+    step = max(1, _ENTRIES // max(vectors.shape[0], 1))
+    largest = [part.abs().argmax(0, keepdim=True) for part in vectors.split(step, dim=1)]
+    return vectors * vectors.gather(0, torch.cat(largest, dim=1)).sign()

@@ -36,6 +36,7 @@ from eigenboundary.derivatives import (
 )
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import safe_point
+from eigenboundary.memory import Memory
 from eigenboundary.problem import Problem
 
 __all__ = [
@@ -54,6 +55,8 @@ _T = TypeVar("_T")
 _KEPT_BYTES = 2**30
 # More vectors at once leave too few samples a chunk to be worth it.
 _MOST_VECTORS = 64
+# The vectors that are multiplied at once.
+_BLOCK_BYTES = 2**28
 
 
 class SymmetricOperator(ABC):
@@ -67,6 +70,8 @@ class SymmetricOperator(ABC):
         Of the vectors it is applied to.
     products, expected : int
         Matrix-vector products computed so far, and how many it will be at least.
+    memory : Memory
+        What may be held at once.
     """
 
     name = "matrix"
@@ -74,6 +79,7 @@ class SymmetricOperator(ABC):
     def __init__(self, size: int, dtype: torch.dtype, device: torch.device) -> None:
         self.size, self.dtype, self.device = size, dtype, device
         self.products = self.expected = 0
+        self.memory = Memory()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -116,7 +122,8 @@ class SymmetricOperator(ABC):
     @property
     def block_limit(self) -> int:
         """Most vectors to multiply at once."""
-        return max(1, min(_MOST_VECTORS, 2**25 // self.size))
+        most = self.memory.at_most(_BLOCK_BYTES) // 8
+        return max(1, min(_MOST_VECTORS, most // self.size))
 
     def _identity_blocks(self) -> Any:
         step = self.block_limit
@@ -192,7 +199,7 @@ class ProblemOperator(SymmetricOperator):
                 f"kept_bytes must be an integer of at least 0; got {kept_bytes!r}."
             )
         super().__init__(problem.n_parameters, problem.dtype, problem.device)
-        self.problem, self.kept_bytes = problem, kept_bytes
+        self.problem, self.kept_bytes, self.memory = problem, kept_bytes, problem.memory
         self._kept: KeptGradients | LinearizedProducts | None = None
         self._done, self._obstacle, self._tried_gradients = 0, "", False
 
@@ -246,6 +253,10 @@ class ProblemOperator(SymmetricOperator):
             total += self._batch_product(x, y, block)
         return total
 
+    @property
+    def _most_kept(self) -> int:
+        return self.memory.at_most(self.kept_bytes) if self.kept_bytes else 0
+
     def _prepare(self) -> None:
         """Change to a faster route once the products that were computed say that it pays."""
         if isinstance(self._kept, LinearizedProducts):
@@ -266,7 +277,7 @@ class ProblemOperator(SymmetricOperator):
         """Trace the product, if that can be done."""
         try:
             self._kept = LinearizedProducts(
-                self.problem, self._traced_product, self._batch_product, self.kept_bytes
+                self.problem, self._traced_product, self._batch_product, self._most_kept
             )
         except Exception as error:  # whatever an operation that cannot be traced raises
             self._obstacle = f"tracing it failed: {first_line(error)}"
@@ -314,7 +325,7 @@ class HessianOperator(ProblemOperator):
 
     def _gradients(self) -> KeptGradients | None:
         try:
-            return KeptGradients(self.problem, self._batch_product, self.kept_bytes)
+            return KeptGradients(self.problem, self._batch_product, self._most_kept)
         except Exception as error:  # whatever an operation without second derivatives raises
             _log.info("products: gradients are not kept (%s)", first_line(error))
             return None

@@ -171,8 +171,10 @@ class LinearizedProducts:
         # A loader's own batches may be smaller.
         x, y = next(iter(problem.own_batches(_samples(problem, kept_bytes))))
         self.samples = len(x)
+        # Several such results are alive at once.
+        block_bytes = problem.memory.at_most(4 * _BLOCK_BYTES) // 4
         self.width = max(
-            1, min(_MOST_VECTORS, _BLOCK_BYTES // (self.samples * _activation_bytes(problem)))
+            1, min(_MOST_VECTORS, block_bytes // (self.samples * _activation_bytes(problem)))
         )
         blank = [torch.zeros_like(p) for p in self._theta]
         self._map = LinearMap(function, blank, self._constants(x, y))
@@ -282,9 +284,9 @@ def _activation_bytes(problem: Problem) -> int:
 def _samples(problem: Problem, kept_bytes: int) -> int:
     """Samples a chunk: equal parts of the data."""
     each = _activation_bytes(problem)
-    # What is kept of a sample may be several times its activations.
-    least = max(1, min(_LEAST_SAMPLES, kept_bytes // (8 * each)))
-    most = min(max(_CHUNK_BYTES // each, least), problem.batch_size or problem.most_samples)
+    least = max(1, min(_LEAST_SAMPLES, kept_bytes // (_GRAPH_BYTES * each)))
+    chunk_bytes = problem.memory.at_most(_GRAPH_BYTES * _CHUNK_BYTES) // _GRAPH_BYTES
+    most = min(max(chunk_bytes // each, least), problem.batch_size or problem.most_samples)
     return -(-problem.most_samples // -(-problem.most_samples // most))
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from eigenboundary.curvature.eigenpairs import Eigenpairs, checked_eigenpairs
+from eigenboundary.curvature.eigenpairs import RESULT_COPIES, Eigenpairs, checked_eigenpairs
 from eigenboundary.curvature.krylov import INTERRUPTED, Progress, computed_images
 from eigenboundary.curvature.linalg import random_block
 from eigenboundary.curvature.operators import SymmetricOperator
@@ -131,7 +131,8 @@ class _Growth:
         self._unseen = max(0.1 * self.null / operator.size**0.5, 4 * rounding)
         # Small eigenvalues lie close together: only small residuals tell their vectors apart.
         self._mapped = max(1e-3 * self.null, 4 * rounding)
-        self.subspace = Subspace(operator, min(operator.size, 8 * _BLOCK), None)
+        self._most = _most(operator)
+        self.subspace = Subspace(operator, min(self._most, 8 * _BLOCK), None)
         self._start, self._before, self._looked = start, operator.products, 0
 
     def run(
@@ -141,7 +142,11 @@ class _Growth:
         self.operator.expect(8 * _BLOCK)
         subspace = self.subspace
         try:
-            while subspace.size < self.operator.size and self._found_more():
+            while subspace.size < self.operator.size:
+                if self._full(_BLOCK):
+                    return self._too_large()
+                if not self._found_more():
+                    break
                 while subspace.coupling_norm > self._mapped * self.scale:
                     used = self.operator.products - self._before
                     if progress is not None:
@@ -150,6 +155,8 @@ class _Growth:
                         return ""
                     if max_products is not None and used >= max_products:
                         return f"stopped after {used} products"
+                    if self._full(_BLOCK):
+                        return self._too_large()
                     self._make_room(_BLOCK)
                     if not self._see(subspace.advance(_BLOCK)):
                         break
@@ -163,7 +170,7 @@ class _Growth:
 
     def fill(self, k: int) -> None:
         """Take in vectors of the null space, if there are fewer than k others."""
-        missing = k - self.subspace.size
+        missing = min(k, self._most) - self.subspace.size
         if missing > 0:
             self._make_room(missing)
             seed = self.seed - 1 if self.seed else 2**31
@@ -195,7 +202,8 @@ class _Growth:
         subspace = self.subspace
         block = random_block(self.operator.like, _BLOCK, self.seed + subspace.size)
         if self._start is not None and not subspace.size:
-            block = torch.cat([self._start.to(block), block], dim=1)
+            known = self._start[:, : self._most - _BLOCK]
+            block = torch.cat([known.to(block), block], dim=1)
         self._make_room(block.shape[1])
         added = subspace.include(block)
         self._see(added)
@@ -217,7 +225,14 @@ class _Growth:
         subspace = self.subspace
         if subspace.size + columns > subspace.capacity:
             room = max(2 * subspace.capacity, subspace.size + columns)
-            subspace.grow_to(min(self.operator.size, room))
+            subspace.grow_to(min(self._most, room))
+
+    def _full(self, columns: int) -> bool:
+        """Whether a memory limit leaves no room for so many more."""
+        return self.subspace.size + columns > self._most < self.operator.size
+
+    def _too_large(self) -> str:
+        return f"memory_limit holds no more than {self.subspace.size} of its vectors"
 
     def _rest(self, values: Tensor, norms: Tensor) -> tuple[float, float] | None:
         """Where the eigenvalues lie that are not among the leading: in the space, and outside."""
@@ -229,6 +244,18 @@ class _Growth:
             largest = float((values.abs() + norms).max())
             bounds += [-largest, largest]
         return (min(bounds), max(bounds)) if bounds else None
+
+
+def _most(operator: SymmetricOperator) -> int:
+    """Vectors of the basis that there is room for, with the eigenvectors beside it."""
+    vector = torch.finfo(operator.dtype).bits // 8 * operator.size
+    room = operator.memory.room(vector)
+    if room is None:
+        return operator.size
+    copies = 1 + RESULT_COPIES
+    most = min(operator.size, max(room // copies, 4 * _BLOCK))
+    operator.memory.plan(most * copies, vector, f"all eigenpairs of {operator.size:,} parameters")
+    return most
 
 
 def _norm(matrix: Tensor) -> float:

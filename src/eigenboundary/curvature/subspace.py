@@ -43,7 +43,7 @@ class Subspace:
     def __init__(self, operator: SymmetricOperator, capacity: int, avoid: Tensor | None) -> None:
         self.operator, self.avoid = operator, avoid
         self.size = 0
-        small = 8 * operator.size * capacity <= _SMALL_BASIS_BYTES
+        small = 8 * operator.size * capacity <= operator.memory.at_most(_SMALL_BASIS_BYTES)
         self.dtype = torch.float64 if small else operator.dtype
         self.capacity = capacity
         # One vector after the other in memory, as products want them.
@@ -165,7 +165,7 @@ class Subspace:
     def images(self, values: Tensor, coefficients: Tensor, vectors: Tensor) -> Tensor:
         """Images of Ritz vectors, which :meth:`combine` gave."""
         residuals = self.frontier @ self.coupled(coefficients).to(self.frontier)
-        return vectors * values.to(vectors) + residuals.to(vectors.dtype)
+        return residuals.to(vectors.dtype).addcmul_(vectors, values.to(vectors))
 
     def restart(self, values: Tensor, coefficients: Tensor) -> None:
         """Shrink the basis to the given Ritz vectors."""

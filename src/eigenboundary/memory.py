@@ -1,0 +1,134 @@
+r"""How much may be held at once, where a limit is set.
+
+The limit is on all that the process holds (on a GPU: what torch has allocated there). What is there
+already, and what libraries load when they are first used, is taken off it. Of the rest, at most
+half is for the eigensolver's vectors; every other thing whose size is a matter of choice (chunks of
+the data, what is kept between products, cached samples) gets at most a quarter of what the vectors
+leave. No more than three of these are alive at once.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from numbers import Integral
+from typing import Any
+
+import psutil
+import torch
+
+from eigenboundary.errors import InvalidInputError
+
+__all__ = ["Memory", "as_bytes", "megabytes"]
+
+# Derivatives, tracing and solvers load about this much when they are first used.
+_LATER = 80 * 10**6
+# With less than this, nothing can be computed in chunks of any use.
+_LEAST = 40 * 10**6
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+
+
+def as_bytes(value: Any, name: str = "memory_limit") -> int | None:
+    """A number of bytes, or text such as "2 GB" or "1.5GiB"; None stays None.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is neither, or not above zero.
+
+    Examples
+    --------
+    >>> as_bytes("1.5 GB")
+    1500000000
+    """
+    if value is None:
+        return None
+    number = float("nan")
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        number = int(value)
+    elif isinstance(value, str):
+        parts = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]i?)?b?\s*", value.lower())
+        if parts:
+            number = float(parts[1]) * _UNITS[parts[2] or ""]
+    if not number >= 1:
+        raise InvalidInputError(
+            f"{name} must be a number of bytes or text like '2 GB'; got {value!r}."
+        )
+    return int(number)
+
+
+def megabytes(size: float) -> str:
+    """A size as it is said in messages."""
+    return f"{math.ceil(size / 1e6):,} MB"
+
+
+class Memory:
+    """What is left of a limit, and how it is shared.
+
+    Parameters
+    ----------
+    limit : int, optional
+        In bytes; default: none, and every part is as large as is usual.
+    device : torch.device
+        Whose memory it is.
+
+    Attributes
+    ----------
+    free : int or None
+        Bytes left when this was made.
+    vectors : int
+        Bytes of these that the eigensolver has planned to use.
+
+    Raises
+    ------
+    InvalidInputError
+        If the process holds more than the limit already, or little less.
+    """
+
+    def __init__(self, limit: int | None = None, device: torch.device | None = None) -> None:
+        self.limit, self.vectors = limit, 0
+        self.free: int | None = None
+        if limit is None:
+            return
+        held = _held(device)
+        self.free = limit - held
+        if self.free < _LEAST:
+            raise InvalidInputError(
+                f"memory_limit must be at least {megabytes(held + _LEAST)}, of which this process "
+                f"needs {megabytes(held)} before it computes anything; got {megabytes(limit)}."
+            )
+
+    def at_most(self, usual: int) -> int:
+        """The usual size of a part in bytes, or its share where that is less."""
+        if self.free is None:
+            return usual
+        return max(1, min(usual, (self.free - self.vectors) // 4))
+
+    def room(self, vector: int) -> int | None:
+        """How many vectors of so many bytes the eigensolver may hold; None if any number."""
+        return None if self.free is None else self.free // (2 * vector)
+
+    def plan(self, count: int, vector: int, purpose: str) -> None:
+        """Set so many vectors aside.
+
+        Raises
+        ------
+        InvalidInputError
+            If they are more than there is room for.
+        """
+        if self.free is None or self.limit is None:
+            return
+        needed = 2 * count * vector
+        if needed > self.free:
+            raise InvalidInputError(
+                f"memory_limit must be at least {megabytes(self.limit - self.free + needed)} for "
+                f"{purpose}; got {megabytes(self.limit)}."
+            )
+        self.vectors = count * vector
+
+
+def _held(device: torch.device | None) -> int:
+    """Bytes that are in use, and that will be whatever is computed."""
+    if device is not None and device.type == "cuda":
+        return int(torch.cuda.memory_allocated(device))
+    return int(psutil.Process().memory_info().rss) + _LATER

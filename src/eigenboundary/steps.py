@@ -1,0 +1,130 @@
+"""The steps of an analysis that can be left out, and the clock that all of them are timed by.
+
+Ctrl-C in one of them leaves what is known by then.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from torch import Tensor
+
+from eigenboundary.alignments import Alignment
+from eigenboundary.assembly import Extras
+from eigenboundary.boundary.norms import Geometry
+from eigenboundary.boundary.planes import planes_of_sections
+from eigenboundary.boundary.sections import sections_of
+from eigenboundary.boundary.smallest import most_examined, smallest_of
+from eigenboundary.curvature import Eigenpairs
+from eigenboundary.curvature.bulk import estimate_bulk
+from eigenboundary.curvature.operators import ProblemOperator
+from eigenboundary.errors import InvalidInputError
+from eigenboundary.grid import PlaneGrid, evaluate_plane
+from eigenboundary.problem import Problem
+
+__all__ = ["Clock", "ProgressReport", "plane_of", "with_bulk", "with_margins", "with_planes"]
+
+_log = logging.getLogger(__name__)
+
+#: Called with (stage, done, total); the total may grow.
+ProgressReport = Callable[[str, int, int], None]
+
+_BOUNDARY_POINTS = 1000
+
+
+class Clock:
+    """Seconds by stage, and progress passed on."""
+
+    def __init__(self, progress: ProgressReport | None) -> None:
+        self.seconds: dict[str, float] = {}
+        self.progress = progress
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        if self.progress is not None:
+            self.progress(name, 0, 1)
+        yield
+        self.seconds[name] = time.perf_counter() - began
+        if self.progress is not None:
+            self.progress(name, 1, 1)
+        _log.info("%s: %.2f s", name, self.seconds[name])
+
+    def bulk(self, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress("bulk", done, total)
+
+    def eigenpairs(self, converged: int, wanted: int, products: int) -> None:
+        _log.debug("eigenpairs: %d of %d after %d products", converged, wanted, products)
+        if self.progress is not None:
+            self.progress("eigenpairs", converged, wanted)
+
+
+def plane_of(
+    problem: Problem, vectors: Tensor, inputs: Tensor, resolution: int
+) -> PlaneGrid | None:
+    """Alignments over the plane of two-dimensional inputs."""
+    is_plane = tuple(problem.input_shape) == (2,) and problem.floating_inputs
+    if not resolution or not is_plane:
+        return None
+    return evaluate_plane(problem, vectors, inputs, resolution)
+
+
+def with_bulk(
+    extras: Extras, operator: ProblemOperator, pairs: Eigenpairs, seed: int, clock: Clock
+) -> Extras:
+    """With the spectrum's trace and density, unless that is interrupted."""
+    try:
+        bulk = estimate_bulk(operator, pairs, seed=seed, progress=clock.bulk)
+    except KeyboardInterrupt:
+        return replace(
+            extras,
+            interrupted="the bulk was estimated: it is missing, and so is what was to follow",
+        )
+    return replace(extras, bulk=bulk)
+
+
+def with_margins(
+    extras: Extras,
+    problem: Problem,
+    pairs: Eigenpairs,
+    aligned: Alignment,
+    geometry: Geometry,
+    seed: int,
+    clock: Clock,
+) -> Extras:
+    """With the sections and the smallest margin, unless that is interrupted."""
+    cosines = aligned.cosines.cpu().double().numpy()
+    budget = most_examined(*cosines.shape)
+    try:
+        sections = sections_of(
+            problem,
+            pairs.vectors.cpu().numpy(),
+            pairs.values.cpu().double().numpy(),
+            pairs.converged.cpu().numpy(),
+            cosines,
+            geometry=geometry,
+            n_points=problem.inputs_at_most(_BOUNDARY_POINTS),
+            seed=seed,
+            progress=clock.progress or (lambda stage, done, total: None),
+        )
+        smallest = smallest_of(problem, cosines, geometry=geometry, budget=budget, seed=seed)
+    except KeyboardInterrupt:
+        return replace(extras, interrupted="margins were searched for: they are missing")
+    except InvalidInputError as error:  # no reason to lose the eigenvectors
+        return replace(extras, notes=(*extras.notes, f"Margins are missing: {error}"))
+    return replace(extras, sections=sections, smallest_margin=smallest)
+
+
+def with_planes(extras: Extras, problem: Problem, vectors: Tensor, resolution: int) -> Extras:
+    """With the planes of the top sections, unless that is interrupted."""
+    assert extras.sections is not None
+    try:
+        planes = planes_of_sections(problem, extras.sections, vectors, resolution)
+    except KeyboardInterrupt:
+        return replace(extras, interrupted="planes were evaluated: they are missing")
+    return replace(extras, planes=planes)

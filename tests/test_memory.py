@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+import eigenboundary as eb
+from eigenboundary import memory
+from eigenboundary.curvature import top_eigenpairs
+from eigenboundary.memory import Memory, as_bytes
+from tests.curvature.test_operators import random_problem
+
+MB = 10**6
+
+
+def held() -> int:
+    """What this process counts as taken before anything is computed."""
+    return memory._held(None)
+
+
+def network(width: int = 120) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(300) % 3
+    x = torch.randn(3, 20, generator=generator)[y] + torch.randn(300, 20, generator=generator)
+    return eb.networks.build("fnn", inputs=20, classes=3, hidden=(width, width)), (x, y)
+
+
+def many_eigenpairs() -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    """p = 1,883, most of its eigenvalues well above rounding."""
+    model, _, _ = random_problem(0, [2, 40, 40, 3], nn.Tanh)
+    x = torch.randn(150, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
+    eb.training.train(model, (x, y), epochs=100, learning_rate=0.1, batch_size=15)
+    return model, (x, y)
+
+
+@pytest.mark.parametrize(
+    ("given_value", "expected"),
+    [
+        (None, None),
+        (5, 5),
+        (np.int64(7), 7),
+        ("12", 12),
+        ("2 GB", 2 * 10**9),
+        ("1.5GiB", 3 * 2**29),
+        ("300 mb", 300 * MB),
+        ("4k", 4000),
+    ],
+)
+def test_sizes_are_numbers_of_bytes_or_text_with_a_unit(given_value: Any, expected: Any) -> None:
+    assert as_bytes(given_value) == expected
+
+
+@pytest.mark.parametrize("wrong", [0, -3, True, 2.5, "much", "-1 GB", "2 TB", "", float("nan")])
+def test_anything_else_is_refused_by_name(wrong: Any) -> None:
+    model, data = network()
+    with pytest.raises(eb.InvalidInputError, match=r"^memory_limit must be a number of bytes"):
+        eb.analyze(model, data, memory_limit=wrong)
+
+
+@given(st.integers(50, 10**6), st.integers(0, 40), st.integers(1, 2**33))
+def test_vectors_and_three_parts_fit_together(free: int, count: int, usual: int) -> None:
+    budget = Memory()
+    budget.limit, budget.free = 2 * free * MB, free * MB
+    budget.plan(count, MB // 2, "a test")
+    assert budget.vectors + 3 * budget.at_most(usual) <= budget.free
+    assert budget.at_most(usual) <= usual
+
+
+def test_without_a_limit_every_part_is_as_usual() -> None:
+    budget = Memory()
+    budget.plan(10**9, 10**9, "a test")
+    assert budget.at_most(2**40) == 2**40
+    assert budget.room(8) is None
+
+
+class Unreadable(Dataset[Any]):
+    def __len__(self) -> int:
+        return 100
+
+    def __getitem__(self, index: int) -> Any:
+        raise AssertionError("read before the limit was checked")
+
+
+def test_a_limit_below_what_is_in_use_is_refused_before_data_are_read() -> None:
+    model, _ = network()
+    with pytest.raises(eb.InvalidInputError, match=r"^memory_limit must be at least [\d,]+ MB"):
+        eb.Problem(model, Unreadable(), memory_limit="10 MB")
+
+
+def test_numbers_are_the_same_under_a_limit() -> None:
+    model, data = network()
+    free = eb.Problem(model, data, dtype="float64")
+    tight = eb.Problem(model, data, dtype="float64", memory_limit=held() + 60 * MB)
+    assert tight.samples_per_chunk(10) < free.samples_per_chunk(10)
+    operators = [eb.HessianOperator(problem) for problem in (free, tight)]
+    usual, limited = (top_eigenpairs(operator, 3) for operator in operators)
+    assert limited.converged.all()
+    torch.testing.assert_close(limited.values, usual.values, rtol=1e-8, atol=0)
+    torch.testing.assert_close(
+        (limited.vectors * usual.vectors).sum(0).abs(), torch.ones(3).double()
+    )
+    # What was asked of the solver is what the memory was shared by.
+    vector = 8 * free.n_parameters
+    assert 0 < operators[1].memory.vectors <= operators[1].memory.room(vector) * vector
+
+
+def test_the_limit_that_an_error_asks_for_is_enough() -> None:
+    model, data = network(500)  # a vector has 1 MB
+    with pytest.raises(eb.InvalidInputError) as caught:
+        eb.analyze(model, data, k=8, memory_limit=held() + 60 * MB, grid=0, tolerance=1e-2)
+    asked = re.match(
+        r"memory_limit must be at least ([\d,]+) MB for 8 eigenpairs", str(caught.value)
+    )
+    assert asked
+    # The process itself may have grown meanwhile.
+    limit = (int(asked[1].replace(",", "")) + 30) * MB
+    analysis = eb.analyze(model, data, k=8, memory_limit=limit, grid=0, tolerance=1e-2)
+    assert analysis.converged.all()
+
+
+def test_all_eigenpairs_are_as_many_as_there_is_room_for() -> None:
+    model, data = many_eigenpairs()
+    full = eb.analyze(model, data, k=None, grid=0)
+    limit = held() + 2 * 7 * 400 * 8 * full.n_parameters
+    assert full.k > 400
+    analysis = eb.analyze(model, data, k=None, grid=0, memory_limit=limit)
+    assert 0 < analysis.k < 400
+    assert analysis.converged.all()
+    assert "memory_limit holds no more than" in analysis.provenance.message
+    largest = np.sort(np.abs(full.eigenvalues))[-analysis.k :]
+    np.testing.assert_allclose(np.sort(np.abs(analysis.eigenvalues)), largest, rtol=1e-6)
+
+
+def test_controls_that_need_all_of_them_are_left_out_with_a_note() -> None:
+    model, data = many_eigenpairs()
+    analysis = eb.analyze(
+        model,
+        data,
+        k=3,
+        grid=0,
+        controls=["random_eigenvectors", "random_directions"],
+        memory_limit=held() + 2 * 7 * 300 * 8 * 1883,
+    )
+    assert set(analysis.controls) == {"random_directions"}
+    assert any(
+        "'random_eigenvectors'" in note and "memory_limit" in note for note in analysis.notes
+    )
+
+
+def test_the_bulk_takes_fewer_products_under_a_limit() -> None:
+    model, data = network(300)
+    usual = eb.analyze(model, data, k=1, bulk=True, grid=0, tolerance=1e-2)
+    limit = held() + 2 * 80 * 4 * usual.n_parameters
+    limited = eb.analyze(model, data, k=1, bulk=True, grid=0, tolerance=1e-2, memory_limit=limit)
+    assert usual.bulk is not None
+    assert limited.bulk is not None
+    assert limited.bulk.trace.products < usual.bulk.trace.products
+    assert limited.bulk.trace.value == pytest.approx(
+        usual.bulk.trace.value, abs=4 * (limited.bulk.trace.error + usual.bulk.trace.error)
+    )
+
+
+class Large(Dataset[Any]):
+    """100 MB, if they were kept."""
+
+    def __len__(self) -> int:
+        return 500
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        generator = torch.Generator().manual_seed(index)
+        return torch.randn(50_000, generator=generator), index % 2
+
+
+def test_data_are_streamed_and_few_inputs_kept_where_they_would_not_fit() -> None:
+    model = nn.Linear(50_000, 2)
+    usual = eb.Problem(model, Large())
+    limited = eb.Problem(model, Large(), memory_limit=held() + 80 * MB)
+    assert usual.in_memory
+    assert not limited.in_memory
+    assert limited.inputs_at_most(500) < 500 == usual.inputs_at_most(500)
+    assert limited.loss_value == pytest.approx(usual.loss_value, rel=1e-6)
+
+
+def test_the_gram_route_is_left_where_its_matrices_do_not_fit() -> None:
+    model, x, y = random_problem(0, [2, 40, 40, 3], nn.Tanh)
+    x, y = x.repeat(30, 1), y.repeat(30)
+    usual = top_eigenpairs(eb.GaussNewtonOperator(eb.Problem(model, (x, y))), 2)
+    problem = eb.Problem(model, (x, y), memory_limit=held() + 50 * MB)
+    limited = top_eigenpairs(eb.GaussNewtonOperator(problem), 2)
+    assert (usual.method, limited.method) == ("gram", "krylov")
+    torch.testing.assert_close(limited.values, usual.values, rtol=1e-5, atol=0)
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+import psutil, torch, eigenboundary as eb
+generator = torch.Generator().manual_seed(0)
+y = torch.arange(3000) % 10
+x = torch.randn(10, 1, 28, 28, generator=generator)[y]
+x += torch.randn(x.shape, generator=generator)
+model = torch.nn.Sequential(
+    torch.nn.Conv2d(1, 16, 3), torch.nn.Tanh(), torch.nn.AvgPool2d(2), torch.nn.Flatten(),
+    torch.nn.Linear(16 * 169, 10),
+)
+limit = psutil.Process().memory_info().rss + 200 * 10**6
+problem = eb.Problem(model, (x, y), memory_limit=limit if sys.argv[1] == "limited" else None)
+hessian = eb.HessianOperator(problem)
+hessian.expect(10**6)
+vectors = torch.randn(hessian.size, 2, generator=generator)
+for _ in range(2):
+    hessian @ vectors
+eb.alignment(problem, x[:500], vectors)
+status = Path("/proc/self/status").read_text()
+print(1024 * int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / limit)
+"""
+
+
+def peak_over_limit(how: str) -> float:
+    command = [sys.executable, "-c", PEAK, how]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(finished.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as on Linux")
+def test_the_peak_of_a_process_is_within_a_fifth_of_the_limit() -> None:
+    assert peak_over_limit("unlimited") > 1.2
+    assert peak_over_limit("limited") <= 1.2
