@@ -17,6 +17,7 @@ from benchmarks import (
     paper,
     processes,
     products,
+    resnet18,
     robustness,
     solvers,
     training,
@@ -43,6 +44,7 @@ JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "growth-p": growth.growth_p,
     "growth-n": growth.growth_n,
     "memory": memory.memory,
+    "resnet18": resnet18.resnet18,
     "robustness": robustness.robustness,
 }
 
@@ -51,6 +53,7 @@ LACKING: dict[str, Callable[[], str]] = {
     "attacks": attacks.lacking,
     "class-pairs": class_pairs.lacking,
     "product": solvers.lacking_cifar10,
+    "resnet18": solvers.lacking_cifar10,
     "solvers-lenet5": solvers.lacking_cifar10,
     "solvers-resnet20": solvers.lacking_cifar10,
     "robustness": minimal_norm.lacking,

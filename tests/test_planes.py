@@ -217,12 +217,12 @@ def test_no_planes_are_kept_where_pictures_are_not_wanted_or_inputs_are_a_plane(
 
 
 def test_an_interrupt_at_the_planes_keeps_the_margins(monkeypatch):
-    from eigenboundary import pipeline
+    from eigenboundary import steps
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "planes_of_sections", interrupted)
+    monkeypatch.setattr(steps, "planes_of_sections", interrupted)
     x = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
     model = torch.nn.Linear(3, 2)
     model.weight.data, model.bias.data = torch.eye(2, 3), torch.zeros(2)

@@ -257,12 +257,12 @@ def test_sections_survive_being_saved(small_model, blobs, tmp_path: Path) -> Non
 
 
 def test_an_analysis_broken_off_at_its_margins_keeps_the_rest(small_model, blobs, monkeypatch):
-    from eigenboundary import pipeline
+    from eigenboundary import steps
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "sections_of", interrupted)
+    monkeypatch.setattr(steps, "sections_of", interrupted)
     analysis = eb.analyze(small_model, blobs, k=3, margins=True)
     assert analysis.converged.all()
     assert analysis.sections is None

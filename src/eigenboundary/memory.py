@@ -2,9 +2,9 @@ r"""How much may be held at once, where a limit is set.
 
 The limit is on all that the process holds (on a GPU: what torch has allocated there). What is there
 already, and what libraries load when they are first used, is taken off it. Of the rest, at most
-half is for the eigensolver's vectors; every other thing whose size is a matter of choice (chunks of
-the data, what is kept between products, cached samples) gets at most a quarter of what the vectors
-leave. No more than three of these are alive at once.
+half is for the eigensolver's vectors; of what they leave, at most a quarter is for each thing whose
+size is a matter of choice (chunks of the data, gradients, cached samples), of which no more than
+two are alive at once; and the rest for what is kept between products.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ __all__ = ["Memory", "as_bytes", "megabytes"]
 
 # Derivatives, tracing and solvers load about this much when they are first used.
 _LATER = 80 * 10**6
+# No other part than what is kept takes more.
+_LARGEST_PART = 2**28
 # With less than this, nothing can be computed in chunks of any use.
 _LEAST = 40 * 10**6
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -103,6 +105,12 @@ class Memory:
         if self.free is None:
             return usual
         return max(1, min(usual, (self.free - self.vectors) // 4))
+
+    def kept(self, usual: int) -> int:
+        """The same for what is kept to save time: more than is usual where there is room."""
+        if self.free is None:
+            return usual
+        return max(1, self.free - self.vectors - 2 * self.at_most(_LARGEST_PART))
 
     def room(self, vector: int) -> int | None:
         """How many vectors of so many bytes the eigensolver may hold; None if any number."""

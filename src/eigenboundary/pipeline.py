@@ -126,7 +126,8 @@ def analyze(
     margins : bool
         Also find the sections of the boundary that the eigenvectors encode, their margins and the
         smallest margin (see :func:`~eigenboundary.boundary_sections`). The result then holds about
-        1,000 + 5k + 9 inputs more, and 3 · 60² · (C + 5) numbers for its planes.
+        1,000 + 5k + 9 inputs more, and 3 · 60² · (C + 5) numbers for its planes. For networks of
+        more than about 10⁸ operations an input fewer points and samples are looked at, with a note.
     bulk : bool
         Also estimate the trace and the distribution of all p eigenvalues, by about 660 more
         products (see :func:`~eigenboundary.estimate_trace`,

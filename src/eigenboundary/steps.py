@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
+from numpy.typing import NDArray
 from torch import Tensor
 
 from eigenboundary.alignments import Alignment
@@ -33,7 +35,11 @@ _log = logging.getLogger(__name__)
 #: Called with (stage, done, total); the total may grow.
 ProgressReport = Callable[[str, int, int], None]
 
-_BOUNDARY_POINTS = 1000
+_BOUNDARY_POINTS, _LEAST_POINTS = 1000, 100
+# Floating-point operations for all points, and for all samples whose distances are searched for;
+# and the forward passes that each of them takes, a backward pass counted as two.
+_POINTS_FLOPS, _POINT_PASSES = 2e13, 50
+_SEARCH_FLOPS, _SEARCH_PASSES = 2e13, 3 * 1800
 
 
 class Clock:
@@ -99,7 +105,7 @@ def with_margins(
 ) -> Extras:
     """With the sections and the smallest margin, unless that is interrupted."""
     cosines = aligned.cosines.cpu().double().numpy()
-    budget = most_examined(*cosines.shape)
+    n_points, budget = _searched(problem, *cosines.shape)
     try:
         sections = sections_of(
             problem,
@@ -108,7 +114,7 @@ def with_margins(
             pairs.converged.cpu().numpy(),
             cosines,
             geometry=geometry,
-            n_points=problem.inputs_at_most(_BOUNDARY_POINTS),
+            n_points=n_points,
             seed=seed,
             progress=clock.progress or (lambda stage, done, total: None),
         )
@@ -117,7 +123,31 @@ def with_margins(
         return replace(extras, interrupted="margins were searched for: they are missing")
     except InvalidInputError as error:  # no reason to lose the eigenvectors
         return replace(extras, notes=(*extras.notes, f"Margins are missing: {error}"))
-    return replace(extras, sections=sections, smallest_margin=smallest)
+    return replace(
+        extras,
+        sections=sections,
+        smallest_margin=smallest,
+        notes=(*extras.notes, *_fewer(problem, cosines, n_points, budget)),
+    )
+
+
+def _searched(problem: Problem, n: int, k: int) -> tuple[int, int]:
+    """Boundary points to sample, and samples whose distance is searched for."""
+    by_work = max(_LEAST_POINTS, int(_POINTS_FLOPS / (_POINT_PASSES * max(problem.flops, 1))))
+    n_points = problem.inputs_at_most(min(_BOUNDARY_POINTS, by_work))
+    examined = max(2, int(_SEARCH_FLOPS / (_SEARCH_PASSES * max(problem.flops, 1))))
+    return n_points, min(most_examined(n, k), examined)
+
+
+def _fewer(problem: Problem, cosines: NDArray[Any], n_points: int, budget: int) -> tuple[str, ...]:
+    """A note, where the network is too large for the usual searches."""
+    usual = most_examined(*cosines.shape)
+    if n_points == _BOUNDARY_POINTS and budget == usual:
+        return ()
+    return (
+        f"The network is large: sections are told from {n_points} points of the boundary, not "
+        f"{_BOUNDARY_POINTS}, and the smallest margin from {budget} samples, not {usual}.",
+    )
 
 
 def with_planes(extras: Extras, problem: Problem, vectors: Tensor, resolution: int) -> Extras:

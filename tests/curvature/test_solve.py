@@ -146,6 +146,19 @@ def test_guard_values_estimate_the_eigenvalues_that_follow() -> None:
     np.testing.assert_allclose(pairs.next_values, wanted(operator, 13, "largest")[5:], rtol=1e-2)
 
 
+def test_guard_values_are_fewer_where_products_are_dear_and_those_given_are_right() -> None:
+    spectrum = np.r_[100.0, 90.0, 80.0, 20 * 0.97 ** np.arange(900)]
+    cheap, dear = symmetric(spectrum), symmetric(spectrum)
+    dear.flops = 10**14
+    usual, fewer = (eb.top_eigenpairs(a, 3, tolerance=1e-2, guard=15) for a in (cheap, dear))
+    assert len(usual.next_values) == 15
+    assert len(fewer.next_values) < 15
+    assert fewer.products < usual.products
+    assert fewer.converged.all()
+    np.testing.assert_allclose(fewer.values, spectrum[:3], rtol=1e-4)
+    np.testing.assert_allclose(fewer.next_values, spectrum[3:][: len(fewer.next_values)], rtol=1e-2)
+
+
 def test_too_few_products_leave_pairs_said_to_be_unconverged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -35,6 +35,8 @@ Progress = Callable[[int, int, int], None]
 
 _BASIS_BYTES = 2**29
 _GUARD_TOLERANCE = 1e-2
+# Spent on guards alone: so many floating-point operations, or this share of the products before.
+_GUARD_FLOPS, _GUARD_SHARE = 1e13, 0.5
 _PATIENCE = 4
 _LOOK_EVERY = 16
 _BLOCK = 1
@@ -186,7 +188,7 @@ def _iterate(
 ) -> str:
     """Grow and restart until the wanted pairs have converged; returns why not, or ''."""
     operator = subspace.operator
-    best, waited = math.inf, 0
+    best, waited, most = math.inf, 0, math.inf
     while True:
         values, coefficients = subspace.ritz()
         open_pairs, worst = _unconverged(subspace, plan, values, coefficients)
@@ -194,7 +196,9 @@ def _iterate(
         if progress is not None:
             total = len(plan.wanted(subspace.size)) + len(plan.guards(subspace.size))
             progress(total - len(open_pairs), total, used)
-        if not len(open_pairs):
+        if most == math.inf and worst <= plan.tolerance:
+            most = used + max(_GUARD_FLOPS / max(operator.flops, 1), _GUARD_SHARE * used)
+        if not len(open_pairs) or (worst <= plan.tolerance and used >= most):
             return ""
         if used >= plan.max_products and subspace.size >= plan.least(operator.size):
             return f"stopped after {used} products with {len(open_pairs)} pairs not converged"
@@ -280,6 +284,9 @@ def _result(
     scale = plan.scale(values) or 1.0
     images = computed_images(operator, vectors, images, plan.tolerance * scale)
     norms = subspace.residual_norms(coefficients[:, guards])
+    known = norms <= _GUARD_TOLERANCE * values[guards].abs()
+    known |= torch.tensor(operator.flops * (operator.products - before) <= _GUARD_FLOPS)
+    known = known.long().cumprod(0).bool()
     pairs = checked_eigenpairs(
         operator,
         vectors,
@@ -289,8 +296,8 @@ def _result(
         scale=scale,
         message=message,
         trusted=torch.arange(len(wanted)) < (len(wanted) if not message else certified),
-        next_values=values[guards],
-        next_residuals=norms / scale,
+        next_values=values[guards][known],
+        next_residuals=norms[known] / scale,
         rest=_rest(plan, values, guards, norms, operator.size),
         images=images,
     )

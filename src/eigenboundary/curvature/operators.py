@@ -72,9 +72,12 @@ class SymmetricOperator(ABC):
         Matrix-vector products computed so far, and how many it will be at least.
     memory : Memory
         What may be held at once.
+    flops : int
+        Floating-point operations of a product, as far as they are counted.
     """
 
     name = "matrix"
+    flops = 0
 
     def __init__(self, size: int, dtype: torch.dtype, device: torch.device) -> None:
         self.size, self.dtype, self.device = size, dtype, device
@@ -200,6 +203,8 @@ class ProblemOperator(SymmetricOperator):
             )
         super().__init__(problem.n_parameters, problem.dtype, problem.device)
         self.problem, self.kept_bytes, self.memory = problem, kept_bytes, problem.memory
+        # The gradient's forward and backward pass, three in all, and their tangents.
+        self.flops = 6 * problem.n_samples * problem.flops
         self._kept: KeptGradients | LinearizedProducts | None = None
         self._done, self._obstacle, self._tried_gradients = 0, "", False
 
@@ -255,7 +260,7 @@ class ProblemOperator(SymmetricOperator):
 
     @property
     def _most_kept(self) -> int:
-        return self.memory.at_most(self.kept_bytes) if self.kept_bytes else 0
+        return self.memory.kept(self.kept_bytes) if self.kept_bytes else 0
 
     def _prepare(self) -> None:
         """Change to a faster route once the products that were computed say that it pays."""
