@@ -225,6 +225,13 @@ def test_options_reach_the_analysis(folder):
     assert set(found.controls) == {"random_directions", "lowest"}
 
 
+def test_a_memory_limit_is_kept_or_refused(folder):
+    assert json.loads(analyze("--json", "--memory-limit", "8 GB").stdout)["n_parameters"] == 33
+    refused = analyze("--memory-limit", "lots")
+    assert refused.exit_code == 2
+    assert "--memory-limit must be a number of bytes or text like '2 GB'" in refused.stderr
+
+
 def test_verbose_says_what_is_done_and_quiet_says_nothing(folder):
     assert "Info: solver: " in analyze("-v").stderr
     assert analyze("-q", "--save", "run.safetensors").stderr == ""

@@ -12,6 +12,7 @@ __all__ = [
     "column_products",
     "fix_signs",
     "inner",
+    "mixed",
     "orthonormal_extension",
     "random_block",
     "remainder",
@@ -60,6 +61,11 @@ def column_products(left: Tensor, right: Tensor) -> Tensor:
         for a, b in zip(left.split(step, dim=1), right.split(step, dim=1), strict=True)
     ]
     return torch.cat(parts)
+
+
+def mixed(block: Tensor, coefficients: Tensor) -> Tensor:
+    """Combinations ``block @ coefficients`` of columns, one after the other in memory."""
+    return (coefficients.to(block).T @ block.T).T
 
 
 def random_block(like: Tensor | tuple[int, torch.dtype, torch.device], k: int, seed: int) -> Tensor:
@@ -111,7 +117,7 @@ def _orthonormal(block: Tensor) -> tuple[Tensor, float]:
     if not kept.any():
         return block[:, :0], 1.0
     squares = squares[kept]
-    return block @ (rotation[:, kept] / squares.sqrt()).to(block.dtype), float(squares[-1])
+    return mixed(block, rotation[:, kept] / squares.sqrt()), float(squares[-1])
 
 
 def fix_signs(vectors: Tensor) -> Tensor:

@@ -19,7 +19,13 @@ from torch import Tensor
 
 from eigenboundary.curvature.direct import ends
 from eigenboundary.curvature.eigenpairs import residual_scale
-from eigenboundary.curvature.linalg import column_norms, inner, orthonormal_extension, remainder
+from eigenboundary.curvature.linalg import (
+    column_norms,
+    inner,
+    mixed,
+    orthonormal_extension,
+    remainder,
+)
 from eigenboundary.curvature.operators import SymmetricOperator
 
 __all__ = ["Plan", "Subspace"]
@@ -92,14 +98,24 @@ class Subspace:
             image, _ = remainder(image, [self.avoid])
         start, end = self.size, self.size + count
         self._rows[start:end] = chosen.T
-        left, (cross, kept) = remainder(image, [self._rows[:end].T, self.frontier[:, count:]])
+        # A is symmetric: what the image has of the basis is what the basis' images had of it.
+        cross = self._coupling[:count].T
+        left = self._without(image, cross)
+        left, (corner, kept) = remainder(left, [self._rows[start:end].T, self.frontier[:, count:]])
         self.size = end
-        self._projected[:end, start:end] = cross
-        self._projected[start:end, :end] = cross.T
-        corner = cross[start:]
+        self._projected[:start, start:end] = cross
+        self._projected[start:end, :start] = cross.T
         self._projected[start:end, start:end] = (corner + corner.T) / 2
         self._renew(left, kept, image)
         return count
+
+    def _without(self, block: Tensor, parts: Tensor) -> Tensor:
+        """The block less its parts in the basis; those in all but the last vectors may be zero."""
+        known = parts.abs().amax(1).nonzero()
+        if not len(known):
+            return block
+        first = int(known[0])
+        return block - (parts[first:].T.to(block) @ self._rows[first : self.size]).T
 
     def advance_to(self, size: int) -> None:
         """Take the frontier in, again and again, up to a size or the whole space it reaches."""
@@ -124,14 +140,14 @@ class Subspace:
     def turn(self, coefficients: Tensor) -> None:
         """Order the frontier by how much of these Ritz vectors' residuals its columns hold."""
         rotation = torch.linalg.svd(self._coupling @ coefficients)[0]
-        self.frontier = self.frontier @ rotation.to(self.frontier)
+        self.frontier = mixed(self.frontier, rotation)
         self._coupling = rotation.T @ self._coupling
 
     def drop(self, below: float) -> None:
         """Leave out of the frontier what no residual has more than this length of."""
         rotation, sizes, _ = torch.linalg.svd(self._coupling, full_matrices=False)
         rotation = rotation[:, sizes > below]
-        self.frontier = self.frontier @ rotation.to(self.frontier)
+        self.frontier = mixed(self.frontier, rotation)
         self._coupling = rotation.T @ self._coupling
 
     def ritz(self) -> tuple[Tensor, Tensor]:
@@ -141,7 +157,7 @@ class Subspace:
 
     def combine(self, coefficients: Tensor) -> Tensor:
         """Vectors of the subspace."""
-        return self.vectors @ coefficients.to(self._rows)
+        return mixed(self.vectors, coefficients)
 
     def coupled(self, coefficients: Tensor) -> Tensor:
         """Residuals of Ritz vectors in the basis F, (f, k)."""
@@ -164,7 +180,7 @@ class Subspace:
 
     def images(self, values: Tensor, coefficients: Tensor, vectors: Tensor) -> Tensor:
         """Images of Ritz vectors, which :meth:`combine` gave."""
-        residuals = self.frontier @ self.coupled(coefficients).to(self.frontier)
+        residuals = mixed(self.frontier, self.coupled(coefficients))
         return residuals.to(vectors.dtype).addcmul_(vectors, values.to(vectors))
 
     def restart(self, values: Tensor, coefficients: Tensor) -> None:
