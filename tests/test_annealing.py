@@ -224,3 +224,10 @@ def test_inputs_are_moved_to_the_sphere_and_gradients_kept_in_the_box(norm: floa
     torch.testing.assert_close(rate, dual.reshape(1))
     size = direction.norm() if norm == 2 else direction.abs().mean()
     torch.testing.assert_close(size, torch.tensor(1.0))
+
+
+def test_only_large_networks_get_fewer_walks() -> None:
+    counts = [annealing.affordable_walks(flops) for flops in (0, 10**6, 10**8, 10**9, 10**12)]
+    assert counts[:3] == [len(annealing._WALKS)] * 3
+    assert counts[3] < counts[2]
+    assert counts[4] == annealing._LEAST_WALKS

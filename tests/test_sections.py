@@ -270,6 +270,24 @@ def test_an_analysis_broken_off_at_its_margins_keeps_the_rest(small_model, blobs
     assert any("margins" in note for note in analysis.notes)
 
 
+def test_less_is_searched_of_a_large_network_which_a_note_says(small_model, blobs, monkeypatch):
+    from eigenboundary import steps
+
+    usual = eb.analyze(small_model, blobs, k=3, margins=True, grid=0)
+    assert not any("so large a network" in note for note in usual.notes)
+    monkeypatch.setattr(steps, "_POINTS_FLOPS", 1)
+    monkeypatch.setattr(steps, "_SEARCH_FLOPS", 1)
+    analysis = eb.analyze(small_model, blobs, k=3, margins=True, grid=0)
+    (note,) = (note for note in analysis.notes if "so large a network" in note)
+    assert note == (
+        "Less was searched of so large a network: the smallest margin from 2 samples, not "
+        f"{usual.smallest_margin.n_examined}, sections are told from 100 points of the boundary, "
+        "not 1000."
+    )
+    assert len(analysis.sections.points) <= 100 < len(usual.sections.points)
+    assert analysis.smallest_margin.n_examined == 2
+
+
 def test_a_network_whose_boundary_cannot_be_sampled_keeps_its_analysis(
     small_model, blobs, monkeypatch
 ) -> None:

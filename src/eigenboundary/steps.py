@@ -17,6 +17,7 @@ from torch import Tensor
 
 from eigenboundary.alignments import Alignment
 from eigenboundary.assembly import Extras
+from eigenboundary.boundary.annealing import affordable_walks
 from eigenboundary.boundary.norms import Geometry
 from eigenboundary.boundary.planes import planes_of_sections
 from eigenboundary.boundary.sections import sections_of
@@ -38,8 +39,8 @@ ProgressReport = Callable[[str, int, int], None]
 _BOUNDARY_POINTS, _LEAST_POINTS = 1000, 100
 # Floating-point operations for all points, and for all samples whose distances are searched for;
 # and the forward passes that each of them takes, a backward pass counted as two.
-_POINTS_FLOPS, _POINT_PASSES = 2e13, 50
-_SEARCH_FLOPS, _SEARCH_PASSES = 2e13, 3 * 1800
+_POINTS_FLOPS, _POINT_PASSES = 1e13, 100
+_SEARCH_FLOPS, _SEARCH_PASSES = 2e13, 3 * 600
 
 
 class Clock:
@@ -142,12 +143,17 @@ def _searched(problem: Problem, n: int, k: int) -> tuple[int, int]:
 def _fewer(problem: Problem, cosines: NDArray[Any], n_points: int, budget: int) -> tuple[str, ...]:
     """A note, where the network is too large for the usual searches."""
     usual = most_examined(*cosines.shape)
-    if n_points == _BOUNDARY_POINTS and budget == usual:
-        return ()
-    return (
-        f"The network is large: sections are told from {n_points} points of the boundary, not "
-        f"{_BOUNDARY_POINTS}, and the smallest margin from {budget} samples, not {usual}.",
-    )
+    walks, most = affordable_walks(problem.flops), affordable_walks(0)
+    said = [
+        f"{what} from {some}, not {usually}"
+        for what, some, usually in (
+            ("the smallest margin", f"{budget} samples", usual),
+            ("sections are told", f"{n_points} points of the boundary", _BOUNDARY_POINTS),
+            ("distances", f"{walks} walks", most),
+        )
+        if not some.startswith(f"{usually} ")
+    ]
+    return (f"Less was searched of so large a network: {', '.join(said)}.",) if said else ()
 
 
 def with_planes(extras: Extras, problem: Problem, vectors: Tensor, resolution: int) -> Extras:

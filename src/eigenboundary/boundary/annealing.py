@@ -19,6 +19,7 @@ arXiv:2102.12827). Gradients are taken at y plus noise that falls with α, which
 The first walks are towards the classes that are nearest to first order, one each. Further ones
 start at x again or go on from the best point found, as in basin hopping (Wales & Doye 1997,
 doi:10.1021/jp970984n), until three of them in a row have gained next to nothing or all are done.
+Networks that take more than about 4·10⁸ operations a forward pass get fewer, two at the least.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from eigenboundary.boundary.rays import Candidates, first_crossings
 from eigenboundary.classifier import Classifier
 from eigenboundary.interrupts import safe_point
 
-__all__ = ["anneal"]
+__all__ = ["affordable_walks", "anneal"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,9 @@ _WALKS = (
     _Walk(200, 3.0, 1.0),
     _Walk(200, 1.0, 0.3),
 )
+# Floating-point operations for an input, a pass back and forth counted as three forward passes.
+_MOST_FLOPS = 2e12
+_LEAST_WALKS = 2
 _PATIENCE = 3
 _LEAST_GAIN = 3e-4
 _LAST_REACH = 0.01
@@ -110,7 +114,7 @@ def anneal(
     for other in rivals[:, :_CLASSES].unbind(1):
         search.walk(_TOWARDS_A_CLASS, x, own, extent, found, everywhere, other)
     failures = torch.zeros_like(own)
-    for walk in _WALKS:
+    for walk in _WALKS[: affordable_walks(classifier.flops)]:
         rows = (failures < _PATIENCE).nonzero().squeeze(1)
         if not len(rows):
             break
@@ -118,6 +122,12 @@ def anneal(
         search.walk(walk, x, own, extent, found, rows)
         gained = found.distance[rows] < (1 - _LEAST_GAIN) * before
         failures[rows] = torch.where(gained, 0, failures[rows] + 1)
+
+
+def affordable_walks(flops: int) -> int:
+    """How many walks an input gets where a forward pass takes so many operations."""
+    walks = int(_MOST_FLOPS / (3 * _WALKS[0].steps * max(flops, 1)))
+    return min(len(_WALKS), max(_LEAST_WALKS, walks))
 
 
 @dataclass(frozen=True)
