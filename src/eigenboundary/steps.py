@@ -18,6 +18,7 @@ from torch import Tensor
 from eigenboundary.alignments import Alignment
 from eigenboundary.assembly import Extras
 from eigenboundary.boundary.annealing import affordable_walks
+from eigenboundary.boundary.ascent import affordable_rounds
 from eigenboundary.boundary.norms import Geometry
 from eigenboundary.boundary.planes import planes_of_sections
 from eigenboundary.boundary.sections import sections_of
@@ -144,12 +145,14 @@ def _fewer(problem: Problem, cosines: NDArray[Any], n_points: int, budget: int) 
     """A note, where the network is too large for the usual searches."""
     usual = most_examined(*cosines.shape)
     walks, most = affordable_walks(problem.flops), affordable_walks(0)
+    rounds = affordable_rounds(problem.flops)
     said = [
         f"{what} from {some}, not {usually}"
         for what, some, usually in (
             ("the smallest margin", f"{budget} samples", usual),
             ("sections are told", f"{n_points} points of the boundary", _BOUNDARY_POINTS),
             ("distances", f"{walks} walks", most),
+            ("boundary points x_b", f"{rounds} rounds", affordable_rounds(0)),
         )
         if not some.startswith(f"{usually} ")
     ]

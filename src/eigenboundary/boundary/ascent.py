@@ -26,7 +26,7 @@ from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import safe_point
 from eigenboundary.problem import Problem
 
-__all__ = ["ascend", "most_aligned", "own_alignment"]
+__all__ = ["affordable_rounds", "ascend", "most_aligned", "own_alignment"]
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +34,9 @@ _STARTS = 4
 _ROUNDS = 24
 # After so many rounds only the highest start of each eigenvector goes on.
 _FIRST_ROUNDS = 6
+# Floating-point operations for an eigenvector, and the forward passes of a round for a start.
+_MOST_FLOPS, _ROUND_PASSES = 2e12, 360
+_LEAST_ROUNDS = 4
 _ALONG_SLOPE = (1.0, 0.25)
 _AT_RANDOM = 4
 # The first moves, as a share of the spread of the boundary's points; the search ends when they
@@ -85,9 +88,10 @@ def most_aligned(
     flat = points.flatten(1)
     spread = (flat - flat.mean(0)).square().sum(1).mean().sqrt()
     move = value.new_full(value.shape, _FIRST_MOVE) * spread
-    for turn in range(_ROUNDS):
+    rounds = affordable_rounds(problem.flops)
+    for turn in range(rounds):
         safe_point()
-        if turn == _FIRST_ROUNDS:
+        if turn == (_FIRST_ROUNDS if rounds == _ROUNDS else 0):
             rows = _leaders(value, k)
             best, value, move = best[rows], value[rows], move[rows]
         if bool((move < _LAST_MOVE * spread).all()):
@@ -99,6 +103,11 @@ def most_aligned(
         value = torch.maximum(value, highest)
         move = move * torch.where(better, _GROWTH, _SHRINKING)
     return _on_the_more_aligned_side(problem, best[_leaders(value, k)], directions, geometry)
+
+
+def affordable_rounds(flops: int) -> int:
+    """How many rounds where a forward pass takes so many operations; with few, one start each."""
+    return min(_ROUNDS, max(_LEAST_ROUNDS, int(_MOST_FLOPS / (_ROUND_PASSES * max(flops, 1)))))
 
 
 def _on_the_more_aligned_side(
