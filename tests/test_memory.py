@@ -201,6 +201,24 @@ def test_the_gram_route_is_left_where_its_matrices_do_not_fit() -> None:
     torch.testing.assert_close(limited.values, usual.values, rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("method", ["dense", "gram"])
+def test_direct_methods_that_do_not_fit_are_refused(method: str) -> None:
+    model, (x, y) = network(100)  # p = 12,503: a dense matrix has 625 MB
+    limit = held() + 400 * MB
+    problem = eb.Problem(model, (x.repeat(20, 1), y.repeat(20)), memory_limit=limit)
+    with pytest.raises(eb.InvalidInputError, match=r"memory_limit must be at least .* for the"):
+        top_eigenpairs(eb.GaussNewtonOperator(problem), 3, method=method)
+
+
+def test_a_start_wider_than_there_is_room_for_is_cut() -> None:
+    model, data = many_eigenpairs()
+    problem = eb.Problem(model, data, memory_limit=held() + 2 * 7 * 300 * 8 * 1883)
+    start = torch.eye(1883, dtype=torch.float64)[:, :700]
+    for method in ("krylov", "range"):
+        pairs = top_eigenpairs(eb.HessianOperator(problem), 3, method=method, start=start)
+        assert pairs.vectors.shape == (1883, 3)
+
+
 PEAK = """
 import re, sys
 from pathlib import Path

@@ -202,7 +202,9 @@ class _Growth:
         subspace = self.subspace
         block = random_block(self.operator.like, _BLOCK, self.seed + subspace.size)
         if self._start is not None and not subspace.size:
-            known = self._start[:, : self._most - _BLOCK]
+            known = self._start
+            if self._most < self.operator.size:
+                known = known[:, : self._most - _BLOCK]
             block = torch.cat([known.to(block), block], dim=1)
         self._make_room(block.shape[1])
         added = subspace.include(block)

@@ -109,6 +109,7 @@ def top_eigenpairs(
         raise InvalidInputError("k must be given for method 'krylov'; got None.")
     if which != "largest" and chosen in ("gram", "range"):
         raise InvalidInputError(f"which must be 'largest' for method {chosen!r}; got {which!r}.")
+    _plan_matrices(operator, chosen)
     _log.info("solver: %s (%s)", chosen, reason)
     limit = default_tolerance(operator.dtype) if tolerance is None else float(tolerance)
 
@@ -178,6 +179,22 @@ def check_k(k: int | None, size: int) -> None:
     checks.check_positive_integer(k, "k", optional=True)
     if k is not None and k > size:
         raise InvalidInputError(f"k must be at most p = {size}, the matrix' size; got {k}.")
+
+
+def _plan_matrices(operator: SymmetricOperator, method: str) -> None:
+    """Set the memory of direct methods aside: three p×p matrices, or three F and its Gram matrix.
+
+    Raises
+    ------
+    InvalidInputError
+        If a memory limit has no room for them.
+    """
+    if method == "dense":
+        vector = torch.finfo(operator.dtype).bits // 8 * operator.size
+        operator.memory.plan(-(-3 * operator.size // 2), vector, "the dense matrix")
+    if method == "gram" and isinstance(operator, GaussNewtonOperator):
+        rows = operator.problem.n_samples * operator.problem.n_classes
+        operator.memory.plan(12 * rows, max(rows, operator.size), "the Gram matrix")
 
 
 def _choose(operator: SymmetricOperator, k: int | None, which: str) -> tuple[str, str]:
