@@ -23,7 +23,7 @@ __all__ = ["Memory", "as_bytes", "megabytes"]
 
 # Derivatives, tracing and solvers load about this much when they are first used.
 _LATER = 80 * 10**6
-# No other part than what is kept takes more.
+# Of any part but what is kept.
 _LARGEST_PART = 2**28
 # With less than this, nothing can be computed in chunks of any use.
 _LEAST = 40 * 10**6
@@ -104,7 +104,7 @@ class Memory:
         """The usual size of a part in bytes, or its share where that is less."""
         if self.free is None:
             return usual
-        return max(1, min(usual, (self.free - self.vectors) // 4))
+        return max(1, min(usual, _LARGEST_PART, (self.free - self.vectors) // 4))
 
     def kept(self, usual: int) -> int:
         """The same for what is kept to save time: more than is usual where there is room."""

@@ -91,7 +91,7 @@ def most_aligned(
     rounds = affordable_rounds(problem.flops)
     for turn in range(rounds):
         safe_point()
-        if turn == (_FIRST_ROUNDS if rounds == _ROUNDS else 0):
+        if turn == _FIRST_ROUNDS * rounds // _ROUNDS:
             rows = _leaders(value, k)
             best, value, move = best[rows], value[rows], move[rows]
         if bool((move < _LAST_MOVE * spread).all()):

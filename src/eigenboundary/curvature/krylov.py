@@ -70,7 +70,7 @@ def krylov_eigenpairs(
     operator.expect(2 * plan.least(operator.size))  # fewer have not been seen to do
     first = random_block(operator.like, plan.block, seed)
     if start is not None:
-        if operator.memory.free is not None:
+        if operator.memory.free is not None and plan.capacity_limit < operator.size:
             start = start[:, : plan.capacity_limit - 3 * plan.block]
         first = torch.cat([start.to(first), first], dim=1)
     capacity = min(operator.size, max(plan.capacity, first.shape[1] + 2 * plan.block))
@@ -196,9 +196,10 @@ def _iterate(
         if progress is not None:
             total = len(plan.wanted(subspace.size)) + len(plan.guards(subspace.size))
             progress(total - len(open_pairs), total, used)
-        if most == math.inf and worst <= plan.tolerance:
+        settled = worst <= plan.tolerance and subspace.size >= plan.least(operator.size)
+        if most == math.inf and settled:
             most = used + max(_GUARD_FLOPS / max(operator.flops, 1), _GUARD_SHARE * used)
-        if not len(open_pairs) or (worst <= plan.tolerance and used >= most):
+        if not len(open_pairs) or (settled and used >= most):
             return ""
         if used >= plan.max_products and subspace.size >= plan.least(operator.size):
             return f"stopped after {used} products with {len(open_pairs)} pairs not converged"
@@ -298,7 +299,7 @@ def _result(
         trusted=torch.arange(len(wanted)) < (len(wanted) if not message else certified),
         next_values=values[guards][known],
         next_residuals=norms[known] / scale,
-        rest=_rest(plan, values, guards, norms, operator.size),
+        rest=_rest(plan, values, guards[known], norms[known], operator.size),
         images=images,
     )
     residuals = images - vectors * values[wanted].to(vectors)

@@ -280,6 +280,7 @@ class ProblemOperator(SymmetricOperator):
 
     def _linearize(self) -> None:
         """Trace the product, if that can be done."""
+        self._kept, self._tried_gradients = None, False  # both at once may not fit
         try:
             self._kept = LinearizedProducts(
                 self.problem, self._traced_product, self._batch_product, self._most_kept
