@@ -306,3 +306,23 @@ def test_an_analysis_without_its_network_is_refused(analysis, tmp_path):
 def test_a_section_needs_a_model_with_samples(analysis):
     with pytest.raises(eb.InvalidInputError, match="model must be a Problem or an Analysis"):
         eb.input_plane(network(), analysis.sections[0])
+
+
+def test_planes_of_a_large_network_are_coarser_or_left_out_with_a_note(monkeypatch) -> None:
+    from eigenboundary import steps
+
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 4, generator=generator)
+    data = x, (x[:, 0] > 0).long()
+    model = eb.networks.build("fnn", inputs=4, classes=2, hidden=(8,))
+    sizes, notes = [], []
+    for flops in (1e13, 3e7, 1.0):
+        monkeypatch.setattr(steps, "_PLANE_FLOPS", flops)
+        analysis = eb.analyze(model, data, k=2, margins=True)
+        sizes.append([len(plane.first) for plane in analysis.planes])
+        notes.append(any("eb.input_plane" in note for note in analysis.notes))
+    assert set(sizes[0]) == {60}
+    assert all(16 <= size < 60 for size in sizes[1])
+    assert sizes[1]
+    assert sizes[2] == []
+    assert notes == [False, False, True]

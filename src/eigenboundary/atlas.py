@@ -35,7 +35,16 @@ Array = NDArray[np.float64]
 
 _EIGENPAIRS = 10
 _SOLVER_OPTIONS = ("method", "tolerance", "max_products")
-_PROBLEM_OPTIONS = ("loss", "output", "parameters", "device", "dtype", "batch_size", "cache_bytes")
+_PROBLEM_OPTIONS = (
+    "loss",
+    "output",
+    "parameters",
+    "device",
+    "dtype",
+    "batch_size",
+    "cache_bytes",
+    "memory_limit",
+)
 _OPTIONS = ("curvature", *_PROBLEM_OPTIONS, *_SOLVER_OPTIONS)
 
 
@@ -73,6 +82,7 @@ def boundary_sections(
     **options
         Those of :func:`~eigenboundary.analyze` that say how to compute: ``curvature``, ``loss``,
         ``output``, ``parameters``, ``device``, ``dtype``, ``batch_size``, ``cache_bytes``,
+        ``memory_limit``,
         ``method``, ``tolerance``, ``max_products``.
 
     Returns

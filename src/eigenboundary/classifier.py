@@ -196,7 +196,7 @@ class Classifier:
 
     def inputs_at_most(self, usual: int) -> int:
         """How many inputs to keep: the usual number, or what a memory limit leaves."""
-        each = 4 * max(1, math.prod(self.input_shape))
+        each = torch.finfo(self.dtype).bits // 8 * max(1, math.prod(self.input_shape))
         return max(1, self.memory.at_most(usual * each) // each)
 
     def samples_per_chunk(self, directions: int, budget: int = 2**27) -> int:

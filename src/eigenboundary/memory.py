@@ -106,6 +106,10 @@ class Memory:
             return usual
         return max(1, min(usual, _LARGEST_PART, (self.free - self.vectors) // 4))
 
+    def at_any_time(self, usual: int) -> int:
+        """The same, whatever the eigensolver has planned."""
+        return usual if self.free is None else max(1, min(usual, _LARGEST_PART, self.free // 8))
+
     def kept(self, usual: int) -> int:
         """The same for what is kept to save time: more than is usual where there is room."""
         if self.free is None:

@@ -121,6 +121,9 @@ class Problem(Classifier):
         limit = self.processes.agree(lambda: as_bytes(memory_limit))
         self.processes.agree(initialise)
         self.memory = self.processes.agree(lambda: Memory(limit, self.device))
+        if self.memory.free is not None:  # all must come to the same decisions
+            free = torch.tensor([self.memory.free], device=self.device)
+            self.memory.free = int(self.processes.gather(lambda: (free,))[0].min())
         self._read(data, cache_bytes, seed)
 
     def _read(self, data: Any, cache_bytes: int, seed: int) -> None:

@@ -42,6 +42,9 @@ _BOUNDARY_POINTS, _LEAST_POINTS = 1000, 100
 # and the forward passes that each of them takes, a backward pass counted as two.
 _POINTS_FLOPS, _POINT_PASSES = 1e13, 100
 _SEARCH_FLOPS, _SEARCH_PASSES = 2e13, 3 * 600
+# Likewise for the points of three planes, with their alignments.
+_PLANE_FLOPS, _PLANE_PASSES = 2e13, 3 * 100
+_LEAST_RESOLUTION = 16
 
 
 class Clock:
@@ -156,12 +159,18 @@ def _fewer(problem: Problem, cosines: NDArray[Any], n_points: int, budget: int) 
         )
         if not some.startswith(f"{usually} ")
     ]
-    return (f"Less was searched of so large a network: {', '.join(said)}.",) if said else ()
+    why = "for the network's size or the memory limit"
+    return (f"Less was searched than is usual, {why}: {', '.join(said)}.",) if said else ()
 
 
 def with_planes(extras: Extras, problem: Problem, vectors: Tensor, resolution: int) -> Extras:
-    """With the planes of the top sections, unless that is interrupted."""
+    """With the planes of the top sections, unless that is interrupted or would take too long."""
     assert extras.sections is not None
+    affordable = int((_PLANE_FLOPS / (_PLANE_PASSES * max(problem.flops, 1))) ** 0.5)
+    if resolution and affordable < _LEAST_RESOLUTION:
+        note = "Planes of so large a network are not evaluated here; eb.input_plane does it."
+        return replace(extras, notes=(*extras.notes, note))
+    resolution = min(resolution, affordable)
     try:
         planes = planes_of_sections(problem, extras.sections, vectors, resolution)
     except KeyboardInterrupt:

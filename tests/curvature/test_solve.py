@@ -146,6 +146,14 @@ def test_guard_values_estimate_the_eigenvalues_that_follow() -> None:
     np.testing.assert_allclose(pairs.next_values, wanted(operator, 13, "largest")[5:], rtol=1e-2)
 
 
+def test_dear_products_of_a_matrix_of_low_rank_still_give_all_that_is_asked() -> None:
+    low = symmetric(np.r_[5.0, 4.0, 3.0, 2.0, 1.0, np.zeros(595)])
+    low.flops = 10**15
+    pairs = eb.top_eigenpairs(low, 40, method="krylov")
+    assert pairs.converged.all()
+    np.testing.assert_allclose(pairs.values[:6], [5, 4, 3, 2, 1, 0], atol=1e-8)
+
+
 def test_guard_values_are_fewer_where_products_are_dear_and_those_given_are_right() -> None:
     spectrum = np.r_[100.0, 90.0, 80.0, 20 * 0.97 ** np.arange(900)]
     cheap, dear = symmetric(spectrum), symmetric(spectrum)

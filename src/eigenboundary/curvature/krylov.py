@@ -24,7 +24,7 @@ from eigenboundary.curvature.eigenpairs import RESULT_COPIES, Eigenpairs, checke
 from eigenboundary.curvature.linalg import column_norms, random_block
 from eigenboundary.curvature.missed import missed_pairs
 from eigenboundary.curvature.operators import SymmetricOperator
-from eigenboundary.curvature.subspace import Plan, Subspace
+from eigenboundary.curvature.subspace import Plan, Subspace, kept_in_double
 
 __all__ = ["Progress", "computed_images", "krylov_eigenpairs"]
 
@@ -173,11 +173,14 @@ def _plan(
     capacity = min(size, max(2 * wanted + 20, 60))
     limit = min(size, max(capacity, _BASIS_BYTES // (2 * itemsize * size)))
     results = RESULT_COPIES * k * (2 if which == "both" else 1)
-    room = operator.memory.room(itemsize * size)
+    vector = size * (8 if kept_in_double(operator, capacity) else itemsize)
+    room = operator.memory.room(vector)
     if room is not None:
+        # With less room than this a restart leaves too little to go on with.
+        least = min(size, max(least, wanted + wanted // 2 + 10))
         limit = min(limit, max(least, min(room // _BASES, room - results)))
         needed = max(_BASES * limit, limit + results)
-        operator.memory.plan(needed, itemsize * size, f"{k} eigenpairs of {size:,} parameters")
+        operator.memory.plan(needed, vector, f"{k} eigenpairs of {size:,} parameters")
     capacity = min(limit, max(capacity, least))
     products = max_products if max_products is not None else 200 * (wanted + 10)
     return Plan(k, which, tolerance, guard, block, capacity, limit, products)

@@ -125,7 +125,7 @@ class SymmetricOperator(ABC):
     @property
     def block_limit(self) -> int:
         """Most vectors to multiply at once."""
-        most = self.memory.at_most(_BLOCK_BYTES) // 8
+        most = self.memory.at_any_time(_BLOCK_BYTES) // 8
         return max(1, min(_MOST_VECTORS, most // self.size))
 
     def _identity_blocks(self) -> Any:
@@ -187,17 +187,19 @@ class ProblemOperator(SymmetricOperator):
     Parameters
     ----------
     problem : Problem
-    kept_bytes : int
-        Most bytes of intermediate results to keep between products; 0 for none.
+    kept_bytes : int, optional
+        Most bytes of intermediate results to keep between products, 0 for none; default: 1 GiB, or
+        what a memory limit leaves.
     """
 
     #: What it needs of `derivatives`, by the names under which missing forward modes are noted.
     derivatives: frozenset[str] = frozenset()
 
-    def __init__(self, problem: Problem, *, kept_bytes: int = _KEPT_BYTES) -> None:
+    def __init__(self, problem: Problem, *, kept_bytes: int | None = None) -> None:
         if not isinstance(problem, Problem):
             raise InvalidInputError(f"problem must be a Problem; got {type(problem).__name__}.")
-        if not isinstance(kept_bytes, int) or isinstance(kept_bytes, bool) or kept_bytes < 0:
+        given = kept_bytes is not None
+        if given and (type(kept_bytes) is not int or kept_bytes < 0):
             raise InvalidInputError(
                 f"kept_bytes must be an integer of at least 0; got {kept_bytes!r}."
             )
@@ -260,7 +262,8 @@ class ProblemOperator(SymmetricOperator):
 
     @property
     def _most_kept(self) -> int:
-        return self.memory.kept(self.kept_bytes) if self.kept_bytes else 0
+        most = self.memory.kept(_KEPT_BYTES)
+        return most if self.kept_bytes is None else min(most, self.kept_bytes)
 
     def _prepare(self) -> None:
         """Change to a faster route once the products that were computed say that it pays."""
@@ -296,8 +299,9 @@ class HessianOperator(ProblemOperator):
     Parameters
     ----------
     problem : Problem
-    kept_bytes : int
-        Most bytes of intermediate results to keep between products; 0 for none.
+    kept_bytes : int, optional
+        Most bytes of intermediate results to keep between products, 0 for none; default: 1 GiB, or
+        what a memory limit leaves.
 
     Attributes
     ----------

@@ -25,7 +25,7 @@ from eigenboundary.curvature.eigenpairs import RESULT_COPIES, Eigenpairs, checke
 from eigenboundary.curvature.krylov import INTERRUPTED, Progress, computed_images
 from eigenboundary.curvature.linalg import random_block
 from eigenboundary.curvature.operators import SymmetricOperator
-from eigenboundary.curvature.subspace import Subspace
+from eigenboundary.curvature.subspace import Subspace, kept_in_double
 
 __all__ = ["Enough", "LeadingPairs", "range_eigenpairs"]
 
@@ -250,7 +250,8 @@ class _Growth:
 
 def _most(operator: SymmetricOperator) -> int:
     """Vectors of the basis that there is room for, with the eigenvectors beside it."""
-    vector = torch.finfo(operator.dtype).bits // 8 * operator.size
+    double = kept_in_double(operator, min(operator.size, 8 * _BLOCK))
+    vector = operator.size * (8 if double else torch.finfo(operator.dtype).bits // 8)
     room = operator.memory.room(vector)
     if room is None:
         return operator.size

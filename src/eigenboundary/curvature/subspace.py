@@ -28,10 +28,15 @@ from eigenboundary.curvature.linalg import (
 )
 from eigenboundary.curvature.operators import SymmetricOperator
 
-__all__ = ["Plan", "Subspace"]
+__all__ = ["Plan", "Subspace", "kept_in_double"]
 
 # A basis up to this size is kept in float64, which saves converting it in every sum.
 _SMALL_BASIS_BYTES = 2**26
+
+
+def kept_in_double(operator: SymmetricOperator, capacity: int) -> bool:
+    """Whether a basis of so many vectors is kept in float64."""
+    return 8 * operator.size * capacity <= operator.memory.at_any_time(_SMALL_BASIS_BYTES)
 
 
 class Subspace:
@@ -49,8 +54,8 @@ class Subspace:
     def __init__(self, operator: SymmetricOperator, capacity: int, avoid: Tensor | None) -> None:
         self.operator, self.avoid = operator, avoid
         self.size = 0
-        small = 8 * operator.size * capacity <= operator.memory.at_most(_SMALL_BASIS_BYTES)
-        self.dtype = torch.float64 if small else operator.dtype
+        double = kept_in_double(operator, capacity)
+        self.dtype = torch.float64 if double else operator.dtype
         self.capacity = capacity
         # One vector after the other in memory, as products want them.
         self._rows = torch.empty(capacity, operator.size, dtype=self.dtype, device=operator.device)
