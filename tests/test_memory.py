@@ -158,9 +158,9 @@ def test_controls_that_need_all_of_them_are_left_out_with_a_note() -> None:
 
 
 def test_the_bulk_takes_fewer_products_under_a_limit() -> None:
-    model, data = network(200)
+    model, data = network(300)
     usual = eb.analyze(model, data, k=1, bulk=True, grid=0, tolerance=1e-2)
-    limit = held() + 2 * 80 * 4 * usual.n_parameters
+    limit = held() + 2 * 130 * 4 * usual.n_parameters
     limited = eb.analyze(model, data, k=1, bulk=True, grid=0, tolerance=1e-2, memory_limit=limit)
     assert usual.bulk is not None
     assert limited.bulk is not None
