@@ -74,7 +74,7 @@ _WALKS = (
     _Walk(200, 1.0, 0.3),
 )
 # Floating-point operations for an input, a pass back and forth counted as three forward passes.
-_MOST_FLOPS = 2e12
+_MOST_FLOPS, _WALK_PASSES = 2e12, 3 * 200
 _LEAST_WALKS = 2
 _PATIENCE = 3
 _LEAST_GAIN = 3e-4
@@ -126,7 +126,7 @@ def anneal(
 
 def affordable_walks(flops: int) -> int:
     """How many walks an input gets where a forward pass takes so many operations."""
-    walks = int(_MOST_FLOPS / (3 * _WALKS[0].steps * max(flops, 1)))
+    walks = int(_MOST_FLOPS / (_WALK_PASSES * max(flops, 1)))
     return min(len(_WALKS), max(_LEAST_WALKS, walks))
 
 
