@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 
+from benchmarks.fresh import json_of_fresh_process
 from benchmarks.registry import JOBS, LACKING
 from benchmarks.tables import keep
-
-
-def run_fresh(name: str) -> dict[str, object]:
-    """Run one benchmark in its own process, so that no other has warmed anything up."""
-    command = [sys.executable, "-m", "benchmarks.registry", name]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    if finished.returncode:
-        sys.exit(f"benchmark {name} failed:\n{finished.stderr}")
-    return json.loads(finished.stdout.splitlines()[-1])
 
 
 def show(result: dict[str, object]) -> None:
@@ -42,7 +33,8 @@ def main() -> None:
         if missing:
             print(f"{name} left out: {missing}", file=sys.stderr)
             continue
-        result = run_fresh(name)
+        # In its own process, so that no other has warmed anything up.
+        result = json_of_fresh_process("benchmarks.registry", name)
         if arguments.write:
             keep(result)
         if arguments.json:

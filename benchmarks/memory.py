@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 import eigenboundary as eb
+from benchmarks.fresh import json_of_fresh_process, peak_bytes
 from eigenboundary.memory import as_bytes
 
 #: 1.1 GB of inputs, and a network of p = 197 thousand.
@@ -47,7 +46,9 @@ def memory() -> dict[str, object]:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "inputs"
         _write(path)
-        free, *limited = [_fresh(path, limit) for limit in ("", *_LIMITS)]
+        free, *limited = [
+            json_of_fresh_process("benchmarks.memory", str(path), limit) for limit in ("", *_LIMITS)
+        ]
     found = {}
     for limit, row in zip(_LIMITS, limited, strict=True):
         bytes_ = as_bytes(limit)
@@ -86,15 +87,6 @@ def _write(path: Path) -> None:
             file.write((centres[classes] + noise).astype(np.float32).tobytes())
 
 
-def _fresh(path: Path, limit: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.memory", str(path), limit]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    if finished.returncode:
-        sys.exit(f"with limit {limit or 'none'} it failed:\n{finished.stderr}")
-    row: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
-    return row
-
-
 def _one(path: Path, limit: str) -> dict[str, Any]:
     model = eb.networks.build("fnn", inputs=_NUMBERS, classes=_CLASSES, hidden=(_WIDTH, _WIDTH))
     began = time.perf_counter()
@@ -106,12 +98,11 @@ def _one(path: Path, limit: str) -> dict[str, Any]:
         cache_bytes=_CACHE_BYTES,
         memory_limit=limit or None,
     )
-    # Not getrusage: that counts what the process held that started this one.
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    peak = peak_bytes()
     if peak is None:
         raise RuntimeError("the peak of the resident size is not known on this system")
     return {
-        "peak": 1024 * int(peak[1]),
+        "peak": peak,
         "seconds": time.perf_counter() - began,
         "values": analysis.eigenvalues.tolist(),
         "parameters": analysis.n_parameters,

@@ -219,6 +219,69 @@ def test_a_start_wider_than_there_is_room_for_is_cut() -> None:
         assert pairs.vectors.shape == (1883, 3)
 
 
+class Keeping:
+    """Keeps so much until it is told not to."""
+
+    def __init__(self, budget: Memory) -> None:
+        self.budget, self.forgot = budget, 0
+
+    def keep(self, size: int) -> None:
+        self.budget.keep(self, size)
+
+    def forget(self) -> None:
+        self.forgot += 1
+
+
+def test_what_one_keeps_is_not_there_for_another_until_it_is_gone() -> None:
+    budget = Memory()
+    budget.limit = budget.free = 1000 * MB
+    one, other = Keeping(budget), Keeping(budget)
+    room = budget.kept(1, one)
+    one.keep(300 * MB)
+    assert budget.kept(1, one) == room
+    assert budget.kept(1, other) == room - 300 * MB
+    del one
+    assert budget.kept(1, other) == room
+
+
+def test_what_is_kept_gives_way_to_the_eigensolvers_vectors() -> None:
+    budget = Memory()
+    budget.limit = budget.free = 1000 * MB
+    keeping = Keeping(budget)
+    keeping.keep(200 * MB)
+    budget.plan(2, 100 * MB, "a test")
+    assert keeping.forgot == 0
+    budget.plan(4, 100 * MB, "a test")
+    assert keeping.forgot == 1
+    assert budget.kept(1) == budget.kept(1, keeping) == 1000 * MB - 400 * MB - 2 * 150 * MB
+
+
+def test_operators_of_one_problem_share_what_may_be_kept() -> None:
+    model, (x, y) = network(400)
+    data = (x.repeat(40, 1), y.repeat(40))
+    limit = held() + 150 * MB
+    problem = eb.Problem(model, data, memory_limit=limit)
+    vector = torch.ones(problem.n_parameters)
+    hessian, other = eb.HessianOperator(problem), eb.GaussNewtonOperator(problem)
+    for operator in (hessian, other):
+        operator.expect(10**6)
+        operator @ vector
+    assert hessian.record.kept > other.record.kept
+    expected = hessian @ vector
+    assert hessian.record.kept_bytes + other.record.kept_bytes <= problem.memory.kept(0, hessian)
+    problem.memory.plan(problem.memory.room(MB) or 0, MB, "a test")
+    torch.testing.assert_close(hessian @ vector, expected, rtol=1e-4, atol=1e-6)
+    assert hessian.record.kept_bytes <= problem.memory.kept(0, hessian)
+    assert not other.record.chunks
+
+
+def test_a_network_whose_activations_have_no_room_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(2, 10**6), nn.Tanh(), nn.Linear(10**6, 2))
+    data = torch.randn(2, 2), torch.arange(2)
+    with pytest.raises(eb.InvalidInputError, match=r"^memory_limit .* for the activations of one"):
+        eb.Problem(model, data, memory_limit=held() + 60 * MB)
+
+
 PEAK = """
 import re, sys
 from pathlib import Path

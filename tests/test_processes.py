@@ -133,6 +133,15 @@ def test_a_process_reads_its_own_samples_only(found: Found) -> None:
     assert max(map(len, read)) - min(map(len, read)) <= 1
 
 
+def test_processes_with_different_limits_keep_to_the_smallest(
+    found: Found, alone: dict[str, Any]
+) -> None:
+    assert len({ours["limited"]["free"] for ours in found}) == 1
+    assert found[0]["limited"]["free"] < 300 * 10**6
+    for ours in found:
+        _compare(ours["limited"]["values"], alone["others"]["values"], {})
+
+
 def test_a_mistake_that_one_process_sees_is_said_by_all(
     found: Found, alone: dict[str, Any]
 ) -> None:

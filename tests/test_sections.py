@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import eigenboundary as eb
+from eigenboundary.boundary import ascent
 from eigenboundary.boundary.ascent import most_aligned
 from tests.references import Golden, alignment_from_residual, exact_output_residual
 
@@ -209,8 +210,6 @@ def test_margins_in_a_box_stay_in_it() -> None:
 
 
 def test_the_ascent_works_without_second_derivatives(monkeypatch, small_model, blobs) -> None:
-    from eigenboundary.boundary import ascent
-
     problem = eb.Problem(small_model, blobs)
     pairs = eb.top_eigenpairs(eb.HessianOperator(problem), 2)
     points = torch.from_numpy(eb.boundary_points(problem, n=40).points)
@@ -224,6 +223,28 @@ def test_the_ascent_works_without_second_derivatives(monkeypatch, small_model, b
     assert (reached >= sampled - 1e-9).all()
     gap = small_model(x_b).topk(2, dim=1).values.diff(dim=1).abs()
     assert gap.max() < 1e-9
+
+
+def test_large_networks_get_fewer_rounds_and_still_a_point_no_less_aligned(
+    small_model: nn.Module, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = [ascent.affordable_rounds(flops) for flops in (0, 10**6, 10**8, 10**9, 10**12)]
+    assert counts[:2] == [ascent._ROUNDS] * 2
+    assert counts[1] > counts[3] >= counts[4] == ascent._LEAST_ROUNDS
+    problem = eb.Problem(small_model, blobs)
+    pairs = eb.top_eigenpairs(eb.HessianOperator(problem), 2)
+    points = torch.from_numpy(eb.boundary_points(problem, n=40).points)
+    rounds, propose = [], ascent._proposals
+    monkeypatch.setattr(ascent, "_proposals", lambda *a: (rounds.append(1), propose(*a))[1])
+    found = []
+    for flops in (problem.flops, 10**12):
+        rounds.clear()
+        problem.flops = flops
+        found.append(most_aligned(problem, pairs.vectors, points, seed=0)[1])
+        assert len(rounds) <= ascent.affordable_rounds(flops)
+    assert len(rounds) == ascent._LEAST_ROUNDS
+    sampled = eb.alignment(problem, points, pairs.vectors).abs().amax(0)
+    assert (found[1] >= sampled - 1e-9).all()
 
 
 def test_the_same_seed_gives_the_same_sections(small_model: nn.Module, blobs: Blobs) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -344,6 +345,15 @@ def reading() -> list[int]:
     return sorted(images.read)
 
 
+def limited() -> dict[str, Any]:
+    """Eigenvalues where every process has a limit of its own."""
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    limit = psutil.Process().memory_info().rss + (300 + 200 * rank) * 10**6
+    problem = eb.Problem(network(), samples(), memory_limit=limit)
+    values = eb.top_eigenpairs(eb.HessianOperator(problem), 3).values
+    return {"free": problem.memory.free, "values": values}
+
+
 def commands(folder: Path, rank: int, count: int) -> list[tuple[Any, str, str]]:
     """Exit code, stdout and stderr of commands, as in processes that a launcher has started."""
     launched = {"RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "here", "MASTER_PORT": 1}
@@ -378,6 +388,7 @@ def process(rank: int, count: int, folder: Path) -> None:
     )
     found: dict[str, Any] = {name: job() for name, job in JOBS.items()}
     found["reading"] = reading()
+    found["limited"] = limited()
     found["commands"] = commands(folder, rank, count)
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()

@@ -82,8 +82,7 @@ def boundary_sections(
     **options
         Those of :func:`~eigenboundary.analyze` that say how to compute: ``curvature``, ``loss``,
         ``output``, ``parameters``, ``device``, ``dtype``, ``batch_size``, ``cache_bytes``,
-        ``memory_limit``,
-        ``method``, ``tolerance``, ``max_products``.
+        ``memory_limit``, ``method``, ``tolerance``, ``max_products``.
 
     Returns
     -------
@@ -94,6 +93,12 @@ def boundary_sections(
     ------
     InvalidInputError
         If an argument is not as described, or the samples are all predicted as one class.
+
+    Notes
+    -----
+    Where a forward pass takes more than about 10⁸ operations an input, the most aligned points are
+    sought in fewer rounds, and distances by fewer walks: with so large networks margins are upper
+    bounds that a longer search might lower.
 
     Examples
     --------
@@ -157,6 +162,10 @@ def smallest_margin(
     ------
     InvalidInputError
         If an argument is not as described, or the samples are all predicted as one class.
+
+    Notes
+    -----
+    Distances are searched for by fewer walks in large networks; see :func:`boundary_sections`.
 
     Examples
     --------

@@ -201,11 +201,12 @@ class Classifier:
 
     def samples_per_chunk(self, directions: int, budget: int = 2**27) -> int:
         """Samples whose activations, for so many directions at once, fit in ``budget`` bytes."""
-        budget = self.memory.at_most(budget)
-        itemsize = torch.finfo(self.dtype).bits // 8
-        # Forward value and tangent, and their adjoints, are alive together in a product.
-        per_sample = 4 * itemsize * self.activations * (1 + directions)
-        return max(1, budget // max(per_sample, 1))
+        return max(1, self.memory.at_most(budget) // max(self.sample_bytes(directions), 1))
+
+    def sample_bytes(self, directions: int) -> int:
+        """Bytes of one sample's activations in a product with so many directions."""
+        # Forward value and tangent, and their adjoints, are alive together.
+        return 4 * torch.finfo(self.dtype).bits // 8 * self.activations * (1 + directions)
 
 
 def _first_line(error: Exception) -> str:

@@ -4,7 +4,7 @@ The limit is on all that the process holds (on a GPU: what torch has allocated t
 already, and what libraries load when they are first used, is taken off it. Of the rest, at most
 half is for the eigensolver's vectors; of what they leave, at most a quarter is for each thing whose
 size is a matter of choice (chunks of the data, gradients, cached samples), of which no more than
-two are alive at once; and the rest for what is kept between products.
+two are alive at once; and the rest for what operators keep between products.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from __future__ import annotations
 import math
 import re
 from numbers import Integral
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import psutil
 import torch
 
 from eigenboundary.errors import InvalidInputError
 
-__all__ = ["Memory", "as_bytes", "megabytes"]
+__all__ = ["Keeper", "Memory", "as_bytes", "megabytes"]
 
 # Derivatives, tracing and solvers load about this much when they are first used.
 _LATER = 80 * 10**6
@@ -64,6 +65,13 @@ def megabytes(size: float) -> str:
     return f"{math.ceil(size / 1e6):,} MB"
 
 
+class Keeper(Protocol):
+    """What keeps something to save time, and can do without."""
+
+    def forget(self) -> None:
+        """Give it up."""
+
+
 class Memory:
     """What is left of a limit, and how it is shared.
 
@@ -90,6 +98,7 @@ class Memory:
     def __init__(self, limit: int | None = None, device: torch.device | None = None) -> None:
         self.limit, self.vectors = limit, 0
         self.free: int | None = None
+        self._keepers: WeakKeyDictionary[Keeper, int] = WeakKeyDictionary()
         if limit is None:
             return
         held = _held(device)
@@ -110,33 +119,59 @@ class Memory:
         """The same, whatever the eigensolver has planned."""
         return usual if self.free is None else max(1, min(usual, _LARGEST_PART, self.free // 8))
 
-    def kept(self, usual: int) -> int:
+    def kept(self, usual: int, keeper: Keeper | None = None) -> int:
         """The same for what is kept to save time: more than is usual where there is room."""
         if self.free is None:
             return usual
-        return max(1, self.free - self.vectors - 2 * self.at_most(_LARGEST_PART))
+        others = sum(size for other, size in self._keepers.items() if other is not keeper)
+        return max(1, self._unplanned - others)
+
+    def keep(self, keeper: Keeper, size: int) -> None:
+        """Note how many bytes something keeps from now on."""
+        self._keepers[keeper] = size
+
+    def require_part(self, size: int, purpose: str) -> None:
+        """Check that a part of the least size that it can have is no more than its share.
+
+        Raises
+        ------
+        InvalidInputError
+            If it is more.
+        """
+        self._require(4 * size, purpose)
+
+    def _require(self, needed: int, purpose: str) -> None:
+        if self.free is not None and self.limit is not None and needed > self.free:
+            raise InvalidInputError(
+                f"memory_limit must be at least {megabytes(self.limit - self.free + needed)} for "
+                f"{purpose}; got {megabytes(self.limit)}."
+            )
+
+    @property
+    def _unplanned(self) -> int:
+        assert self.free is not None
+        return self.free - self.vectors - 2 * self.at_most(_LARGEST_PART)
 
     def room(self, vector: int) -> int | None:
         """How many vectors of so many bytes the eigensolver may hold; None if any number."""
         return None if self.free is None else self.free // (2 * vector)
 
     def plan(self, count: int, vector: int, purpose: str) -> None:
-        """Set so many vectors aside.
+        """Set so many vectors aside; what is kept where they are to be is given up.
 
         Raises
         ------
         InvalidInputError
             If they are more than there is room for.
         """
-        if self.free is None or self.limit is None:
+        if self.free is None:
             return
-        needed = 2 * count * vector
-        if needed > self.free:
-            raise InvalidInputError(
-                f"memory_limit must be at least {megabytes(self.limit - self.free + needed)} for "
-                f"{purpose}; got {megabytes(self.limit)}."
-            )
+        self._require(2 * count * vector, purpose)
         self.vectors = count * vector
+        if sum(self._keepers.values()) > self._unplanned:
+            for keeper in list(self._keepers):
+                keeper.forget()
+            self._keepers.clear()
 
 
 def _held(device: torch.device | None) -> int:

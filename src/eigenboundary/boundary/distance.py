@@ -115,7 +115,8 @@ def boundary_distance(
         Euclidean, or largest change of an entry.
     n_starts : int
         Near inputs of another predicted class to start from, an input; in more than ten dimensions
-        only where walks along the gradient meet no boundary.
+        only where walks along the gradient meet no boundary. There are fewer walks where a forward
+        pass takes more than about 10⁸ operations an input.
     seed : int
         The same inputs with the same seed give the same points; further inputs may change them.
     references : array or Tensor, shape (r, ...), optional

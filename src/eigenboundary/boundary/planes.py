@@ -36,8 +36,8 @@ Array = NDArray[np.float64]
 BORDER = 0.25
 # Of an analysis: planes kept, grid points a side, and eigenvectors aligned with at the least.
 _PLANES, _MOST_POINTS, _ALIGNED = 3, 60, 5
-# Numbers of the grid's inputs held at once.
-_NUMBERS = 2**24
+# Of the grid's inputs held at once.
+_INPUT_BYTES = 2**26
 # Of the box' width: rounding takes pixels that are black in all three points below zero.
 _SLACK = 1e-5
 
@@ -192,7 +192,9 @@ def _outputs(classifier: Classifier, x: Tensor) -> Tensor:
 
 
 def _samples(classifier: Classifier, directions: int, features: int) -> int:
-    fitting = min(classifier.samples_per_chunk(directions), max(1, _NUMBERS // max(1, features)))
+    input_bytes = max(1, features) * torch.finfo(classifier.dtype).bits // 8
+    fitting = max(1, classifier.memory.at_most(_INPUT_BYTES) // input_bytes)
+    fitting = min(classifier.samples_per_chunk(directions), fitting)
     return min(fitting, classifier.batch_size or fitting)
 
 

@@ -23,6 +23,7 @@ from eigenboundary.boundary.crossings import find_crossings
 from eigenboundary.classifier import Classifier
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import safe_point
+from eigenboundary.memory import Memory
 
 __all__ = ["BoundaryPoints", "boundary_points"]
 
@@ -31,8 +32,8 @@ _log = logging.getLogger(__name__)
 # Partners drawn for a sample; the nearest of the first one, two, ... of them is taken.
 _PARTNERS = 8
 _ROUNDS = 8
-# Numbers held at once when distances are computed.
-_NUMBERS = 2**24
+# Differences of inputs held at once when distances are computed.
+_DIFFERENCE_BYTES = 2**26
 # New points compared with one another at once.
 _BLOCK = 512
 _REFERENCE_PAIRS = 1000
@@ -140,7 +141,7 @@ def points_between(
     kept = _Kept(n, spacing)
     for _ in range(_ROUNDS):
         safe_point()
-        pairs = _draw_pairs(samples, 2 * (n - len(kept)) + 16, generator)
+        pairs = _draw_pairs(samples, 2 * (n - len(kept)) + 16, generator, classifier.memory)
         crossings = find_crossings(
             classifier, samples.x[pairs[:, 0]], samples.x[pairs[:, 1]], tolerance
         )
@@ -165,7 +166,7 @@ def _check_spacing(spacing: Any) -> None:
         raise InvalidInputError(f"spacing must be a number from 0 to below 1; got {spacing!r}.")
 
 
-def _draw_pairs(samples: Samples, m: int, generator: torch.Generator) -> Tensor:
+def _draw_pairs(samples: Samples, m: int, generator: torch.Generator, memory: Memory) -> Tensor:
     """Rows of samples (m, 2) of different predicted class, nearer ones preferred.
 
     For half of the pairs both classes are drawn alike, so that rare ones have their share; for
@@ -198,16 +199,17 @@ def _draw_pairs(samples: Samples, m: int, generator: torch.Generator) -> Tensor:
     candidates = torch.where(by_class.unsqueeze(1), of_pair, order[offset])
     considered = torch.randint(_PARTNERS, (m, 1), generator=generator)
     candidates = candidates.to(samples.x.device)
-    distances = _distances(samples.x, first.to(samples.x.device), candidates)
+    distances = _distances(samples.x, first.to(samples.x.device), candidates, memory)
     left_out = torch.arange(_PARTNERS) > considered
     nearest = distances.masked_fill(left_out.to(distances.device), torch.inf).argmin(1)
     second = candidates.gather(1, nearest.unsqueeze(1))
     return torch.cat([first.to(second.device).unsqueeze(1), second], dim=1)
 
 
-def _distances(x: Tensor, first: Tensor, candidates: Tensor) -> Tensor:
+def _distances(x: Tensor, first: Tensor, candidates: Tensor, memory: Memory) -> Tensor:
     flat = x.flatten(1)
-    step = max(1, _NUMBERS // (candidates.shape[1] * max(1, flat.shape[1])))
+    row_bytes = flat.element_size() * candidates.shape[1] * max(1, flat.shape[1])
+    step = max(1, memory.at_most(_DIFFERENCE_BYTES) // row_bytes)
     blocks = []
     for rows in range(0, len(first), step):
         part = slice(rows, rows + step)

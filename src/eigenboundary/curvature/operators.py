@@ -262,8 +262,12 @@ class ProblemOperator(SymmetricOperator):
 
     @property
     def _most_kept(self) -> int:
-        most = self.memory.kept(_KEPT_BYTES)
+        most = self.memory.kept(_KEPT_BYTES, self)
         return most if self.kept_bytes is None else min(most, self.kept_bytes)
+
+    def forget(self) -> None:
+        """Give up what is kept between products; the next one chooses its route anew."""
+        self._kept, self._tried_gradients = None, False
 
     def _prepare(self) -> None:
         """Change to a faster route once the products that were computed say that it pays."""
@@ -276,6 +280,7 @@ class ProblemOperator(SymmetricOperator):
         if self._done and self._kept is None and not self._tried_gradients:
             self._tried_gradients = True
             self._kept = self._gradients()
+            self._note_kept()
 
     def _gradients(self) -> KeptGradients | None:
         """Products by kept graphs of the gradient, where the curvature is its derivative."""
@@ -283,14 +288,18 @@ class ProblemOperator(SymmetricOperator):
 
     def _linearize(self) -> None:
         """Trace the product, if that can be done."""
-        self._kept, self._tried_gradients = None, False  # both at once may not fit
+        self.forget()  # both at once may not fit
         try:
             self._kept = LinearizedProducts(
                 self.problem, self._traced_product, self._batch_product, self._most_kept
             )
         except Exception as error:  # whatever an operation that cannot be traced raises
             self._obstacle = f"tracing it failed: {first_line(error)}"
+        self._note_kept()
         _log.info("products: %s", self.record)
+
+    def _note_kept(self) -> None:
+        self.memory.keep(self, self._kept.kept_bytes if self._kept is not None else 0)
 
 
 class HessianOperator(ProblemOperator):

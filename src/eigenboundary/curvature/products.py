@@ -106,6 +106,7 @@ class KeptGradients:
         needed = _GRAPH_BYTES * problem.most_samples * _activation_bytes(problem)
         if needed > kept_bytes or not problem.in_memory:
             raise RuntimeError("the gradients' graphs may not fit")
+        self.kept_bytes = needed
         self.samples = _samples(problem, kept_bytes)
         self.products: list[Callable[[Tensor], Tensor]] = []
         for x, y in problem.own_batches(self.samples):
