@@ -180,7 +180,7 @@ def test_the_model_is_left_exactly_as_it_was(small_model: nn.Module, blobs: Blob
 
 def test_inputs_by_the_thousand_are_drawn_from_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eigenboundary.boundary.classifiers._POOL", 10)
-    monkeypatch.setattr(points_module, "_NUMBERS", 4)
+    monkeypatch.setattr(points_module, "_DIFFERENCE_BYTES", 32)
     x = torch.randn(101, 2, generator=torch.Generator().manual_seed(0)).double()
     found = eb.boundary_points(linear(np.eye(2), np.zeros(2)), (x, x.argmax(1)), n=20)
     assert set(found.pairs.flatten().tolist()) <= set(range(0, 101, 11))

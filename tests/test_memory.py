@@ -248,7 +248,7 @@ def test_what_is_kept_gives_way_to_the_eigensolvers_vectors() -> None:
     budget = Memory()
     budget.limit = budget.free = 1000 * MB
     keeping = Keeping(budget)
-    keeping.keep(200 * MB)
+    keeping.keep(400 * MB)
     budget.plan(2, 100 * MB, "a test")
     assert keeping.forgot == 0
     budget.plan(4, 100 * MB, "a test")

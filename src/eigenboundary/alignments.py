@@ -26,7 +26,7 @@ from torch import Tensor
 
 from eigenboundary import checks
 from eigenboundary.classifier import Classifier
-from eigenboundary.curvature.linalg import column_norms
+from eigenboundary.curvature.linalg import column_norms, inner
 from eigenboundary.derivatives import pullback, pushforward
 from eigenboundary.interrupts import safe_point
 from eigenboundary.problem import Problem
@@ -39,8 +39,9 @@ _log = logging.getLogger(__name__)
 _GRADIENT_BYTES = 2**25
 # Directions pushed forward at once.
 _VECTORS = 64
-# Gradients that are worth reading all directions for.
-_MANY = 16
+# Gradients that are worth reading all directions for; and of fewer, where an operation of a pass
+# through the network takes as long as reading so many of a direction's entries.
+_MANY, _ENTRIES_AN_OPERATION = 16, 1 / 40
 
 
 @dataclass(frozen=True)
@@ -202,19 +203,22 @@ def _products_and_norms(
     r"""Products :math:`\langle J_s^T r_s, v\rangle`, shape (n, k), and norms, float64, shape (n,).
 
     Many gradients at a time are multiplied with the directions as they are. Of few, each product
-    would read all directions; then it is :math:`\langle r_s, J_s v\rangle`, in forward mode.
+    reads all directions; where a pass through the network takes less than that, it is
+    :math:`\langle r_s, J_s v\rangle`, in forward mode.
     """
     itemsize = torch.finfo(classifier.dtype).bits // 8
     per_sample = itemsize * (classifier.n_parameters + 4 * classifier.activations)
     step = max(1, classifier.memory.at_most(_GRADIENT_BYTES) // per_sample)
+    cheap = classifier.n_parameters <= _ENTRIES_AN_OPERATION * classifier.flops
+    directly = step >= _MANY or cheap
     norms, products = [], []
     for start in range(0, len(x), step):
         part = slice(start, start + step)
         gradients = pullback(classifier, x[part], residual[part].unsqueeze(1)).squeeze(1)
-        norms.append(torch.linalg.vector_norm(gradients, dim=1).double())
-        if step >= _MANY:
-            products.append(gradients @ directions)
-    if step < _MANY:
+        norms.append(column_norms(gradients.T))
+        if directly:
+            products.append(inner(gradients.T, directions).to(directions.dtype))
+    if not directly:
         pushed = [pushforward(classifier, x, v)[1] for v in directions.split(_VECTORS, dim=1)]
         products = [torch.cat([torch.einsum("knc,nc->nk", p, residual) for p in pushed], dim=1)]
     return torch.cat(products), torch.cat(norms)

@@ -29,6 +29,9 @@ _log = logging.getLogger(__name__)
 
 Tree = dict[str, Tensor]
 
+# Samples that are taken at once even where their activations are large, up to so many bytes.
+_FEW, _BYTES_OF_FEW = 16, 2**29
+
 
 class Classifier:
     r"""A network and its per-sample loss as pure functions of θ; no data.
@@ -150,9 +153,14 @@ class Classifier:
 
     def input_batches(self, x: Tensor, samples: int) -> Iterator[Tensor]:
         """Unlabelled inputs, at most ``samples`` at a time, ready to compute with."""
+        for rows in self.chunks(len(x), samples):
+            yield self.to_compute(x[rows])
+
+    def chunks(self, n: int, samples: int) -> Iterator[slice]:
+        """Equal parts of n inputs, of at most ``samples`` and no more than a batch."""
         limit = min(samples, self.batch_size or samples)
-        for rows in range(0, len(x), limit):
-            yield self.to_compute(x[rows : rows + limit])
+        step = -(-n // max(1, -(-n // limit)))
+        return (slice(row, row + step) for row in range(0, n, max(1, step)))
 
     def fingerprint(self) -> str:
         """A hash of all weights and buffers, to recognise the network again."""
@@ -191,7 +199,7 @@ class Classifier:
 
     def predict(self, x: Tensor) -> Tensor:
         """Outputs for any inputs, streamed; shape (len(x), C)."""
-        samples = self.samples_per_chunk(1)
+        samples = self.samples_per_chunk(0)
         return torch.cat([self.evaluate(batch) for batch in self.input_batches(x, samples)])
 
     def inputs_at_most(self, usual: int) -> int:
@@ -200,8 +208,13 @@ class Classifier:
         return max(1, self.memory.at_most(usual * each) // each)
 
     def samples_per_chunk(self, directions: int, budget: int = 2**27) -> int:
-        """Samples whose activations, for so many directions at once, fit in ``budget`` bytes."""
-        return max(1, self.memory.at_most(budget) // max(self.sample_bytes(directions), 1))
+        """Samples whose activations, for so many directions at once, fit in ``budget`` bytes.
+
+        Of large networks more than fit, up to a few: single ones take twice as long each.
+        """
+        each = max(self.sample_bytes(directions), 1)
+        few = min(_FEW, self.memory.at_most(_BYTES_OF_FEW) // each)
+        return max(1, few, self.memory.at_most(budget) // each)
 
     def sample_bytes(self, directions: int) -> int:
         """Bytes of one sample's activations in a product with so many directions."""

@@ -179,8 +179,10 @@ def pullback(classifier: Classifier, x: Tensor, cotangents: Tensor) -> Tensor:
         for sample, rows in zip(x, cotangents, strict=True):
             values = classifier.outputs(variables, sample.unsqueeze(0)).squeeze(0)
             pulled.append(_transposed_products(values, variables, rows.T).T)
-        return torch.stack(pulled)
+        return torch.stack(pulled) if len(pulled) > 1 else pulled[0].unsqueeze(0)
 
+    if cotangents.shape[:2] == (1, 1):  # nothing to vectorise
+        return one_by_one()
     return _either(classifier, "pullback", lambda: vmap(one_sample)(x, cotangents), one_by_one)
 
 
@@ -252,4 +254,4 @@ def _transposed_products(values: Tensor, variables: Tree, columns: Tensor) -> Te
             values, inputs, column, retain_graph=True, allow_unused=True, materialize_grads=True
         )
         products.append(torch.cat([piece.reshape(-1) for piece in pieces]))
-    return torch.stack(products, dim=1)
+    return torch.stack(products, dim=1) if len(products) > 1 else products[0].unsqueeze(1)

@@ -20,6 +20,20 @@ from torch.fx.experimental.proxy_tensor import make_fx
 __all__ = ["LinearMap"]
 
 _aten = torch.ops.aten
+# Without mutations, whatever gives its argument back is that.
+_COPIES = {
+    _aten._to_copy.default,
+    _aten.alias.default,
+    _aten.clone.default,
+    _aten.detach.default,
+    _aten.expand.default,
+    _aten.view.default,
+}
+_FUSED: dict[object, Callable[..., Tensor]] = {
+    _aten.mul.Tensor: _aten.addcmul.default,
+    _aten.mm.default: _aten.addmm.default,
+}
+
 #: (t, constants) to A t, all of them lists of tensors.
 Function = Callable[[list[Tensor], list[Tensor]], list[Tensor]]
 
@@ -55,6 +69,8 @@ class LinearMap:
         traced = make_fx(pure)(*tangents, *constants)
         _simplify(traced.graph)
         self._prepare, self._apply = _split(traced, count)
+        _fuse(self._apply.graph)
+        self._apply.recompile()
         self.operations = len(self._apply.graph.nodes)
 
     def prepare(self, constants: list[Tensor]) -> list[Tensor]:
@@ -69,11 +85,13 @@ class LinearMap:
 
 
 def _simplify(graph: fx.Graph) -> None:
-    """Take out copies onto blank tensors and sums with zeros, which derivatives are full of."""
+    """Take out what changes nothing: copies, and sums with zeros, which derivatives are full of."""
     for node in list(graph.nodes):
         kept = None
         if node.target is _aten.copy.default and _alike(node.args[0], node.args[1]):
             kept = node.args[1]
+        elif node.target in _COPIES and _alike(node.args[0], node):
+            kept = node.args[0]
         elif node.target is _aten.add.Tensor and not node.kwargs:
             left, right = node.args
             if _alike(left, right):
@@ -84,14 +102,35 @@ def _simplify(graph: fx.Graph) -> None:
     graph.eliminate_dead_code()
 
 
+def _fuse(graph: fx.Graph) -> None:
+    """Add products of entries, and of matrices, to what they are added to as they are computed."""
+    for node in list(graph.nodes):
+        if node.target is not _aten.add.Tensor or node.kwargs:
+            continue
+        for product, other in (node.args, node.args[::-1]):
+            fused = _FUSED.get(product.target) if isinstance(product, fx.Node) else None
+            if fused is None or len(product.users) > 1 or not _alike(other, node):
+                continue
+            if not all(isinstance(factor, fx.Node) for factor in product.args):
+                continue
+            with graph.inserting_before(node):
+                value = graph.call_function(fused, (other, *product.args))
+            value.meta = dict(node.meta)
+            node.replace_all_uses_with(value)
+            graph.erase_node(node)
+            graph.erase_node(product)
+            break
+
+
 def _alike(one: object, other: object) -> bool:
-    """Whether both are tensors of one shape and type."""
+    """Whether both are tensors of one shape, type and layout."""
     if not isinstance(one, fx.Node) or not isinstance(other, fx.Node):
         return False
     a, b = one.meta.get("val"), other.meta.get("val")
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
         return False
-    return a.shape == b.shape and a.dtype == b.dtype
+    same = a.shape == b.shape and a.dtype == b.dtype and a.device == b.device
+    return same and a.stride() == b.stride()
 
 
 def _is_zero(node: fx.Node) -> bool:
@@ -116,6 +155,8 @@ def _split(traced: fx.GraphModule, count: int) -> tuple[fx.GraphModule, fx.Graph
     in_first: dict[fx.Node, fx.Node] = {}
     in_second = {node: second.placeholder(node.name) for node in arguments[:count]}
     in_second |= {node: second.placeholder(f"kept_{node.name}") for node in boundary}
+    for node, argument in in_second.items():
+        argument.meta = dict(node.meta)
     for node in nodes:
         if node is output or node in arguments[:count]:
             continue

@@ -81,9 +81,7 @@ def _survey_part(classifier: Classifier, source: SampleSource) -> tuple[Tensor, 
 
 
 def _chunks(classifier: Classifier, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    limit = min(classifier.samples_per_chunk(0), classifier.batch_size or len(x))
-    for start in range(0, len(x), limit):
-        part = slice(start, start + limit)
+    for part in classifier.chunks(len(x), classifier.samples_per_chunk(0)):
         yield classifier.to_compute(x[part]), y[part].to(classifier.device, torch.int64)
 
 

@@ -241,10 +241,8 @@ def _input_gradient(
         return *(x.new_zeros(0) for _ in range(count)), torch.zeros_like(x)
     # One backward pass keeps less than the derivatives that chunks are made for.
     most = classifier.samples_per_chunk(0, _GRADIENT_BYTES)
-    step = min(most, classifier.batch_size or len(x))
     columns = []
-    for row in range(0, len(x), step):
-        rows = slice(row, row + step)
+    for rows in classifier.chunks(len(x), most):
         with torch.enable_grad():
             inputs = x[rows].detach().clone().requires_grad_(True)
             values = values_of(classifier.outputs(classifier.parameters, inputs), rows)

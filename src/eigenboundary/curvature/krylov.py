@@ -36,7 +36,7 @@ Progress = Callable[[int, int, int], None]
 _BASIS_BYTES = 2**29
 _GUARD_TOLERANCE = 1e-2
 # Spent on guards alone: so many floating-point operations, or this share of the products before.
-_GUARD_FLOPS, _GUARD_SHARE = 1e13, 0.5
+_GUARD_FLOPS, _GUARD_SHARE, _LEAST_GUARD = 1e13, 0.5, 2
 _PATIENCE = 4
 _LOOK_EVERY = 16
 _BLOCK = 1
@@ -166,11 +166,13 @@ def _plan(
     size = operator.size
     itemsize = torch.finfo(operator.dtype).bits // 8
     k = min(k, size)
-    guard = min(guard, size - k) if which == "largest" else 0
+    affordable = max(_LEAST_GUARD, int(_GUARD_FLOPS / max(operator.flops, 1)))
+    guard = min(guard, size - k, affordable) if which == "largest" else 0
     wanted = k * (2 if which == "both" else 1) + guard
     block = min(_BLOCK, size)
     least = wanted + 3 * block
-    capacity = min(size, max(2 * wanted + 20, 60))
+    usual = 2 * wanted + 20
+    capacity = min(size, max(usual, 60))
     limit = min(size, max(capacity, _BASIS_BYTES // (2 * itemsize * size)))
     results = RESULT_COPIES * k * (2 if which == "both" else 1)
     vector = size * (8 if kept_in_double(operator, capacity) else itemsize)
@@ -178,7 +180,9 @@ def _plan(
     if room is not None:
         # With less room than this a restart leaves too little to go on with.
         least = min(size, max(least, wanted + wanted // 2 + 10))
-        limit = min(limit, max(least, min(room // _BASES, room - results)))
+        # Results that are kept between products save more than a longer basis.
+        shared = min(max(usual, room // (2 * _BASES)), room // _BASES, room - results)
+        limit = min(limit, max(least, shared))
         needed = max(_BASES * limit, limit + results)
         operator.memory.plan(needed, vector, f"{k} eigenpairs of {size:,} parameters")
     capacity = min(limit, max(capacity, least))

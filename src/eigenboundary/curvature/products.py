@@ -220,7 +220,8 @@ class LinearizedProducts:
 
     def _apply(self, block: Tensor, kept: list[Tensor]) -> Tensor:
         width = self.width if self._vectorized else 1
-        return torch.cat([self._columns(part, kept) for part in block.split(width, dim=1)], dim=1)
+        parts = [self._columns(part, kept) for part in block.split(width, dim=1)]
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
     def _columns(self, block: Tensor, kept: list[Tensor]) -> Tensor:
         tangents = list(self.problem.unflatten(block.T.contiguous()).values())

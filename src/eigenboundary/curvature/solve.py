@@ -57,8 +57,8 @@ def top_eigenpairs(
         Residual :math:`\|A v - \lambda v\| / |\lambda_1|` to reach; default 1e-10 in float64,
         1e-6 in float32.
     guard : int
-        Further eigenvalues to estimate (to 1 %), without vectors; fewer where products are dear
-        (10¹³ operations for all of these) and they would take half as many again.
+        Further eigenvalues to estimate (to 1 %), without vectors; fewer, at least two, where as
+        many products take more than 10¹³ operations.
     max_products : int, optional
         Where "krylov" gives up, leaving pairs marked as not converged, and "range" returns what
         has converged.
