@@ -6,6 +6,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import nll_loss
 from torch.utils.data import DataLoader, TensorDataset
@@ -312,3 +314,27 @@ def test_inputs_that_are_kept_do_not_keep_the_batches_they_are_from(
         kept, indices = problem.training_inputs(6)
     torch.testing.assert_close(kept, x[indices])
     assert sum(held) == kept.nbytes
+
+
+@given(st.integers(0, 200), st.integers(1, 50), st.none() | st.integers(1, 20))
+def test_chunks_are_equal_parts_of_all_inputs(n: int, samples: int, batch_size: int | None) -> None:
+    data = torch.zeros(4, 2), torch.arange(4) % 2
+    problem = eb.Problem(nn.Linear(2, 2), data, batch_size=batch_size)
+    most = min(samples, batch_size or samples)
+    parts = [range(n)[rows] for rows in problem.chunks(n, samples)]
+    assert [i for part in parts for i in part] == list(range(n))
+    assert len(parts) == -(-n // most)
+    assert all(0 < len(part) <= most for part in parts)
+    assert len(parts) < 2 or len(parts[-1]) > len(parts[0]) - len(parts)
+
+
+def test_a_few_samples_are_taken_at_once_even_where_their_activations_are_large() -> None:
+    data = torch.zeros(4, 2), torch.arange(4) % 2
+    small, large = (
+        eb.Problem(nn.Sequential(nn.Linear(2, width), nn.Linear(width, 2)), data)
+        for width in (10, 10**6)
+    )
+    assert small.samples_per_chunk(1) * small.sample_bytes(1) > 0.9 * 2**27
+    assert large.samples_per_chunk(0) == 16
+    assert large.samples_per_chunk(1) == 2**29 // large.sample_bytes(1)
+    assert large.samples_per_chunk(10**6) == 1

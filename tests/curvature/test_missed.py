@@ -47,33 +47,58 @@ def test_exact_eigenvectors_are_conclusive_up_to_the_threshold() -> None:
     assert bound == pytest.approx(2, abs=1e-6)
 
 
+def lanczos(matrix: torch.Tensor, start: torch.Tensor, steps: int) -> Subspace:
+    search = spanned(matrix, torch.empty(len(matrix), 0).double())
+    search.grow_to(steps)
+    search.include(start.unsqueeze(1))
+    search.advance_to(steps)
+    return search
+
+
+@given(st.integers(0, 10_000), st.integers(1, 8), st.sampled_from([1.0, -1.0]))
+def test_a_start_has_no_more_of_an_eigenvector_beyond_the_ritz_values_than_is_said(
+    seed: int, steps: int, sign: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = np.sort(rng.normal(size=20)) * np.geomspace(1, rng.uniform(1, 50), 20)
+    basis = np.linalg.qr(rng.normal(size=(20, 20)))[0]
+    start = basis @ (rng.normal(size=20) * np.geomspace(1, rng.choice([1e-1, 1e-6]), 20))
+    start /= np.linalg.norm(start)
+    matrix = torch.tensor((basis * values) @ basis.T)
+    search = lanczos((matrix + matrix.T) / 2, torch.tensor(start), steps)
+    highest = float((sign * search.ritz()[0]).max())
+    for value, vector in zip(sign * values, basis.T, strict=True):
+        if value > highest + 1e-9:
+            growth = missed._growth(search, sign, value, 0.0)
+            assert abs(vector @ start) <= np.exp(-growth) * (1 + 1e-6)
+            assert missed._growth(search, sign, value, 1e-3) <= growth
+
+
 @pytest.mark.parametrize("steps", [2, 4, 7])
-def test_the_probability_of_a_failure_is_not_exceeded(steps: int) -> None:
+def test_a_failure_is_no_more_likely_than_is_said(steps: int) -> None:
     # One eigenvalue above a bulk; how often do so few steps of Lanczos not show it?
     values = torch.cat([torch.tensor([1.5]), torch.linspace(0, 1, 199)]).double()
-    failures, allowed = 0, 0.0
+    failures = 0
     for seed in range(300):
-        search = spanned(torch.diag(values), torch.empty(200, 0).double())
-        search.grow_to(steps)
-        step = torch.randn(200, 1, generator=torch.Generator().manual_seed(seed)).double()
-        search.include(step)
-        search.advance_to(steps)
-        theta, _ = search.ritz()
-        # Said of a bound below the eigenvalue, the probability is that of this Ritz value.
-        probability = missed._failure(float(theta[0]), 0.0, 1.499, steps, 200)
-        allowed += probability / 300
-        failures += probability < 0.05 and float(theta[0]) < 1.499
+        start = torch.randn(200, generator=torch.Generator().manual_seed(seed)).double()
+        search = lanczos(torch.diag(values), start, steps)
+        likely = math.sqrt(400 / math.pi) * math.exp(-missed._growth(search, 1.0, 1.499, 0.0))
+        failures += likely < 0.05 and float(search.ritz()[0][0]) < 1.499
     assert failures <= 0.05 * 300
-    assert 0 < allowed <= 1
 
 
-def test_the_failure_probability_is_the_formula() -> None:
-    ratio = (3.0 - 2.0) / (2.0 - -1.0)
-    chebyshev = math.cosh(9 * math.acosh(1 + 2 * ratio))
-    expected = math.sqrt(2 * 5000 / math.pi / ratio) / chebyshev
-    assert missed._failure(2.0, -1.0, 3.0, 10, 5000) == pytest.approx(expected, rel=1e-6)
-    assert missed._failure(2.0, -1.0, 2.0, 10, 5000) == 1
-    assert missed._failure(2.0, -1.0, 1e9, 500, 5000) < 1e-300
+def test_the_growth_is_that_of_the_lanczos_polynomials() -> None:
+    # With the recurrence of Chebyshev's polynomials, from degree 0 to the number of steps.
+    couplings = torch.full((29,), 0.5, dtype=torch.float64)
+    couplings[0] = 0.5**0.5
+    matrix = torch.diag(couplings, 1) + torch.diag(couplings, -1)
+    for value, steps in ((1.5, 10), (40.0, 29)):
+        search = lanczos(matrix, torch.eye(30)[0].double(), steps)
+        total = 1 + 2 * sum(math.cosh(i * math.acosh(value)) ** 2 for i in range(1, steps + 1))
+        growth = missed._growth(search, 1.0, value, 0.0)
+        assert growth == pytest.approx(0.5 * math.log(total), rel=1e-12)
+    assert missed._growth(search, 1.0, float(search.ritz()[0][0]), 0.0) == 0
+    assert missed._growth(search, 1.0, 1e200, 0.0) > 10_000
 
 
 @pytest.mark.parametrize("search", ["count", "iteration"])

@@ -160,7 +160,7 @@ def test_guard_values_are_fewer_where_products_are_dear_and_those_given_are_righ
     dear.flops = 10**14
     usual, fewer = (eb.top_eigenpairs(a, 3, tolerance=1e-2, guard=15) for a in (cheap, dear))
     assert len(usual.next_values) == 15
-    assert len(fewer.next_values) < 15
+    assert 2 <= len(fewer.next_values) < 15
     assert fewer.products < usual.products
     assert fewer.converged.all()
     np.testing.assert_allclose(fewer.values, spectrum[:3], rtol=1e-4)

@@ -6,7 +6,7 @@ A Krylov space can miss copies of a repeated eigenvalue. Two searches with fresh
   :math:`T = Q^T A Q`, :math:`R = AQ - QT`, and μ < τ a bound on A between vectors orthogonal to Q.
   By the inertia of the Schur complement at most as many eigenvalues of A exceed τ as there are
   positive ones of :math:`T - \tau + R^T R / (\tau - \mu)`. R is known, and a few steps of Lanczos
-  give μ with a failure probability (:func:`_failure`).
+  tell how unlikely it is that A exceeds μ there (:func:`_growth`).
 * :func:`_search` iterates orthogonally to the converged pairs alone. It is for spectra without a
   gap, where the count is of no use.
 """
@@ -24,8 +24,7 @@ from eigenboundary.curvature.subspace import Plan, Subspace
 
 __all__ = ["missed_pairs"]
 
-_COUNT_STEPS = 80
-_CHECK_BLOCK = 1
+_COUNT_STEPS, _LEAST_STEPS = 80, 5
 _CHECK_BASIS = 400
 _CHECK_RESIDUAL = 1e-2
 _MISS_PROBABILITY = 1e-6
@@ -53,7 +52,15 @@ def missed_pairs(
         if certified:
             continue
         found, settled = _search(
-            subspace.operator, known, sign, threshold, slack, plan, seed, before
+            subspace.operator,
+            known,
+            sign,
+            threshold,
+            slack,
+            plan,
+            seed,
+            before,
+            _rounding(subspace),
         )
         if found is not None or not settled:
             return found, settled
@@ -73,26 +80,31 @@ def _certified(
     if room <= 0:
         return True, None
     largest_bound = _conclusive_bound(subspace, sign, threshold)
+    rounding = _rounding(subspace)
     search = Subspace(operator, min(room, limit), subspace.vectors)
     search.include(random_block(operator.like, 1, seed))
-    lowest = float((sign * subspace.ritz()[0]).min())
+    likely = math.log(math.sqrt(2 * room / math.pi) / _MISS_PROBABILITY)
+    growth = 0.0
     while search.size:
         theta, weights = search.ritz()
-        best, worst = int((sign * theta).argmax()), int((sign * theta).argmin())
-        highest, lowest = float(sign * theta[best]), min(lowest, float(sign * theta[worst]))
-        if highest > threshold:
+        best = int((sign * theta).argmax())
+        if float(sign * theta[best]) > threshold:
             return False, search.combine(weights[:, [best]])
-        # The lower end is only known from inside.
-        off = float(search.residual_norms(weights[:, [worst]]))
-        at_best = lowest - 0.1 * (highest - lowest)
-        low = min(at_best, lowest - off)
-        if _failure(highest, low, largest_bound, search.size, room) <= _MISS_PROBABILITY:
+        before, growth = growth, _growth(search, sign, largest_bound, rounding)
+        if growth >= likely:
             return True, None
-        if _failure(highest, at_best, largest_bound, limit, room) > _MISS_PROBABILITY:
+        # It grows ever more slowly.
+        most = growth + (limit - search.size) * (growth - before)
+        if not growth or (search.size >= _LEAST_STEPS and most < likely):
             return False, None
         if not search.advance(1):
             return search.size < search.capacity, None  # all that the start reaches has been seen
     return True, None
+
+
+def _rounding(subspace: Subspace) -> float:
+    """What rounding may leave of a product."""
+    return torch.finfo(subspace.operator.dtype).eps * float(subspace.ritz()[0].abs().max())
 
 
 def _conclusive_bound(subspace: Subspace, sign: float, threshold: float) -> float:
@@ -116,25 +128,34 @@ def _conclusive_bound(subspace: Subspace, sign: float, threshold: float) -> floa
     return threshold - far * size
 
 
-def _failure(highest: float, lowest: float, bound: float, steps: int, size: int) -> float:
-    r"""Probability that the largest Ritz value is ``highest`` though an eigenvalue exceeds a bound.
+def _growth(search: Subspace, sign: float, bound: float, rounding: float) -> float:
+    r"""How far from orthogonal to an eigenvector beyond a bound the start would have to be, as log.
 
-    Let r be the unit start of j steps of Lanczos, ν the largest Ritz value, a the smallest
-    eigenvalue, and μ > ν the bound. The Ritz value of :math:`q(A) r`, q the Chebyshev polynomial
-    of degree j − 1 on [a, ν], is at most ν, so that an eigenvector of eigenvalue λ ≥ μ has
+    Lanczos vectors are :math:`q_{i+1} = p_i(A) r` with the unit start r, and polynomials
+    :math:`p_i` that the recurrence of T gives. Of an eigenvector u of eigenvalue λ the start has
 
-    .. math:: |\langle r, u\rangle|^2 \le \frac{\nu - a}{\mu - \nu}
-              T_{j-1}\Big(1 + 2\frac{\mu - \nu}{\nu - a}\Big)^{-2}.
+    .. math:: |\langle r, u\rangle|^2 \le \Big(\sum_{i=0}^{j} p_i(\lambda)^2\Big)^{-1},
 
-    A random r in n dimensions has :math:`|\langle r, u\rangle| \le t` with probability at most
-    :math:`t\sqrt{2n/\pi}`.
+    the Christoffel function: the polynomial :math:`q = \sum_i p_i(\lambda)\, p_i` has
+    :math:`q(\lambda) \langle r, u\rangle = \langle q(A) r, u\rangle`, and the vectors are
+    orthonormal. Above the largest Ritz value the sum grows with λ. A random r in n dimensions has
+    :math:`|\langle r, u\rangle| \le t` with probability at most :math:`t\sqrt{2n/\pi}`.
+
+    Returns half the logarithm of the sum at the bound; 0 where a Ritz value is as large as that.
     """
-    ratio = (bound - highest) / max(highest - lowest, 1e-300)
-    if not ratio > 0:
-        return 1.0
-    # log cosh(z) >= z - log 2, and cosh alone would overflow.
-    growth = max(0.0, (steps - 1) * math.acosh(1 + 2 * ratio) - math.log(2))
-    return math.exp(min(0.0, 0.5 * math.log(2 * size / (math.pi * ratio)) - growth))
+    if float((sign * search.ritz()[0]).max()) >= bound:
+        return 0.0
+    diagonal = (sign * search.projected.diagonal()).tolist()
+    couplings = [*search.projected.diagonal(1).abs().tolist(), search.coupling_norm]
+    before, now, last, total, scale = 0.0, 1.0, 0.0, 1.0, 0.0
+    for entry, coupling in zip(diagonal, couplings, strict=True):
+        coupling = max(coupling + rounding, 1e-300)
+        before, now, last = now, ((bound - entry) * now - last * before) / coupling, coupling
+        total += now * now
+        if total > 1e100:
+            size = math.sqrt(total)
+            before, now, total, scale = before / size, now / size, 1.0, scale + math.log(size)
+    return scale + 0.5 * math.log(total)
 
 
 def _search(
@@ -146,23 +167,21 @@ def _search(
     plan: Plan,
     seed: int,
     before: int,
+    rounding: float,
 ) -> tuple[Tensor | None, bool]:
-    r"""Look for an eigenvalue of sign·A above ``threshold``, orthogonal to what is known.
+    """Look for an eigenvalue of sign·A above ``threshold``, orthogonal to what is known.
 
-    The largest Ritz value from b random starts and j block steps falls short of the largest
-    eigenvalue by more than a fraction ε of the spread with probability at most
-    :math:`(1.648 \sqrt{p}\, e^{-\sqrt\varepsilon(2j-1)})^b` (Kuczyński & Woźniakowski 1992). The
-    search goes on until that is below 1e-6 for ε the distance to the threshold, or the largest
-    Ritz pair itself has converged below it and its value has come to rest.
+    It goes on until one above the threshold by more than ``slack`` is unlikely to be missed, or the
+    largest Ritz pair itself has converged below it and its value has come to rest.
     """
     room = operator.size - known.shape[1]
     if room <= 0:
         return None, True
-    block = min(_CHECK_BLOCK, room)
-    capacity = max(4 * block, min(_CHECK_BASIS, plan.capacity_limit))
+    capacity = max(4, min(_CHECK_BASIS, plan.capacity_limit))
     search = Subspace(operator, min(room, capacity), known)
-    search.include(random_block(operator.like, block, seed))
-    step, restarted, previous = 1, False, -math.inf
+    search.include(random_block(operator.like, 1, seed))
+    likely = math.log(math.sqrt(2 * room / math.pi) / _MISS_PROBABILITY)
+    restarted, previous = False, -math.inf
     while True:
         theta, weights = search.ritz()
         order = torch.arange(search.size) if sign > 0 else torch.arange(search.size).flip(0)
@@ -171,32 +190,21 @@ def _search(
         if above:
             return search.combine(weights[:, order[:above]]), True
         off = float(search.residual_norms(weights[:, order[:1]]))
-        gap = threshold - float(ordered[0])
-        spread = threshold - float(ordered[-1])
         # A random vector of many entries has a small residual, but its Ritz value still moves.
-        small = max(slack / 10, _CHECK_RESIDUAL * gap)
+        small = max(slack / 10, _CHECK_RESIDUAL * (threshold - float(ordered[0])))
         if off <= small and float(ordered[0]) - previous <= small:
             return None, True
         previous = float(ordered[0])
-        unlikely = _miss_probability(gap / max(spread, 1e-300), step, block, room)
-        if not restarted and unlikely < _MISS_PROBABILITY:
+        if not restarted and _growth(search, sign, threshold + slack, rounding) >= likely:
             return None, True
         if operator.products - before >= 2 * plan.max_products:
             return None, False
-        if search.size + block > search.capacity < room:
+        if search.size + 1 > search.capacity < room:
             half = order[: search.size // 2]
             search.restart(theta[half], weights[:, half])
             restarted = True
-        if not search.advance(block):
+        if not search.advance(1):
             return None, True
-        step += 1
-
-
-def _miss_probability(gap: float, step: int, starts: int, size: int) -> float:
-    if gap <= 0:
-        return 1.0
-    exponent = math.log(1.648) + 0.5 * math.log(size) - math.sqrt(gap) * (2 * step - 1)
-    return math.exp(min(0.0, starts * exponent))
 
 
 def _well_known(subspace: Subspace, plan: Plan, values: Tensor, coefficients: Tensor) -> Tensor:
