@@ -8,8 +8,6 @@ eigenpairs with their residuals. Pictures go to ``docs/images/growth-parameters.
 from __future__ import annotations
 
 import json
-import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 import torch
 
 import eigenboundary as eb
+from benchmarks.fresh import json_of_fresh_process, peak_bytes
 from benchmarks.solvers import REPEATS, measured
 
 _K, _TOLERANCE = 5, 1e-4
@@ -59,12 +58,11 @@ def _summary(rows: list[dict[str, Any]], by: str) -> dict[str, object]:
 
 
 def _fresh(width: int, n: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.growth", str(width), str(n)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    if finished.returncode:
-        sys.exit(f"width {width}, {n} samples failed:\n{finished.stderr}")
-    row: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
-    return row
+    return json_of_fresh_process("benchmarks.growth", str(width), str(n))
+
+
+def _peak_mb() -> float:
+    return (peak_bytes() or 0) / 2**20
 
 
 def _one(width: int, n: int) -> dict[str, Any]:
@@ -73,12 +71,12 @@ def _one(width: int, n: int) -> dict[str, Any]:
     centres = 2 * torch.randn(_CLASSES, _INPUTS, generator=generator)
     x = centres[y] + torch.randn(n, _INPUTS, generator=generator)
     model = eb.networks.build("fnn", inputs=_INPUTS, classes=_CLASSES, hidden=(width, width))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _peak_mb()
     operator = eb.HessianOperator(eb.Problem(model, (x, y)))
     began = time.perf_counter()
     pairs = eb.top_eigenpairs(operator, _K, tolerance=_TOLERANCE)
     seconds = time.perf_counter() - began
-    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    memory = _peak_mb() - before
     vector = torch.randn(operator.size, generator=generator)
     product, processor, _ = measured(lambda: operator @ vector, REPEATS)
     return {
