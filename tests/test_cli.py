@@ -184,7 +184,7 @@ def test_an_interrupt_keeps_what_was_found_and_gives_exit_code_130(folder, monke
 
     def interrupted(self, block):
         products.append(1)
-        if len(products) == 30:
+        if len(products) == 25:
             raise KeyboardInterrupt
         return apply(self, block)
 

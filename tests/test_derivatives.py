@@ -122,3 +122,21 @@ def test_attention_has_its_second_derivatives() -> None:
         expected = dense_hessian(model.train(), x, y)
     torch.testing.assert_close(eb.HessianOperator(problem).to_dense(), expected)
     assert not problem.reverse_only
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_right_where_a_caller_has_switched_them_off(off, count: int) -> None:
+    model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+    x = torch.randn(5, 2, generator=torch.Generator().manual_seed(0)).double()
+    problem = eb.Problem(model, (x, torch.arange(5) % 3))
+    vectors = torch.eye(problem.n_parameters).double()[:, :3]
+    expected = eb.alignment(problem, x[:count], vectors)
+    assert expected.abs().max() > 1e-3
+    product = eb.HessianOperator(problem) @ vectors
+    with off():
+        torch.testing.assert_close(eb.alignment(problem, x[:count], vectors), expected)
+        operator = eb.HessianOperator(problem)
+        for _ in range(3):  # by each of its routes
+            torch.testing.assert_close(operator @ vectors, product)
+            operator.expect(10)

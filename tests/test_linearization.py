@@ -69,7 +69,14 @@ def test_a_product_that_is_needed_elsewhere_too_stays() -> None:
         lambda t, c: [torch.add(t[0], t[0] * c[0], alpha=3)],
         lambda t, c: [t[0] * 2.0 + t[0] * c[0]],
         lambda t, c: [t[0].T.contiguous() + (t[0] * c[0]).T],
-        lambda t, c: [t[0][:1].expand(2, 2).clone().view(4), t[0].T.clone().view(4)],
+        lambda t, c: [(t[0].sin() * 0 + t[0] * c[0]) + (t[0] * c[0])],
+        lambda t, c: [(h := t[0] * c[0]) + h, (g := t[0] @ c[1]) + g],
+        lambda t, c: [(t[0].t() + t[0] @ c[1]).t().reshape(-1)],
+        lambda t, c: [t[0] + (t[0].float() @ c[1].float())],
+        lambda t, c: [t[0] + t[0].float() * c[1].float()],
+        lambda t, c: [t[0] + t[0] * torch.tensor(0.5)],
+        lambda t, c: [t[0] + t[0] * (c[1] > 0)],
+        lambda t, c: [t[0][:1].expand(2, 2).clone().view(4), t[0].T.contiguous().view(4)],
     ],
 )
 def test_other_sums_and_copies_are_what_they_were(function) -> None:

@@ -159,8 +159,8 @@ class Classifier:
     def chunks(self, n: int, samples: int) -> Iterator[slice]:
         """Equal parts of n inputs, of at most ``samples`` and no more than a batch."""
         limit = min(samples, self.batch_size or samples)
-        step = -(-n // max(1, -(-n // limit)))
-        return (slice(row, row + step) for row in range(0, n, max(1, step)))
+        count = -(-n // limit)
+        return (slice(i * n // count, (i + 1) * n // count) for i in range(count))
 
     def fingerprint(self) -> str:
         """A hash of all weights and buffers, to recognise the network again."""

@@ -17,7 +17,8 @@ computed one direction or sample at a time, with reverse mode alone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -74,6 +75,7 @@ def scalar_hessian_product(
         products = vmap(lambda t: jvp(gradient, (classifier.parameters,), (t,))[1])(tangents)
         return classifier.flatten(products).T
 
+    @_differentiating()
     def reverse_over_reverse() -> Tensor:
         variables = _variables(classifier)
         flat = _differentiable_pullback(value(variables), variables, None)
@@ -86,9 +88,10 @@ def kept_hessian_product(
     classifier: Classifier, x: Tensor, y: Tensor
 ) -> Callable[[Tensor], Tensor]:
     """:func:`hessian_product` of one batch: backward through its gradient's graph, kept for it."""
-    variables = _variables(classifier)
-    value = classifier.loss.per_sample(classifier.outputs(variables, x), y).sum()
-    flat = _differentiable_pullback(value, variables, None)
+    with _differentiating():
+        variables = _variables(classifier)
+        value = classifier.loss.per_sample(classifier.outputs(variables, x), y).sum()
+        flat = _differentiable_pullback(value, variables, None)
     return lambda vectors: _transposed_products(flat, variables, vectors)
 
 
@@ -141,6 +144,7 @@ def pushforward(classifier: Classifier, x: Tensor, vectors: Tensor) -> tuple[Ten
         )
         return values[0], derivatives
 
+    @_differentiating()
     def double_reverse() -> tuple[Tensor, Tensor]:
         # J^T u is linear in u, so its derivative along v is (J v): reverse mode twice.
         variables = _variables(classifier)
@@ -173,6 +177,7 @@ def pullback(classifier: Classifier, x: Tensor, cotangents: Tensor) -> Tensor:
         )[1]
         return classifier.flatten(vmap(pull)(rows)[0])
 
+    @_differentiating()
     def one_by_one() -> Tensor:
         variables = _variables(classifier)
         pulled = []
@@ -202,6 +207,7 @@ def summed_pullback(classifier: Classifier, x: Tensor, cotangents: Tensor) -> Te
         pull = vjp(lambda parameters: classifier.outputs(parameters, x), classifier.parameters)[1]
         return classifier.flatten(vmap(pull)(cotangents)[0]).T
 
+    @_differentiating()
     def looped() -> Tensor:
         variables = _variables(classifier)
         values = classifier.outputs(variables, x).reshape(-1)
@@ -225,6 +231,13 @@ def _either(
     result = reverse_only()
     classifier.reverse_only.add(name)
     return result
+
+
+@contextmanager
+def _differentiating() -> Iterator[None]:
+    """Plain backward passes, also where a caller has switched gradients off."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def _variables(classifier: Classifier) -> Tree:

@@ -108,11 +108,9 @@ def _fuse(graph: fx.Graph) -> None:
         if node.target is not _aten.add.Tensor or node.kwargs:
             continue
         for product, other in (node.args, node.args[::-1]):
-            fused = _FUSED.get(product.target) if isinstance(product, fx.Node) else None
-            if fused is None or len(product.users) > 1 or not _alike(other, node):
+            if not isinstance(product, fx.Node) or not _fusible(product, other, node):
                 continue
-            if not all(isinstance(factor, fx.Node) for factor in product.args):
-                continue
+            fused = _FUSED[product.target]
             with graph.inserting_before(node):
                 value = graph.call_function(fused, (other, *product.args))
             value.meta = dict(node.meta)
@@ -120,6 +118,19 @@ def _fuse(graph: fx.Graph) -> None:
             graph.erase_node(node)
             graph.erase_node(product)
             break
+
+
+def _fusible(product: fx.Node, other: object, total: fx.Node) -> bool:
+    """Whether a product is there for this sum alone, and all are of one kind."""
+    if product.target not in _FUSED or len(product.users) > 1 or other is product:
+        return False
+    nodes = [*product.args, total]
+    if not _alike(other, total) or not all(isinstance(node, fx.Node) for node in nodes):
+        return False
+    values = [node.meta["val"] for node in nodes if isinstance(node, fx.Node)]
+    # Sums that start with a matrix come out row by row.
+    same = len({(value.dtype, value.device) for value in values}) == 1
+    return same and bool(values[-1].is_contiguous())
 
 
 def _alike(one: object, other: object) -> bool:

@@ -72,6 +72,13 @@ class Keeper(Protocol):
         """Give it up."""
 
 
+class _Keepers(WeakKeyDictionary[Keeper, int]):
+    """Keepers with their bytes; a copy in another process has none."""
+
+    def __reduce__(self) -> tuple[type[_Keepers], tuple[()]]:
+        return _Keepers, ()
+
+
 class Memory:
     """What is left of a limit, and how it is shared.
 
@@ -98,7 +105,7 @@ class Memory:
     def __init__(self, limit: int | None = None, device: torch.device | None = None) -> None:
         self.limit, self.vectors = limit, 0
         self.free: int | None = None
-        self._keepers: WeakKeyDictionary[Keeper, int] = WeakKeyDictionary()
+        self._keepers = _Keepers()
         if limit is None:
             return
         held = _held(device)

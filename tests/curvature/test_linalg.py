@@ -35,7 +35,7 @@ def test_norms_of_millions_of_entries_do_not_drift() -> None:
 def test_norms_neither_underflow_nor_overflow(exponent: int, rows: int) -> None:
     block = torch.full((rows, 2), 10.0**exponent)
     expected = block[0, 0].double() * rows**0.5
-    torch.testing.assert_close(linalg.column_norms(block), expected.expand(2), rtol=1e-5, atol=0)
+    torch.testing.assert_close(linalg.column_norms(block), expected.expand(2), rtol=3e-6, atol=0)
 
 
 def test_a_zero_column_among_others_has_norm_zero() -> None:

@@ -155,12 +155,12 @@ def test_dear_products_of_a_matrix_of_low_rank_still_give_all_that_is_asked() ->
 
 
 def test_guard_values_are_fewer_where_products_are_dear_and_those_given_are_right() -> None:
-    spectrum = np.r_[100.0, 90.0, 80.0, 20 * 0.97 ** np.arange(900)]
+    spectrum = np.r_[100.0, 90.0, 80.0, 40 * 0.7 ** np.arange(900)]
     cheap, dear = symmetric(spectrum), symmetric(spectrum)
-    dear.flops = 10**14
-    usual, fewer = (eb.top_eigenpairs(a, 3, tolerance=1e-2, guard=15) for a in (cheap, dear))
+    dear.flops = 3 * 10**12
+    usual, fewer = (eb.top_eigenpairs(a, 3, tolerance=1e-3, guard=15) for a in (cheap, dear))
     assert len(usual.next_values) == 15
-    assert 2 <= len(fewer.next_values) < 15
+    assert 1 <= len(fewer.next_values) < 15
     assert fewer.products < usual.products
     assert fewer.converged.all()
     np.testing.assert_allclose(fewer.values, spectrum[:3], rtol=1e-4)

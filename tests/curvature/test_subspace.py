@@ -68,7 +68,8 @@ def test_residuals_and_images_of_ritz_vectors_are_the_matrix_own() -> None:
     matrix = symmetric(40, 3)
     subspace = Subspace(eb.MatrixOperator(matrix), 10, None)
     subspace.include(torch.randn(40, 2, generator=torch.Generator().manual_seed(0)))
-    subspace.advance_to(9)
+    while subspace.size < 9 and subspace.advance(9 - subspace.size):
+        pass
     values, coefficients = subspace.ritz()
     vectors = subspace.combine(coefficients)
     torch.testing.assert_close(subspace.images(values, coefficients, vectors), matrix @ vectors)

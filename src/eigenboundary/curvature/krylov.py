@@ -34,13 +34,12 @@ _log = logging.getLogger(__name__)
 Progress = Callable[[int, int, int], None]
 
 _BASIS_BYTES = 2**29
-_GUARD_TOLERANCE = 1e-2
+_GUARD_TOLERANCE = 1e-3
 # Spent on guards alone: so many floating-point operations, or this share of the products before.
 _GUARD_FLOPS, _GUARD_SHARE, _LEAST_GUARD = 1e13, 0.5, 2
 _PATIENCE = 4
 _LOOK_EVERY = 16
 _BLOCK = 1
-_MORE_STEPS = 10
 # The basis, that of a search for missed pairs, and what is known of their complement.
 _BASES = 3
 _STAGNATED = "stagnated"
@@ -120,10 +119,6 @@ class _Search:
         """Iterate until the pairs have converged and none is missing; returns why not, or ''."""
         subspace, plan = self.subspace, self.plan
         message = _iterate(subspace, plan, self.before, self.seed, self.progress)
-        if not message and not self.certified:
-            # A few steps more than the pairs need save as many again in ruling out others.
-            more = min(subspace.size // 4, _MORE_STEPS)
-            subspace.advance_to(min(subspace.size + more, subspace.capacity))
         while not message and not self.certified:
             missed, settled = self._missed(plan.k)
             if missed is None and settled:

@@ -18,7 +18,7 @@ __all__ = [
     "remainder",
 ]
 
-_ROWS = 2**12
+_ROWS, _SHORT = 2**12, 2**8
 # Of a block, converted to float64 at once.
 _ENTRIES = 2**22
 
@@ -58,9 +58,9 @@ def column_norms(block: Tensor) -> Tensor:
 
 
 def _norms_by_blocks(block: Tensor) -> Tensor:
-    """Norms of long columns, each of a few thousand entries in their own precision."""
-    whole = block.shape[0] // _ROWS * _ROWS
-    parts = torch.linalg.vector_norm(block[:whole].T.unflatten(1, (-1, _ROWS)), dim=2)
+    """Norms of long columns, of a few hundred entries at a time in their own precision."""
+    whole = block.shape[0] // _SHORT * _SHORT
+    parts = torch.linalg.vector_norm(block[:whole].T.unflatten(1, (-1, _SHORT)), dim=2)
     rest = torch.linalg.vector_norm(block[whole:], dim=0, dtype=torch.float64)
     return torch.linalg.vector_norm(torch.cat([parts.T.double(), rest.unsqueeze(0)]), dim=0)
 

@@ -93,7 +93,7 @@ def _certified(
         before, growth = growth, _growth(search, sign, largest_bound, rounding)
         if growth >= likely:
             return True, None
-        # It grows ever more slowly.
+        # As a rule it grows ever more slowly; the other search settles the rest.
         most = growth + (limit - search.size) * (growth - before)
         if not growth or (search.size >= _LEAST_STEPS and most < likely):
             return False, None
@@ -104,7 +104,7 @@ def _certified(
 
 def _rounding(subspace: Subspace) -> float:
     """What rounding may leave of a product."""
-    return torch.finfo(subspace.operator.dtype).eps * float(subspace.ritz()[0].abs().max())
+    return 4 * torch.finfo(subspace.operator.dtype).eps * float(subspace.ritz()[0].abs().max())
 
 
 def _conclusive_bound(subspace: Subspace, sign: float, threshold: float) -> float:
@@ -129,7 +129,7 @@ def _conclusive_bound(subspace: Subspace, sign: float, threshold: float) -> floa
 
 
 def _growth(search: Subspace, sign: float, bound: float, rounding: float) -> float:
-    r"""How far from orthogonal to an eigenvector beyond a bound the start would have to be, as log.
+    r"""How near to orthogonal to an eigenvector beyond a bound the start would have to be, as -log.
 
     Lanczos vectors are :math:`q_{i+1} = p_i(A) r` with the unit start r, and polynomials
     :math:`p_i` that the recurrence of T gives. Of an eigenvector u of eigenvalue λ the start has
@@ -141,9 +141,10 @@ def _growth(search: Subspace, sign: float, bound: float, rounding: float) -> flo
     orthonormal. Above the largest Ritz value the sum grows with λ. A random r in n dimensions has
     :math:`|\langle r, u\rangle| \le t` with probability at most :math:`t\sqrt{2n/\pi}`.
 
-    Returns half the logarithm of the sum at the bound; 0 where a Ritz value is as large as that.
+    Returns half the logarithm of the sum at the bound, for couplings larger by ``rounding``; 0
+    where a Ritz value is as large as the bound, but for rounding.
     """
-    if float((sign * search.ritz()[0]).max()) >= bound:
+    if float((sign * search.ritz()[0]).max()) >= bound - 4 * rounding:
         return 0.0
     diagonal = (sign * search.projected.diagonal()).tolist()
     couplings = [*search.projected.diagonal(1).abs().tolist(), search.coupling_norm]

@@ -57,8 +57,8 @@ def top_eigenpairs(
         Residual :math:`\|A v - \lambda v\| / |\lambda_1|` to reach; default 1e-10 in float64,
         1e-6 in float32.
     guard : int
-        Further eigenvalues to estimate (to 1 %), without vectors; fewer, at least two, where as
-        many products take more than 10¹³ operations.
+        Further eigenvalues to estimate (to 0.1 %), without vectors. Where as many products take
+        more than 10¹³ operations fewer are sought, and none may be found.
     max_products : int, optional
         Where "krylov" gives up, leaving pairs marked as not converged, and "range" returns what
         has converged.

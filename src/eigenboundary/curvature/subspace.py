@@ -122,11 +122,6 @@ class Subspace:
         first = int(known[0])
         return block - (parts[first:].T.to(block) @ self._rows[first : self.size]).T
 
-    def advance_to(self, size: int) -> None:
-        """Take the frontier in, again and again, up to a size or the whole space it reaches."""
-        while self.size < size and self.advance(size - self.size):
-            pass
-
     def _renew(self, left: Tensor, kept: Tensor, image: Tensor) -> None:
         """The frontier after a step: what it had left, and what is left of the image."""
         count, old = left.shape[1], self.frontier[:, left.shape[1] :]
