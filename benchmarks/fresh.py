@@ -20,9 +20,11 @@ def json_of_fresh_process(module: str, *arguments: str) -> dict[str, Any]:
     return row
 
 
-def peak_bytes() -> int | None:
-    """The largest resident size of this process so far; None where that is not known."""
+def peak_bytes() -> int:
+    """The largest resident size of this process so far."""
     # Not getrusage: that counts what the process held that started this one.
     status = Path("/proc/self/status")
     found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    return 1024 * int(found[1]) if found else None
+    if found is None:
+        raise RuntimeError("the peak of the resident size is not known on this system")
+    return 1024 * int(found[1])

@@ -30,13 +30,13 @@ _PICTURES = Path(__file__).parents[1] / "docs" / "images"
 
 def growth_p() -> dict[str, object]:
     """p from 1e4 to 1e7, widening one network; 500 samples, top 5."""
-    rows = [_fresh(width, _SAMPLES) for width in _WIDTHS]
+    rows = [_row(width, _SAMPLES) for width in _WIDTHS]
     return {"samples": _SAMPLES, **_summary(rows, "parameters")}
 
 
 def growth_n() -> dict[str, object]:
     """n from 1e2 to 1e5; p = 1e4, top 5."""
-    rows = [_fresh(_WIDTH, n) for n in _NUMBERS]
+    rows = [_row(_WIDTH, n) for n in _NUMBERS]
     return {"parameters": rows[0]["parameters"], **_summary(rows, "samples")}
 
 
@@ -57,12 +57,8 @@ def _summary(rows: list[dict[str, Any]], by: str) -> dict[str, object]:
     }
 
 
-def _fresh(width: int, n: int) -> dict[str, Any]:
+def _row(width: int, n: int) -> dict[str, Any]:
     return json_of_fresh_process("benchmarks.growth", str(width), str(n))
-
-
-def _peak_mb() -> float:
-    return (peak_bytes() or 0) / 2**20
 
 
 def _one(width: int, n: int) -> dict[str, Any]:
@@ -71,12 +67,12 @@ def _one(width: int, n: int) -> dict[str, Any]:
     centres = 2 * torch.randn(_CLASSES, _INPUTS, generator=generator)
     x = centres[y] + torch.randn(n, _INPUTS, generator=generator)
     model = eb.networks.build("fnn", inputs=_INPUTS, classes=_CLASSES, hidden=(width, width))
-    before = _peak_mb()
+    before = peak_bytes()
     operator = eb.HessianOperator(eb.Problem(model, (x, y)))
     began = time.perf_counter()
     pairs = eb.top_eigenpairs(operator, _K, tolerance=_TOLERANCE)
     seconds = time.perf_counter() - began
-    memory = _peak_mb() - before
+    memory = (peak_bytes() - before) / 2**20
     vector = torch.randn(operator.size, generator=generator)
     product, processor, _ = measured(lambda: operator @ vector, REPEATS)
     return {

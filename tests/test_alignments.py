@@ -70,14 +70,19 @@ def test_gradient_norms_are_known_below_the_underflow(gauss_adversarial: Golden)
     )
 
 
-def test_chunks_do_not_change_the_alignment(
-    small_model: nn.Module, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("entries", [0.0, 1e9])
+def test_neither_chunks_nor_the_order_of_products_change_the_alignment(
+    small_model: nn.Module, blobs: Blobs, monkeypatch: pytest.MonkeyPatch, entries: float
 ) -> None:
     vectors = torch.randn(39, 3, dtype=torch.float64)
     whole = eb.alignment(eb.Problem(small_model, blobs), blobs[0], vectors)
+    pushed, push = [], alignments.pushforward
+    monkeypatch.setattr(alignments, "pushforward", lambda *a: (pushed.append(1), push(*a))[1])
     monkeypatch.setattr(alignments, "_GRADIENT_BYTES", 1)
+    monkeypatch.setattr(alignments, "_ENTRIES_AN_OPERATION", entries)
     chunked = eb.alignment(eb.Problem(small_model, blobs, batch_size=4), blobs[0], vectors)
     torch.testing.assert_close(chunked, whole)
+    assert bool(pushed) == (entries == 0)
 
 
 def test_the_length_of_a_direction_does_not_matter_and_its_sign_flips(

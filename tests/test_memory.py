@@ -17,7 +17,9 @@ from torch.utils.data import Dataset
 
 import eigenboundary as eb
 from eigenboundary import memory
+from eigenboundary.boundary import planes, points
 from eigenboundary.curvature import top_eigenpairs
+from eigenboundary.curvature.krylov import _plan
 from eigenboundary.memory import Memory, as_bytes
 from tests.curvature.test_operators import random_problem
 
@@ -287,6 +289,35 @@ def test_operators_of_one_problem_share_what_may_be_kept() -> None:
     torch.testing.assert_close(hessian @ vector, expected, rtol=1e-4, atol=1e-6)
     assert hessian.record.kept_bytes <= problem.memory.kept(0, hessian)
     assert not other.record.chunks
+
+
+def test_the_basis_leaves_room_for_what_is_kept_between_products() -> None:
+    operator = eb.MatrixOperator(torch.eye(2000, dtype=torch.float64))
+    vector = 8 * operator.size
+
+    def planned(room: int) -> int:
+        operator.memory.limit = operator.memory.free = 2 * vector * room
+        return _plan(operator, 5, "largest", 1e-3, 3, None).capacity_limit
+
+    assert planned(6 * 300) == 300  # half of the vectors' room
+    assert planned(130) == 2 * 8 + 20  # more than half of it, and no more than is of use
+    assert planned(70) < planned(130)
+
+
+def test_pictures_and_pairs_are_computed_in_smaller_parts_under_a_limit() -> None:
+    model, data = network()
+    usual = eb.Problem(model, data)
+    limited = eb.Problem(model, data, memory_limit=held() + 60 * MB)
+    sizes = [planes._samples(problem, 1, 10**5) for problem in (usual, limited)]
+    assert sizes[0] == 2**26 // (4 * 10**5) > sizes[1] > 0
+    x, first = torch.randn(2000, 500), torch.arange(2000)
+    candidates = torch.randint(2000, (2000, 8))
+    asked = []
+    budget = Memory()
+    budget.at_most = lambda usual: asked.append(usual) or usual // 100
+    expected = points._distances(x, first, candidates, Memory())
+    torch.testing.assert_close(points._distances(x, first, candidates, budget), expected)
+    assert asked == [2**26]
 
 
 def test_a_network_whose_activations_have_no_room_is_refused() -> None:

@@ -96,9 +96,9 @@ def boundary_sections(
 
     Notes
     -----
-    Where a forward pass takes more than about 10⁸ operations an input, the most aligned points are
-    sought in fewer rounds, and distances by fewer walks: with so large networks margins are upper
-    bounds that a longer search might lower.
+    Where a forward pass takes more than about 2·10⁸ operations an input, the most aligned points
+    are sought in fewer rounds, and from 4·10⁸ distances by fewer walks: with so large networks
+    margins are upper bounds that a longer search might lower.
 
     Examples
     --------

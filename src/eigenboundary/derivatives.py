@@ -184,7 +184,7 @@ def pullback(classifier: Classifier, x: Tensor, cotangents: Tensor) -> Tensor:
         for sample, rows in zip(x, cotangents, strict=True):
             values = classifier.outputs(variables, sample.unsqueeze(0)).squeeze(0)
             pulled.append(_transposed_products(values, variables, rows.T).T)
-        return torch.stack(pulled) if len(pulled) > 1 else pulled[0].unsqueeze(0)
+        return pulled[0].unsqueeze(0) if len(pulled) == 1 else torch.stack(pulled)
 
     if cotangents.shape[:2] == (1, 1):  # nothing to vectorise
         return one_by_one()
@@ -267,4 +267,4 @@ def _transposed_products(values: Tensor, variables: Tree, columns: Tensor) -> Te
             values, inputs, column, retain_graph=True, allow_unused=True, materialize_grads=True
         )
         products.append(torch.cat([piece.reshape(-1) for piece in pieces]))
-    return torch.stack(products, dim=1) if len(products) > 1 else products[0].unsqueeze(1)
+    return products[0].unsqueeze(1) if len(products) == 1 else torch.stack(products, dim=1)

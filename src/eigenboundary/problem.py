@@ -140,9 +140,6 @@ class Problem(Classifier):
         self.labels = found.labels
         self.predictions = found.predictions
         self.loss_value = found.loss_value
-        self.processes.agree(
-            lambda: self.memory.require_part(self.sample_bytes(1), "the activations of one sample")
-        )
 
     def _own_part(self) -> SampleSource:
         """The samples of this process; every one must have been given all of them."""

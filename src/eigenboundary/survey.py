@@ -66,6 +66,8 @@ def _survey_part(classifier: Classifier, source: SampleSource) -> tuple[Tensor, 
             classifier.input_shape = x_all.shape[1:]
             classifier.floating_inputs = x_all.is_floating_point()
             probe(classifier, x_all)
+            size = classifier.sample_bytes(1)
+            classifier.memory.require_part(size, "the activations of one sample")
             check_loss(classifier)
             check_derivatives(classifier, x_all[:3])
         for x, y in _chunks(classifier, x_all, y_all):

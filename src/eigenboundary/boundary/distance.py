@@ -116,7 +116,7 @@ def boundary_distance(
     n_starts : int
         Near inputs of another predicted class to start from, an input; in more than ten dimensions
         only where walks along the gradient meet no boundary. There are fewer walks where a forward
-        pass takes more than about 10⁸ operations an input.
+        pass takes more than about 4·10⁸ operations an input.
     seed : int
         The same inputs with the same seed give the same points; further inputs may change them.
     references : array or Tensor, shape (r, ...), optional

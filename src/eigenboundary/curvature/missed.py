@@ -83,7 +83,7 @@ def _certified(
     rounding = _rounding(subspace)
     search = Subspace(operator, min(room, limit), subspace.vectors)
     search.include(random_block(operator.like, 1, seed))
-    likely = math.log(math.sqrt(2 * room / math.pi) / _MISS_PROBABILITY)
+    enough = _enough_growth(room)
     growth = 0.0
     while search.size:
         theta, weights = search.ritz()
@@ -91,11 +91,11 @@ def _certified(
         if float(sign * theta[best]) > threshold:
             return False, search.combine(weights[:, [best]])
         before, growth = growth, _growth(search, sign, largest_bound, rounding)
-        if growth >= likely:
+        if growth >= enough:
             return True, None
         # As a rule it grows ever more slowly; the other search settles the rest.
         most = growth + (limit - search.size) * (growth - before)
-        if not growth or (search.size >= _LEAST_STEPS and most < likely):
+        if not growth or (search.size >= _LEAST_STEPS and most < enough):
             return False, None
         if not search.advance(1):
             return search.size < search.capacity, None  # all that the start reaches has been seen
@@ -126,6 +126,11 @@ def _conclusive_bound(subspace: Subspace, sign: float, threshold: float) -> floa
         middle = (near + far) / 2
         near, far = (near, middle) if conclusive(middle) else (middle, far)
     return threshold - far * size
+
+
+def _enough_growth(size: int) -> float:
+    """With this :func:`_growth` in so many dimensions a miss is improbable enough."""
+    return math.log(math.sqrt(2 * size / math.pi) / _MISS_PROBABILITY)
 
 
 def _growth(search: Subspace, sign: float, bound: float, rounding: float) -> float:
@@ -181,7 +186,7 @@ def _search(
     capacity = max(4, min(_CHECK_BASIS, plan.capacity_limit))
     search = Subspace(operator, min(room, capacity), known)
     search.include(random_block(operator.like, 1, seed))
-    likely = math.log(math.sqrt(2 * room / math.pi) / _MISS_PROBABILITY)
+    enough = _enough_growth(room)
     restarted, previous = False, -math.inf
     while True:
         theta, weights = search.ritz()
@@ -196,7 +201,7 @@ def _search(
         if off <= small and float(ordered[0]) - previous <= small:
             return None, True
         previous = float(ordered[0])
-        if not restarted and _growth(search, sign, threshold + slack, rounding) >= likely:
+        if not restarted and _growth(search, sign, threshold + slack, rounding) >= enough:
             return None, True
         if operator.products - before >= 2 * plan.max_products:
             return None, False
