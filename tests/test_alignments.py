@@ -134,3 +134,16 @@ def test_unusable_arguments_are_refused(
 ) -> None:
     with pytest.raises(eb.InvalidInputError, match=message):
         eb.alignment(eb.Problem(small_model, blobs), x, vectors)
+
+
+def test_norms_of_millions_of_parameters_do_not_drift() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 10**6, generator=generator) * torch.rand(2, 10**6, generator=generator) ** 4
+    model = nn.Linear(10**6, 2)
+    problem = eb.Problem(model, (x, torch.arange(2)))
+    vectors = torch.eye(1, problem.n_parameters).T
+    outputs = model(x).double().detach()
+    share = outputs.softmax(1).amin(1)  # of the gradient in the two outputs, with either sign
+    expected = (share * (2 * (x.double().square().sum(1) + 1)).sqrt()).log()
+    found = alignments.training_alignment(problem, vectors).log_norms
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)

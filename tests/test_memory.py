@@ -240,12 +240,14 @@ def test_what_one_keeps_is_not_there_for_another_until_it_is_gone() -> None:
     budget = Memory()
     budget.limit = budget.free = 1000 * MB
     one, other = Keeping(budget), Keeping(budget)
-    room = budget.kept(1, one)
+    room = budget.kept(1)
     one.keep(300 * MB)
-    assert budget.kept(1, one) == room
-    assert budget.kept(1, other) == room - 300 * MB
+    other.keep(100 * MB)
+    assert budget.kept(1) == room - 400 * MB
+    one.keep(200 * MB)
+    assert budget.kept(1) == room - 300 * MB
     del one
-    assert budget.kept(1, other) == room
+    assert budget.kept(1) == room - 100 * MB
 
 
 def test_what_is_kept_gives_way_to_the_eigensolvers_vectors() -> None:
@@ -257,7 +259,7 @@ def test_what_is_kept_gives_way_to_the_eigensolvers_vectors() -> None:
     assert keeping.forgot == 0
     budget.plan(4, 100 * MB, "a test")
     assert keeping.forgot == 1
-    assert budget.kept(1) == budget.kept(1, keeping) == 1000 * MB - 400 * MB - 2 * 150 * MB
+    assert budget.kept(1) == 1000 * MB - 400 * MB - 2 * 150 * MB
 
 
 def test_a_problem_can_be_pickled_and_copied_with_what_it_limits() -> None:
@@ -287,8 +289,10 @@ def test_operators_of_one_problem_share_what_may_be_kept() -> None:
     assert 0 < kept <= problem.memory._unplanned
     problem.memory.plan(problem.memory.room(MB) or 0, MB, "a test")
     torch.testing.assert_close(hessian @ vector, expected, rtol=1e-4, atol=1e-6)
-    assert hessian.record.kept_bytes <= problem.memory.kept(0, hessian)
+    assert hessian.record.kept_bytes <= problem.memory._unplanned
     assert not other.record.chunks
+    hessian.forget()
+    assert problem.memory.kept(0) == max(1, problem.memory._unplanned)
 
 
 def test_the_basis_leaves_room_for_what_is_kept_between_products() -> None:

@@ -126,12 +126,11 @@ class Memory:
         """The same, whatever the eigensolver has planned."""
         return usual if self.free is None else max(1, min(usual, _LARGEST_PART, self.free // 8))
 
-    def kept(self, usual: int, keeper: Keeper | None = None) -> int:
+    def kept(self, usual: int) -> int:
         """The same for what is kept to save time: more than is usual where there is room."""
         if self.free is None:
             return usual
-        others = sum(size for other, size in self._keepers.items() if other is not keeper)
-        return max(1, self._unplanned - others)
+        return max(1, self._unplanned - sum(self._keepers.values()))
 
     def keep(self, keeper: Keeper, size: int) -> None:
         """Note how many bytes something keeps from now on."""
@@ -178,7 +177,7 @@ class Memory:
         if sum(self._keepers.values()) > self._unplanned:
             for keeper in list(self._keepers):
                 keeper.forget()
-            self._keepers.clear()
+                self.keep(keeper, 0)
 
 
 def _held(device: torch.device | None) -> int:

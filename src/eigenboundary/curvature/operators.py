@@ -262,12 +262,13 @@ class ProblemOperator(SymmetricOperator):
 
     @property
     def _most_kept(self) -> int:
-        most = self.memory.kept(_KEPT_BYTES, self)
+        most = self.memory.kept(_KEPT_BYTES)
         return most if self.kept_bytes is None else min(most, self.kept_bytes)
 
     def forget(self) -> None:
         """Give up what is kept between products; the next one chooses its route anew."""
         self._kept, self._tried_gradients = None, False
+        self._note_kept()
 
     def _prepare(self) -> None:
         """Change to a faster route once the products that were computed say that it pays."""
