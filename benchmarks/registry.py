@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable
 
@@ -60,5 +61,7 @@ LACKING: dict[str, Callable[[], str]] = {
 }
 
 if __name__ == "__main__":
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("benchmarks").setLevel(logging.INFO)
     name = sys.argv[1]
     print(json.dumps({"benchmark": name, **JOBS[name]()}))

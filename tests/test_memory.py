@@ -5,9 +5,11 @@ import pickle
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -76,7 +78,7 @@ def test_all_parts_fit_together(free: int, count: int, usual: int) -> None:
     budget = Memory()
     budget.limit, budget.free = 2 * free * MB, free * MB
     budget.plan(count, MB // 2, "a test")
-    assert budget.vectors + budget.kept(usual) + 2 * budget.at_most(usual) <= budget.free
+    assert budget.vectors + budget.kept() + 2 * budget.at_most(usual) <= budget.free
     assert budget.at_most(usual) <= usual
 
 
@@ -85,6 +87,51 @@ def test_without_a_limit_every_part_is_as_usual() -> None:
     budget.plan(10**9, 10**9, "a test")
     assert budget.at_most(2**40) == budget.kept(2**40) == 2**40
     assert budget.room(8) is None
+
+
+@pytest.mark.parametrize(
+    ("free", "expected"),
+    [(2**30, 2**30), (4 * 2**30, 2**30), (2**34, 2**32), (2**40, 2**33)],
+    ids=["never less than a gibibyte", "a quarter of four", "of sixteen", "no more than eight"],
+)
+def test_without_a_limit_a_quarter_of_the_free_memory_may_be_kept(
+    monkeypatch: pytest.MonkeyPatch, free: int, expected: int
+) -> None:
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    monkeypatch.setattr(memory, "_available", lambda device: free)
+    assert Memory().kept() == expected
+    assert Memory().kept(7) == 7
+
+
+def test_processes_on_one_machine_share_its_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_available", lambda device: 2**34)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert Memory().kept() == 2**31
+
+
+@pytest.mark.parametrize(("limit", "free"), [("5000", 3000), ("max", 10**6), (None, 10**6)])
+def test_free_memory_is_that_of_the_container(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str | None, free: int
+) -> None:
+    if limit is not None:
+        (tmp_path / "most").write_text(f"{limit}\n")
+        (tmp_path / "used").write_text("2000\n")
+    paths = (str(tmp_path / "most"), str(tmp_path / "used"))
+    monkeypatch.setattr(memory, "_CONTAINERS", (paths,))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Machine", (), {"available": 10**6}))
+    assert memory._available(None) == free
+
+
+@pytest.mark.parametrize("limited", [False, True], ids=["no limit", "a limit"])
+def test_more_may_be_kept_than_is_usual_if_it_is_asked_for_and_a_limit_leaves_it(
+    monkeypatch: pytest.MonkeyPatch, limited: bool
+) -> None:
+    monkeypatch.setattr(memory, "_available", lambda device: 0)
+    model, data = network()
+    limit = held() + 100 * MB if limited else None
+    problem = eb.Problem(model, data, memory_limit=limit)
+    kept = eb.HessianOperator(problem, kept_bytes=2**40)._most_kept
+    assert kept < 100 * MB if limited else kept == 2**40
 
 
 class Unreadable(Dataset[Any]):
@@ -240,14 +287,14 @@ def test_what_one_keeps_is_not_there_for_another_until_it_is_gone() -> None:
     budget = Memory()
     budget.limit = budget.free = 1000 * MB
     one, other = Keeping(budget), Keeping(budget)
-    room = budget.kept(1)
+    room = budget.kept()
     one.keep(300 * MB)
     other.keep(100 * MB)
-    assert budget.kept(1) == room - 400 * MB
+    assert budget.kept() == room - 400 * MB
     one.keep(200 * MB)
-    assert budget.kept(1) == room - 300 * MB
+    assert budget.kept() == room - 300 * MB
     del one
-    assert budget.kept(1) == room - 100 * MB
+    assert budget.kept() == room - 100 * MB
 
 
 def test_what_is_kept_gives_way_to_the_eigensolvers_vectors() -> None:
@@ -259,7 +306,7 @@ def test_what_is_kept_gives_way_to_the_eigensolvers_vectors() -> None:
     assert keeping.forgot == 0
     budget.plan(4, 100 * MB, "a test")
     assert keeping.forgot == 1
-    assert budget.kept(1) == 1000 * MB - 400 * MB - 2 * 150 * MB
+    assert budget.kept() == 1000 * MB - 400 * MB - 2 * 150 * MB
 
 
 def test_a_problem_can_be_pickled_and_copied_with_what_it_limits() -> None:
@@ -269,7 +316,7 @@ def test_a_problem_can_be_pickled_and_copied_with_what_it_limits() -> None:
     keeping.keep(100 * MB)
     again = pickle.loads(pickle.dumps(budget))
     assert (again.limit, again.free) == (budget.limit, budget.free)
-    assert again.kept(1) == budget.kept(1) + 100 * MB
+    assert again.kept() == budget.kept() + 100 * MB
     assert copy.deepcopy(budget).free == budget.free
 
 
@@ -292,7 +339,7 @@ def test_operators_of_one_problem_share_what_may_be_kept() -> None:
     assert hessian.record.kept_bytes <= problem.memory._unplanned
     assert not other.record.chunks
     hessian.forget()
-    assert problem.memory.kept(0) == max(1, problem.memory._unplanned)
+    assert problem.memory.kept() == max(1, problem.memory._unplanned)
 
 
 def test_the_basis_leaves_room_for_what_is_kept_between_products() -> None:

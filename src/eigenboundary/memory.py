@@ -10,8 +10,11 @@ two are alive at once; and the rest for what operators keep between products.
 from __future__ import annotations
 
 import math
+import os
 import re
+from contextlib import suppress
 from numbers import Integral
+from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -26,6 +29,16 @@ __all__ = ["Keeper", "Memory", "as_bytes", "megabytes"]
 _LATER = 80 * 10**6
 # Of any part but what is kept.
 _LARGEST_PART = 2**28
+# Of what is free where there is no limit, a share is kept to save time: at least and at most this.
+_SHARE_KEPT, _LEAST_KEPT, _MOST_KEPT = 1 / 4, 2**30, 2**33
+# Where a container's limit and what it uses stand, in the second and first version of cgroups.
+_CONTAINERS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
 # With less than this, nothing can be computed in chunks of any use.
 _LEAST = 40 * 10**6
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -85,7 +98,8 @@ class Memory:
     Parameters
     ----------
     limit : int, optional
-        In bytes; default: none, and every part is as large as is usual.
+        In bytes; default: none, and every part is as large as is usual, but what is kept between
+        products no more than a quarter of the free memory.
     device : torch.device
         Whose memory it is.
 
@@ -103,7 +117,7 @@ class Memory:
     """
 
     def __init__(self, limit: int | None = None, device: torch.device | None = None) -> None:
-        self.limit, self.vectors = limit, 0
+        self.limit, self.device, self.vectors = limit, device, 0
         self.free: int | None = None
         self._keepers = _Keepers()
         if limit is None:
@@ -126,11 +140,18 @@ class Memory:
         """The same, whatever the eigensolver has planned."""
         return usual if self.free is None else max(1, min(usual, _LARGEST_PART, self.free // 8))
 
-    def kept(self, usual: int) -> int:
-        """The same for what is kept to save time: more than is usual where there is room."""
-        if self.free is None:
-            return usual
-        return max(1, self._unplanned - sum(self._keepers.values()))
+    def kept(self, asked: int | None = None) -> int:
+        """Bytes that may be kept to save time: those asked for, or some of what is free.
+
+        Where there is a limit, no more than it leaves.
+        """
+        if self.free is not None:
+            left = max(1, self._unplanned - sum(self._keepers.values()))
+            return left if asked is None else min(left, asked)
+        if asked is not None:
+            return asked
+        share = _SHARE_KEPT * _available(self.device) / _neighbours()
+        return int(min(max(share, _LEAST_KEPT), _MOST_KEPT))
 
     def keep(self, keeper: Keeper, size: int) -> None:
         """Note how many bytes something keeps from now on."""
@@ -185,3 +206,19 @@ def _held(device: torch.device | None) -> int:
     if device is not None and device.type == "cuda":
         return int(torch.cuda.memory_allocated(device))
     return int(psutil.Process().memory_info().rss) + _LATER
+
+
+def _available(device: torch.device | None) -> int:
+    """Bytes that nobody uses, in the container that this process is in."""
+    if device is not None and device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = psutil.virtual_memory().available
+    for most, used in _CONTAINERS:
+        with suppress(OSError, ValueError):  # there is none, or it says "max"
+            free = min(free, int(Path(most).read_text()) - int(Path(used).read_text()))
+    return free
+
+
+def _neighbours() -> int:
+    """Processes of the same job on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

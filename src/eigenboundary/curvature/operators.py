@@ -51,8 +51,6 @@ __all__ = [
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-#: Intermediate results of a training set, kept between products.
-_KEPT_BYTES = 2**30
 # More vectors at once leave too few samples a chunk to be worth it.
 _MOST_VECTORS = 64
 # The vectors that are multiplied at once.
@@ -188,8 +186,8 @@ class ProblemOperator(SymmetricOperator):
     ----------
     problem : Problem
     kept_bytes : int, optional
-        Most bytes of intermediate results to keep between products, 0 for none; default: 1 GiB, or
-        what a memory limit leaves.
+        Most bytes of intermediate results to keep between products, 0 for none; default: a
+        quarter of the free memory, of 1 to 8 GiB, or what a memory limit leaves.
     """
 
     #: What it needs of `derivatives`, by the names under which missing forward modes are noted.
@@ -262,8 +260,7 @@ class ProblemOperator(SymmetricOperator):
 
     @property
     def _most_kept(self) -> int:
-        most = self.memory.kept(_KEPT_BYTES)
-        return most if self.kept_bytes is None else min(most, self.kept_bytes)
+        return self.memory.kept(self.kept_bytes)
 
     def forget(self) -> None:
         """Give up what is kept between products; the next one chooses its route anew."""
@@ -310,8 +307,8 @@ class HessianOperator(ProblemOperator):
     ----------
     problem : Problem
     kept_bytes : int, optional
-        Most bytes of intermediate results to keep between products, 0 for none; default: 1 GiB, or
-        what a memory limit leaves.
+        Most bytes of intermediate results to keep between products, 0 for none; default: a
+        quarter of the free memory, of 1 to 8 GiB, or what a memory limit leaves.
 
     Attributes
     ----------
