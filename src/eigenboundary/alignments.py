@@ -29,6 +29,7 @@ from eigenboundary.classifier import Classifier
 from eigenboundary.curvature.linalg import column_norms, inner
 from eigenboundary.derivatives import pullback, pushforward
 from eigenboundary.interrupts import safe_point
+from eigenboundary.precision import full_precision
 from eigenboundary.problem import Problem
 
 __all__ = ["Alignment", "align", "alignment", "alignment_on_boundary", "training_alignment"]
@@ -62,6 +63,7 @@ class Alignment:
     outputs: Tensor
 
 
+@full_precision()
 def alignment(problem: Classifier, x: Any, vectors: Any) -> Tensor:
     r"""Alignment :math:`A_i(x)` of the reinforcing gradients of any inputs with any directions.
 
@@ -146,6 +148,7 @@ def alignment_on_boundary(problem: Classifier, x: Tensor, classes: Tensor, vecto
     return torch.copysign(((first.square() + second.square()) / 2).sqrt(), first)
 
 
+@full_precision()
 def align(
     classifier: Classifier, batches: Iterator[Tensor], vectors: Any, targets: Tensor | None = None
 ) -> Alignment:

@@ -27,6 +27,7 @@ from eigenboundary.curvature.solve import check_k
 from eigenboundary.data import preserved_random_state
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import deferred_interrupts
+from eigenboundary.precision import full_precision
 from eigenboundary.problem import Problem, with_data
 
 __all__ = ["boundary_sections", "smallest_margin"]
@@ -48,6 +49,7 @@ _PROBLEM_OPTIONS = (
 _OPTIONS = ("curvature", *_PROBLEM_OPTIONS, *_SOLVER_OPTIONS)
 
 
+@full_precision()
 def boundary_sections(
     model: nn.Module | Problem | Analysis,
     data: Any = None,
@@ -133,6 +135,7 @@ def boundary_sections(
         )
 
 
+@full_precision()
 def smallest_margin(
     model: nn.Module | Problem | Analysis,
     data: Any = None,

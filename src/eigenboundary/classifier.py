@@ -22,6 +22,7 @@ from eigenboundary.attention import twice_differentiable_attention, unfuse
 from eigenboundary.inputs import Layout
 from eigenboundary.losses import Loss, PerSampleLoss, as_loss
 from eigenboundary.memory import Memory
+from eigenboundary.precision import full_precision
 
 __all__ = ["Classifier", "Tree"]
 
@@ -171,6 +172,7 @@ class Classifier:
         return digest.hexdigest()
 
     @torch.no_grad()
+    @full_precision()
     def evaluate(self, x: Tensor) -> Tensor:
         """Outputs for a batch that is ready to compute with, shape (n, C).
 

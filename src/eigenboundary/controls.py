@@ -18,12 +18,14 @@ from eigenboundary.curvature.linalg import orthonormal_extension, random_block
 from eigenboundary.curvature.operators import SymmetricOperator
 from eigenboundary.curvature.solve import check_k, top_eigenpairs
 from eigenboundary.errors import InvalidInputError
+from eigenboundary.precision import full_precision
 
 __all__ = ["CONTROLS", "control_vectors"]
 
 CONTROLS = ("lowest", "random_eigenvectors", "random_directions")
 
 
+@full_precision()
 def control_vectors(
     operator: SymmetricOperator,
     kind: str,

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.func import grad, jvp, vjp, vmap
 
 from eigenboundary.classifier import Classifier, Tree
+from eigenboundary.precision import full_precision
 
 __all__ = [
     "batch_gauss_newton_product",
@@ -61,6 +62,7 @@ def hessian_product(classifier: Classifier, x: Tensor, y: Tensor, vectors: Tenso
     )
 
 
+@full_precision()
 def scalar_hessian_product(
     classifier: Classifier, x: Tensor, scalar: Callable[[Tensor], Tensor], vectors: Tensor
 ) -> Tensor:
@@ -84,6 +86,7 @@ def scalar_hessian_product(
     return _either(classifier, "hessian_product", forward_over_reverse, reverse_over_reverse)
 
 
+@full_precision()
 def kept_hessian_product(
     classifier: Classifier, x: Tensor, y: Tensor
 ) -> Callable[[Tensor], Tensor]:
@@ -125,6 +128,7 @@ def batch_gauss_newton_product(
     return product
 
 
+@full_precision()
 def pushforward(classifier: Classifier, x: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
     r"""Outputs and their derivative along each direction, :math:`J_s V`.
 
@@ -157,6 +161,7 @@ def pushforward(classifier: Classifier, x: Tensor, vectors: Tensor) -> tuple[Ten
     return _either(classifier, "pushforward", forward_mode, double_reverse)
 
 
+@full_precision()
 def pullback(classifier: Classifier, x: Tensor, cotangents: Tensor) -> Tensor:
     r"""Per-sample pulled-back cotangents :math:`J_s^T r_s`.
 
@@ -191,6 +196,7 @@ def pullback(classifier: Classifier, x: Tensor, cotangents: Tensor) -> Tensor:
     return _either(classifier, "pullback", lambda: vmap(one_sample)(x, cotangents), one_by_one)
 
 
+@full_precision()
 def summed_pullback(classifier: Classifier, x: Tensor, cotangents: Tensor) -> Tensor:
     r"""Pulled-back cotangents summed over a batch, :math:`\sum_s J_s^T u_s`.
 

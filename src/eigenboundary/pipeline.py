@@ -31,6 +31,7 @@ from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import deferred_interrupts
 from eigenboundary.losses import Loss, PerSampleLoss
 from eigenboundary.memory import as_bytes
+from eigenboundary.precision import full_precision
 from eigenboundary.problem import Problem, with_data
 from eigenboundary.processes import current
 from eigenboundary.settings import Settings, target_of
@@ -53,6 +54,7 @@ _SPECTRUM = 20
 _KEPT_INPUTS = 2000
 
 
+@full_precision()
 def analyze(
     model: nn.Module,
     data: Any,

@@ -18,11 +18,13 @@ from eigenboundary.boundary.planes import BORDER, InputPlane, in_box, plane_of
 from eigenboundary.boundary.sections import Section
 from eigenboundary.classifier import Classifier
 from eigenboundary.errors import InvalidInputError
+from eigenboundary.precision import full_precision
 from eigenboundary.problem import Problem
 
 __all__ = ["input_plane", "section_samples"]
 
 
+@full_precision()
 def input_plane(
     model: nn.Module | Classifier | Analysis,
     points: Any,

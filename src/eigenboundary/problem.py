@@ -50,7 +50,8 @@ class Problem(Classifier):
     parameters : str or sequence of str, optional
         Glob patterns of the parameter names θ consists of; default: all that require a gradient.
     device, dtype : optional
-        Where and in what precision to compute; default: the model's own.
+        Where and in what precision to compute; default: the model's own. Neither TF32 nor autocast
+        takes the place of float32.
     batch_size : int, optional
         Most samples to push through the model at once; default: chosen by memory.
     cache_bytes : int

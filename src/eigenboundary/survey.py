@@ -16,9 +16,12 @@ from eigenboundary.classifier import Classifier
 from eigenboundary.data import SampleSource
 from eigenboundary.derivatives import scalar_hessian_product, summed_pullback
 from eigenboundary.errors import InvalidInputError
+from eigenboundary.precision import full_precision
 from eigenboundary.processes import Processes
 
 __all__ = ["Survey", "check_loss", "probe", "survey"]
+
+_HALF = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ def survey(classifier: Classifier, source: SampleSource, processes: Processes) -
     return Survey(labels, predictions, float(totals.sum()) / len(labels))
 
 
+@full_precision()
 def _survey_part(classifier: Classifier, source: SampleSource) -> tuple[Tensor, Tensor, Tensor]:
     """Labels, predictions and the summed loss of the source's samples."""
     labels, predictions = [], []
@@ -128,6 +132,7 @@ class _ForwardCounter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.numbers = self.flops = self.operations = 0
+        self.half = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -139,6 +144,7 @@ class _ForwardCounter(TorchDispatchMode):
         for tensor in result if isinstance(result, tuple | list) else (result,):
             if isinstance(tensor, Tensor) and not func.is_view:
                 self.numbers += tensor.numel()
+                self.half |= counted is not None and tensor.dtype in _HALF
         return result
 
 
@@ -185,6 +191,7 @@ def check_derivatives(classifier: Classifier, x: Tensor) -> None:
         )
 
 
+@full_precision()
 def _plain_gradient(classifier: Classifier, x: Tensor, weights: Tensor) -> Tensor:
     """The same gradient by calling the module as its author would."""
     chosen = [dict(classifier.module.named_parameters())[n] for n in classifier.parameter_names]
@@ -212,6 +219,12 @@ def probe(classifier: Classifier, x: Tensor) -> None:
     counter = _ForwardCounter()
     with counter:
         outputs = classifier.evaluate(two)
+    if counter.half:
+        raise InvalidInputError(
+            "model must compute in the precision of its parameters; its forward pass multiplies in "
+            "half precision (take autocast out of it, or give dtype='float64', which autocast "
+            "leaves as it is)."
+        )
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(two):
         came = (
             f"shape {tuple(outputs.shape)}"

@@ -15,6 +15,7 @@ from eigenboundary.boundary.norms import Geometry
 from eigenboundary.classifier import Classifier
 from eigenboundary.data import as_source
 from eigenboundary.errors import InvalidInputError
+from eigenboundary.precision import full_precision
 from eigenboundary.problem import Problem
 from eigenboundary.survey import probe
 
@@ -230,6 +231,7 @@ def depth_gradient(
     return depth, towards, gradient
 
 
+@full_precision()
 def _input_gradient(
     classifier: Classifier,
     x: Tensor,

@@ -46,6 +46,7 @@ from eigenboundary.boundary.starts import (
 from eigenboundary.classifier import Classifier
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import safe_point
+from eigenboundary.precision import full_precision
 from eigenboundary.problem import Problem
 
 __all__ = ["BoundaryDistance", "as_norm", "boundary_distance", "nearest_boundary", "references_for"]
@@ -89,6 +90,7 @@ class BoundaryDistance:
     converged: NDArray[np.bool_] = field(repr=False)
 
 
+@full_precision()
 def boundary_distance(
     model: nn.Module | Classifier,
     x: Any,

@@ -24,6 +24,7 @@ from eigenboundary.classifier import Classifier
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import safe_point
 from eigenboundary.memory import Memory
+from eigenboundary.precision import full_precision
 
 __all__ = ["BoundaryPoints", "boundary_points"]
 
@@ -64,6 +65,7 @@ class BoundaryPoints:
         return len(self.points)
 
 
+@full_precision()
 def boundary_points(
     model: nn.Module | Classifier,
     data: Any = None,

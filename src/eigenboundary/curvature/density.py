@@ -41,6 +41,7 @@ from eigenboundary.curvature.linalg import column_norms, inner
 from eigenboundary.curvature.operators import SymmetricOperator
 from eigenboundary.curvature.trace import check_deflation, random_directions
 from eigenboundary.errors import InvalidInputError
+from eigenboundary.precision import full_precision
 
 __all__ = ["Band", "SpectralDensity", "spectral_density"]
 
@@ -249,6 +250,7 @@ def _score(count: float, d: int, probes: int, z: float) -> tuple[float, float]:
     return max((half - root) / (1 + spread), 0.0), min((half + root) / (1 + spread), d)
 
 
+@full_precision()
 def spectral_density(
     operator: SymmetricOperator,
     *,

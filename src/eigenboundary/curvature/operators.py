@@ -37,6 +37,7 @@ from eigenboundary.derivatives import (
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import safe_point
 from eigenboundary.memory import Memory
+from eigenboundary.precision import full_precision
 from eigenboundary.problem import Problem
 
 __all__ = [
@@ -96,6 +97,7 @@ class SymmetricOperator(ABC):
     def _product(self, block: Tensor) -> Tensor:
         """The product with a (p, k) block."""
 
+    @full_precision()
     def __matmul__(self, vectors: Any) -> Tensor:
         """``A @ v`` for one vector (p,) or a block (p, k)."""
         block = torch.as_tensor(vectors).to(self.device, self.dtype)
@@ -246,6 +248,7 @@ class ProblemOperator(SymmetricOperator):
         total = self.problem.processes.sum(lambda: self._own_sum(rows.T).T, rows)
         return total / self.problem.n_samples
 
+    @full_precision()
     def _own_sum(self, block: Tensor) -> Tensor:
         """The product of the curvature summed over this process' samples."""
         self._prepare()

@@ -16,6 +16,7 @@ from eigenboundary.curvature.krylov import Progress, krylov_eigenpairs
 from eigenboundary.curvature.operators import GaussNewtonOperator, SymmetricOperator
 from eigenboundary.curvature.range_finder import Enough, range_eigenpairs
 from eigenboundary.errors import InvalidInputError
+from eigenboundary.precision import full_precision
 
 __all__ = ["METHODS", "top_eigenpairs"]
 
@@ -26,6 +27,7 @@ _DENSE_BELOW = 400
 _DENSE_AT_MOST = 2048
 
 
+@full_precision()
 def top_eigenpairs(
     operator: SymmetricOperator,
     k: int | None,

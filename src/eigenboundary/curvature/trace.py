@@ -26,6 +26,7 @@ from eigenboundary.curvature.eigenpairs import Eigenpairs
 from eigenboundary.curvature.linalg import column_norms, inner, orthonormal_extension
 from eigenboundary.curvature.operators import SymmetricOperator
 from eigenboundary.errors import InvalidInputError
+from eigenboundary.precision import full_precision
 
 __all__ = ["TraceEstimate", "check_deflation", "estimate_trace", "random_directions"]
 
@@ -53,6 +54,7 @@ class TraceEstimate:
     products: int
 
 
+@full_precision()
 def estimate_trace(
     operator: SymmetricOperator,
     *,

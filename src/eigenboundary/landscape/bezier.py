@@ -27,6 +27,7 @@ from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import safe_point
 from eigenboundary.landscape.points import as_point, as_steps, blocks_of, check_problem, values_at
 from eigenboundary.landscape.slices import LossCurve, loss_between
+from eigenboundary.precision import full_precision
 from eigenboundary.problem import Problem
 
 __all__ = ["LowLossCurve", "low_loss_curve"]
@@ -79,6 +80,7 @@ class LowLossCurve:
         return weights @ torch.stack([self.start, self.bend, self.end])
 
 
+@full_precision()
 def low_loss_curve(
     problem: Problem,
     start: Any,

@@ -21,6 +21,7 @@ from eigenboundary.landscape.points import (
     check_problem,
     outputs_at,
 )
+from eigenboundary.precision import full_precision
 from eigenboundary.problem import Problem
 
 __all__ = ["BoundaryMotion", "boundary_along"]
@@ -60,6 +61,7 @@ class BoundaryMotion:
         return (self.predictions != start).mean((1, 2))
 
 
+@full_precision()
 def boundary_along(
     problem: Problem,
     direction: Any,

@@ -18,6 +18,7 @@ from eigenboundary.coordinates import LayerNormalizedProblem
 from eigenboundary.curvature.linalg import column_norms
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import safe_point
+from eigenboundary.precision import full_precision
 from eigenboundary.problem import Problem
 
 __all__ = [
@@ -55,6 +56,7 @@ class LandscapeValues:
     accuracy: Array = field(repr=False)
 
 
+@full_precision()
 def loss_at(problem: Problem, thetas: Any) -> LandscapeValues:
     """Training loss and accuracy at any points of parameter space.
 

@@ -31,6 +31,7 @@ from eigenboundary.landscape.points import (
     check_problem,
     values_at,
 )
+from eigenboundary.precision import full_precision
 from eigenboundary.problem import Problem
 
 __all__ = [
@@ -104,6 +105,7 @@ class LossPlane:
         return inner(difference.T, self.axes).cpu().double().numpy()
 
 
+@full_precision()
 def loss_along(problem: Problem, direction: Any, steps: Any) -> LossCurve:
     r"""The loss on the line :math:`\theta + t\, v/\|v\|`.
 
@@ -141,6 +143,7 @@ def loss_along(problem: Problem, direction: Any, steps: Any) -> LossCurve:
     return _curve(problem, t, coefficients, torch.stack([problem.theta, v]))
 
 
+@full_precision()
 def loss_between(problem: Problem, start: Any, end: Any, steps: Any = None) -> LossCurve:
     r"""The loss on the segment :math:`(1 - t)\,\theta_0 + t\,\theta_1`.
 
@@ -177,6 +180,7 @@ def loss_between(problem: Problem, start: Any, end: Any, steps: Any = None) -> L
     return _curve(problem, t, np.stack([1 - t, t], axis=1), ends)
 
 
+@full_precision()
 def loss_plane(
     problem: Problem,
     first: Any,
@@ -230,6 +234,7 @@ def loss_plane(
     return _plane(problem, columns, rows, centre, axes, np.zeros((1, 2)))
 
 
+@full_precision()
 def plane_through(
     problem: Problem, a: Any, b: Any, c: Any, resolution: int = 25, *, margin: float = 0.2
 ) -> LossPlane:

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import eigenboundary as eb
+from eigenboundary import precision
+from eigenboundary.precision import full_precision
+
+BACKENDS = torch.backends
+
+
+def settings() -> list[Any]:
+    """All that says in what precision float32 is computed; None where torch cannot say."""
+
+    def read(setting: Callable[[], Any]) -> Any:
+        try:
+            return setting()
+        except RuntimeError:
+            return None
+
+    return [
+        *(part.fp32_precision for part in precision._parts()),
+        read(torch.get_float32_matmul_precision),
+        read(lambda: BACKENDS.cudnn.allow_tf32),
+        read(lambda: BACKENDS.cuda.matmul.allow_tf32),
+        *(torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda")),
+    ]
+
+
+def is_full() -> bool:
+    """Whether float32 is computed as float32."""
+    parts = [part.fp32_precision for part in precision._parts()]
+    return (
+        set(parts) <= {"ieee"}
+        and torch.get_float32_matmul_precision() == "highest"
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.is_autocast_enabled("cuda")
+    )
+
+
+PROGRAMS: dict[str, Callable[[], None]] = {
+    "nothing": lambda: None,
+    "high": lambda: torch.set_float32_matmul_precision("high"),
+    "medium": lambda: torch.set_float32_matmul_precision("medium"),
+    "cudnn": lambda: setattr(BACKENDS.cudnn, "allow_tf32", True),
+    "no cudnn": lambda: setattr(BACKENDS.cudnn, "allow_tf32", False),
+    "matmul": lambda: setattr(BACKENDS.cuda.matmul, "allow_tf32", True),
+    "new matmul": lambda: setattr(BACKENDS.cuda.matmul, "fp32_precision", "tf32"),
+    "new convolutions": lambda: setattr(BACKENDS.cudnn.conv, "fp32_precision", "ieee"),
+    "bfloat16": lambda: setattr(BACKENDS.mkldnn.conv, "fp32_precision", "bf16"),
+    "all": lambda: setattr(BACKENDS, "fp32_precision", "tf32"),
+}
+
+
+@pytest.fixture(params=PROGRAMS)
+def program(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What a program may have set; set back after."""
+    parts = [BACKENDS, *precision._parts()]
+    before = [part.fp32_precision for part in parts]
+    PROGRAMS[request.param]()
+    yield request.param
+    BACKENDS.cudnn.allow_tf32 = True
+    torch.set_float32_matmul_precision("highest")
+    for part, value in zip(parts, before, strict=True):
+        part.fp32_precision = value
+
+
+def test_whatever_a_program_has_set_is_full_within_and_as_it_was_after(program: str) -> None:
+    before = settings()
+    with full_precision():
+        assert is_full()
+        with full_precision():
+            assert is_full()
+        assert is_full()
+    assert settings() == before
+
+
+def test_settings_are_set_back_after_an_error(program: str) -> None:
+    before = settings()
+    with pytest.raises(ZeroDivisionError), full_precision():
+        raise ZeroDivisionError
+    assert settings() == before
+
+
+def test_the_last_of_several_threads_sets_it_back() -> None:
+    before = settings()
+    entered, leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with full_precision():
+            entered.set()
+            leave.wait()
+
+    thread = threading.Thread(target=other)
+    with full_precision():
+        thread.start()
+        entered.wait()
+    assert is_full()
+    leave.set()
+    thread.join()
+    assert settings() == before
+
+
+class Watching(nn.Module):
+    """Notes in what precision its forward and its backward passes are computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(2, 6), nn.Tanh(), nn.Linear(6, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen.append(is_full())
+        outputs: Tensor = self.inner(x)
+        if outputs.requires_grad:
+            outputs.register_hook(lambda gradient: seen.append(is_full()))
+        return outputs
+
+
+seen: list[bool] = []
+
+
+ENTRIES = [
+    "problem",
+    "predict",
+    "hessian",
+    "gauss-newton",
+    "alignment",
+    "trace",
+    "distance",
+    "points",
+    "loss",
+    "curve",
+    "analyze",
+]
+
+
+def entries(model: nn.Module, data: tuple[Tensor, Tensor]) -> dict[str, Callable[[], object]]:
+    problem = eb.Problem(model, data)
+    v = torch.ones(problem.n_parameters)
+    hessian = eb.HessianOperator(problem)
+    return {
+        "problem": lambda: eb.Problem(model, data),
+        "predict": lambda: problem.predict(data[0]),
+        "hessian": lambda: hessian @ v,
+        "gauss-newton": lambda: eb.GaussNewtonOperator(problem) @ v,
+        "alignment": lambda: eb.alignment(problem, data[0], v.unsqueeze(1)),
+        "trace": lambda: eb.estimate_trace(hessian, seed=0),
+        "distance": lambda: eb.boundary_distance(problem, data[0][:2]),
+        "points": lambda: eb.boundary_points(problem, n=10),
+        "loss": lambda: eb.loss_along(problem, v, [0.0, 0.1]),
+        "curve": lambda: eb.low_loss_curve(
+            problem, problem.theta, problem.theta + 0.01, iterations=2
+        ),
+        "analyze": lambda: eb.analyze(model, data, k=2, margins=True),
+    }
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_every_pass_through_the_network_is_in_full_precision(name: str, blobs: Any) -> None:
+    data = torch.tensor(blobs[0]).float(), torch.tensor(blobs[1])
+    model = Watching()
+    eb.training.train(model, data, epochs=3, learning_rate=0.1, seed=0)
+    job = entries(model, data)[name]
+    torch.set_float32_matmul_precision("medium")
+    try:
+        seen.clear()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            job()
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert seen
+    assert all(seen)
+
+
+def test_numbers_do_not_depend_on_autocast(small_model: nn.Module, blobs: Any) -> None:
+    plain = eb.analyze(small_model, blobs, k=5, dtype="float32")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = eb.analyze(small_model, blobs, k=5, dtype="float32")
+    np.testing.assert_array_equal(plain.eigenvalues, cast.eigenvalues)
+    np.testing.assert_array_equal(plain.training_alignment, cast.training_alignment)
+
+
+class Cast(nn.Module):
+    """Autocast within, as some networks are written."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            outputs: Tensor = self.inner(x)
+        return outputs.to(x.dtype)
+
+
+def test_a_network_that_computes_in_half_precision_is_refused_in_float32_only(
+    small_model: nn.Module, blobs: Any
+) -> None:
+    with pytest.raises(eb.InvalidInputError, match=r"^model must compute in the precision of its"):
+        eb.Problem(Cast(small_model), blobs, dtype="float32")
+    double = eb.Problem(Cast(small_model), blobs, dtype="float64")
+    assert double.loss_value == eb.Problem(small_model, blobs, dtype="float64").loss_value
