@@ -49,3 +49,11 @@ def test_random_directions_are_no_eigenvectors() -> None:
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(eb.InvalidInputError, match="kind must be one of 'lowest'"):
         eb.control_vectors(low_rank(), "highest")
+
+
+def test_eigenpairs_of_another_precision_are_taken_over() -> None:
+    matrix = torch.diag(torch.arange(9.0).double())
+    pairs = eb.top_eigenpairs(eb.MatrixOperator(matrix), 4)
+    single = eb.MatrixOperator(matrix.float())
+    vectors = eb.control_vectors(single, "random_eigenvectors", 6, eigenpairs=pairs)
+    assert (vectors.dtype, vectors.shape) == (torch.float32, (9, 6))

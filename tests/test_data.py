@@ -15,7 +15,7 @@ from torch.utils.data import (
 )
 
 import eigenboundary as eb
-from eigenboundary.data import LoaderSource, TensorSource, as_source
+from eigenboundary.data import LoaderSource, TensorSource, as_source, preserved_random_state
 
 X = torch.arange(22.0).reshape(11, 2)
 Y = torch.arange(11) % 2
@@ -155,3 +155,16 @@ def test_unusable_data_is_refused_in_one_sentence(data: object, message: str) ->
         eb.analyze(torch.nn.Linear(2, 2), data, k=2)
     assert "\n" not in str(caught.value)
     assert str(caught.value).split()[0] in ("data", "each", "model")
+
+
+def test_the_seed_of_gpus_that_were_not_in_use_is_the_programs_again_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    torch.manual_seed(123)
+    with preserved_random_state(7):
+        assert seeds[-1] == 7
+    assert seeds[-1] == 123

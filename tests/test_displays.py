@@ -324,3 +324,9 @@ def test_displays_given_a_figure_open_none_in_pyplot(analysis):
 
 def test_a_hundred_classes_differ_in_colour_or_marker():
     assert len({(class_color(c), class_marker(c)) for c in range(100)}) == 100
+
+
+def test_tensors_that_require_gradients_can_be_shown() -> None:
+    cosines = torch.rand(6, 2, requires_grad=True)
+    display = eb.AlignmentDisplay(cosines, torch.arange(6) % 3)
+    np.testing.assert_array_equal(display.alignment, cosines.detach().numpy())

@@ -413,3 +413,40 @@ def peak_over_limit(how: str) -> float:
 def test_the_peak_of_a_process_is_within_a_fifth_of_the_limit() -> None:
     assert peak_over_limit("unlimited") > 1.2
     assert peak_over_limit("limited") <= 1.2
+
+
+GPU = torch.device("cuda")
+
+
+def test_parts_are_larger_on_a_gpu_but_no_more_than_their_share() -> None:
+    assert Memory(device=GPU).at_most(2**20) == 2**24
+    budget = Memory(device=GPU)
+    budget.limit = budget.free = 1000 * MB
+    assert budget.at_most(2**20) == 2**24
+    assert budget.at_most(2**28) == 250 * MB
+
+
+def test_on_a_gpu_a_quarter_of_what_its_processes_leave_free_may_be_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "_available", lambda device: 2**36)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert Memory(device=GPU).kept() == 2**34
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert Memory(device=GPU).kept() == 2**33
+
+
+def test_what_torch_holds_of_a_gpu_without_using_it_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 9000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 700)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 200)
+    assert memory._available(GPU) == 1500
+
+
+def test_inputs_are_no_more_than_asked_for_on_any_device(small_model: nn.Module) -> None:
+    problem = eb.Problem(small_model, (torch.randn(9, 2), torch.arange(9) % 3))
+    problem.memory = Memory(device=GPU)
+    assert problem.inputs_at_most(100) == 100

@@ -207,3 +207,35 @@ def test_a_network_that_computes_in_half_precision_is_refused_in_float32_only(
         eb.Problem(Cast(small_model), blobs, dtype="float32")
     double = eb.Problem(Cast(small_model), blobs, dtype="float64")
     assert double.loss_value == eb.Problem(small_model, blobs, dtype="float64").loss_value
+
+
+class ByDefault(nn.Module):
+    """Makes a tensor where the program's default is."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        places.append(torch.zeros(1).device.type)
+        outputs: Tensor = self.inner(x)
+        return outputs
+
+
+places: list[str] = []
+
+
+def test_a_default_device_is_the_networks_own_affair(small_model: nn.Module, blobs: Any) -> None:
+    plain = eb.analyze(small_model, blobs, k=3, margins=True)
+    places.clear()
+    torch.set_default_device("meta")
+    try:
+        found = eb.analyze(ByDefault(small_model), blobs, k=3, margins=True)
+    finally:
+        torch.set_default_device("cpu")
+    np.testing.assert_array_equal(plain.eigenvalues, found.eigenvalues)
+    assert plain.sections is not None
+    assert found.sections is not None
+    for section, expected in zip(found.sections, plain.sections, strict=True):
+        assert section.margin == expected.margin
+    assert set(places) == {"meta"}

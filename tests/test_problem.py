@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -339,3 +340,64 @@ def test_a_few_samples_are_taken_at_once_even_where_their_activations_are_large(
     assert large.samples_per_chunk(0) == 16
     assert large.samples_per_chunk(1) == 2**29 // large.sample_bytes(1)
     assert large.samples_per_chunk(10**6) == 1
+
+
+def test_samples_are_converted_once_where_they_are_placed(
+    small_model: nn.Module, blobs: Blobs
+) -> None:
+    x, y = torch.tensor(blobs[0]).float(), torch.tensor(blobs[1])
+    problem = eb.Problem(small_model, (x, y), dtype="float64")
+    before = [(x.clone(), y.clone()) for x, y in problem.batches(7)]
+    assert not any(problem.holds(x) for x, _ in problem.batches(7))
+    problem._place()
+    after = list(problem.batches(7))
+    assert all(problem.holds(x) for x, _ in after)
+    assert all(problem.holds(x) for x, _ in problem.own_batches(7))
+    for (x, y), (x_before, y_before) in zip(after, before, strict=True):
+        torch.testing.assert_close(x, x_before, rtol=0, atol=0)
+        assert torch.equal(y, y_before)
+
+
+def test_samples_that_do_not_fit_are_not_placed_and_those_that_do_are_counted(
+    small_model: nn.Module, blobs: Blobs
+) -> None:
+    problem = eb.Problem(small_model, blobs)
+    source = problem._source
+    problem.memory.limit, problem.memory.free = 10**9, 2000
+    problem._place()
+    assert problem._source is source
+    problem.memory.free = 10**6
+    problem._place()
+    assert problem._source is not source
+    assert problem.memory.free == 10**6 - 30 * (2 * 8 + 8)
+
+
+def test_recurrent_layers_do_without_cudnn_which_has_no_derivative_in_eval_mode() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = Watched(4, 5, batch_first=True), nn.Linear(5, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            outputs: torch.Tensor = self.head(self.layer(x)[0][:, -1])
+            enabled.append(torch.backends.cudnn.enabled)
+            return outputs
+
+    class Watched(nn.GRU):
+        def forward(self, *arguments: Any, **options: Any) -> Any:
+            enabled_within.append(torch.backends.cudnn.enabled)
+            return super().forward(*arguments, **options)
+
+    enabled: list[bool] = []
+    enabled_within: list[bool] = []
+    torch.manual_seed(0)
+    model, x = Recurrent(), torch.randn(9, 6, 4)
+    expected = model(x)
+    enabled_within.clear()
+    problem = eb.Problem(model, (x, torch.arange(9) % 3))
+    torch.testing.assert_close(problem.predict(x), expected.detach())
+    assert not any(enabled_within)
+    assert all(enabled)
+    enabled_within.clear()
+    model(x)
+    assert enabled_within == [True]  # the user's own network is left as it was

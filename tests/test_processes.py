@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 import eigenboundary as eb
+from eigenboundary import processes as processes_module
 from eigenboundary.data import preserved_random_state
 from eigenboundary.processes import Processes, current
 from tests import together
@@ -244,3 +246,21 @@ def test_two_gpus_find_what_one_cpu_does(tmp_path: Path) -> None:
     found = json.loads(ran.stdout.splitlines()[1])
     assert found["eigenvalues"] == pytest.approx(alone.eigenvalues, rel=1e-9)
     assert found["accuracy"] == alone.accuracy
+
+
+@pytest.mark.parametrize(("processes", "nccl"), [(2, True), (3, False)])
+def test_processes_use_nccl_if_each_has_a_gpu_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, processes: int, nccl: bool
+) -> None:
+    backends: list[str] = []
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(dist, "is_nccl_available", lambda: True)
+    monkeypatch.setattr(dist, "init_process_group", backends.append)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    with processes_module.joined():
+        pass
+    assert backends == ["cpu:gloo,cuda:nccl" if nccl else "gloo"]

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eigenboundary.errors import InvalidInputError
 
 __all__ = [
     "InvalidInputError",
+    "as_array",
     "check_choice",
     "check_finite_inputs",
     "check_finite_parameters",
@@ -237,3 +239,8 @@ def prepare_inputs(x: Any, input_shape: torch.Size, floating: bool, name: str) -
             f"{str(tensor.dtype).removeprefix('torch.')}."
         )
     return tensor.double() if floating and not tensor.is_floating_point() else tensor
+
+
+def as_array(value: Any, dtype: Any = None) -> NDArray[Any]:
+    """Array-like values; tensors may be on a GPU, and may require gradients."""
+    return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=dtype)

@@ -22,7 +22,7 @@ from eigenboundary.attention import twice_differentiable_attention, unfuse
 from eigenboundary.inputs import Layout
 from eigenboundary.losses import Loss, PerSampleLoss, as_loss
 from eigenboundary.memory import Memory
-from eigenboundary.precision import full_precision
+from eigenboundary.precision import full_precision, program_default
 
 __all__ = ["Classifier", "Tree"]
 
@@ -91,7 +91,7 @@ class Classifier:
         self._shapes = [tensor.shape for tensor in self.parameters.values()]
         self._sizes = [tensor.numel() for tensor in self.parameters.values()]
         self.n_parameters = sum(self._sizes)
-        self.memory = Memory()
+        self.memory = Memory(device=self.device)
         #: Derivatives that this network only has in reverse mode (see `derivatives`).
         self.reverse_only: set[str] = set()
         # What the data tell: set once they have been seen.
@@ -129,7 +129,7 @@ class Classifier:
 
     def _raw_outputs(self, parameters: Tree, x: Tensor) -> Any:
         positional, named = self.arguments(x)
-        with twice_differentiable_attention():
+        with twice_differentiable_attention(), program_default():
             return torch.func.functional_call(self.module, parameters, positional, named)
 
     def arguments(self, x: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
@@ -207,7 +207,7 @@ class Classifier:
     def inputs_at_most(self, usual: int) -> int:
         """How many inputs to keep: the usual number, or what a memory limit leaves."""
         each = torch.finfo(self.dtype).bits // 8 * max(1, math.prod(self.input_shape))
-        return max(1, self.memory.at_most(usual * each) // each)
+        return max(1, min(usual, self.memory.at_most(usual * each) // each))
 
     def samples_per_chunk(self, directions: int, budget: int = 2**27) -> int:
         """Samples whose activations, for so many directions at once, fit in ``budget`` bytes.
@@ -244,8 +244,20 @@ def _detached_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -
         dim = getattr(part, "dim", None)
         if type(part).__name__ == "_WeightNorm" and isinstance(dim, int):
             part.forward = functools.partial(_weight_norm, dim)
+        if isinstance(part, nn.RNNBase):
+            part.forward = functools.partial(_without_cudnn, part.forward)
     unfuse(module)
     return module.eval().requires_grad_(False).to(device=device, dtype=dtype)
+
+
+def _without_cudnn(forward: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """A recurrent layer by torch's own kernels: cuDNN's has no derivative in eval mode."""
+    enabled = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        return forward(*arguments, **options)
+    finally:
+        torch.backends.cudnn.enabled = enabled
 
 
 def _weight_norm(dim: int, g: Tensor, v: Tensor) -> Tensor:

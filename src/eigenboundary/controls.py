@@ -78,7 +78,7 @@ def _vectors(
         return orthonormal_extension(random_block(like, k, seed), [])
     if eigenpairs is None:
         eigenpairs = top_eigenpairs(operator, None, seed=seed)
-    known = _uninterrupted(eigenpairs)
+    known = _uninterrupted(eigenpairs).to(operator.device, operator.dtype)
     if eigenpairs.message:  # the rest is not null
         raise InvalidInputError(
             "controls must not hold 'random_eigenvectors' where not all eigenvectors can be "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,7 +57,8 @@ class SampleSource(Protocol):
 def preserved_random_state(seed: int) -> Iterator[None]:
     """Seed torch, NumPy and ``random`` inside, and restore their states on the way out."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    started = torch.cuda.is_initialized()
+    devices = range(torch.cuda.device_count()) if started else []
     with torch.random.fork_rng(devices=list(devices)):
         try:
             torch.manual_seed(int(seed))
@@ -67,6 +68,9 @@ def preserved_random_state(seed: int) -> Iterator[None]:
         finally:
             np.random.set_state(numpy_state)
             random.setstate(python_state)
+    if not started and torch.cuda.is_available():
+        # Seeding has queued the seed for GPUs that were not in use yet.
+        torch.cuda.manual_seed_all(torch.initial_seed())
 
 
 class TensorSource:
@@ -81,6 +85,12 @@ class TensorSource:
     def size(self) -> int:
         """How many samples there are."""
         return len(self.x)
+
+    def mapped(
+        self, of_x: Callable[[Tensor], Tensor], of_y: Callable[[Tensor], Tensor]
+    ) -> TensorSource:
+        """The same samples elsewhere."""
+        return TensorSource(of_x(self.x), of_y(self.y), self.layout)
 
     def part(self, start: int, stop: int) -> TensorSource:
         """Some of the samples, as views."""

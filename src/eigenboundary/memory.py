@@ -29,7 +29,10 @@ __all__ = ["Keeper", "Memory", "as_bytes", "megabytes"]
 _LATER = 80 * 10**6
 # Of any part but what is kept.
 _LARGEST_PART = 2**28
-# Of what is free where there is no limit, a share is kept to save time: at least and at most this.
+# A GPU computes so much more at once, and has memory of its own for it.
+_TIMES_ON_GPU = 16
+# Of what is free where there is no limit, a share is kept to save time: at least and, in the host's
+# memory, at most this.
 _SHARE_KEPT, _LEAST_KEPT, _MOST_KEPT = 1 / 4, 2**30, 2**33
 # Where a container's limit and what it uses stand, in the second and first version of cgroups.
 _CONTAINERS = (
@@ -131,10 +134,11 @@ class Memory:
             )
 
     def at_most(self, usual: int) -> int:
-        """The usual size of a part in bytes, or its share where that is less."""
+        """The usual size of a part in bytes, more on a GPU, or its share where that is less."""
+        usual, largest = self._times * usual, self._times * _LARGEST_PART
         if self.free is None:
             return usual
-        return max(1, min(usual, _LARGEST_PART, (self.free - self.vectors) // 4))
+        return max(1, min(usual, largest, (self.free - self.vectors) // 4))
 
     def at_any_time(self, usual: int) -> int:
         """The same, whatever the eigensolver has planned."""
@@ -150,8 +154,13 @@ class Memory:
             return left if asked is None else min(left, asked)
         if asked is not None:
             return asked
-        share = _SHARE_KEPT * _available(self.device) / _neighbours()
-        return int(min(max(share, _LEAST_KEPT), _MOST_KEPT))
+        share = _SHARE_KEPT * _available(self.device) / _neighbours(self.device)
+        return int(max(share if _on_gpu(self.device) else min(share, _MOST_KEPT), _LEAST_KEPT))
+
+    def take(self, size: int) -> None:
+        """Note that so many bytes are in use from now on."""
+        if self.free is not None:
+            self.free -= size
 
     def keep(self, keeper: Keeper, size: int) -> None:
         """Note how many bytes something keeps from now on."""
@@ -173,6 +182,10 @@ class Memory:
                 f"memory_limit must be at least {megabytes(self.limit - self.free + needed)} for "
                 f"{purpose}; got {megabytes(self.limit)}."
             )
+
+    @property
+    def _times(self) -> int:
+        return _TIMES_ON_GPU if _on_gpu(self.device) else 1
 
     @property
     def _unplanned(self) -> int:
@@ -203,15 +216,16 @@ class Memory:
 
 def _held(device: torch.device | None) -> int:
     """Bytes that are in use, and that will be whatever is computed."""
-    if device is not None and device.type == "cuda":
+    if _on_gpu(device):
         return int(torch.cuda.memory_allocated(device))
     return int(psutil.Process().memory_info().rss) + _LATER
 
 
 def _available(device: torch.device | None) -> int:
     """Bytes that nobody uses, in the container that this process is in."""
-    if device is not None and device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+    if _on_gpu(device):
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
     free = psutil.virtual_memory().available
     for most, used in _CONTAINERS:
         with suppress(OSError, ValueError):  # there is none, or it says "max"
@@ -219,6 +233,11 @@ def _available(device: torch.device | None) -> int:
     return free
 
 
-def _neighbours() -> int:
-    """Processes of the same job on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+def _neighbours(device: torch.device | None) -> float:
+    """Processes of the same job that share the device's memory."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1.0, processes / max(1, torch.cuda.device_count() if _on_gpu(device) else 1))
+
+
+def _on_gpu(device: torch.device | None) -> bool:
+    return device is not None and device.type == "cuda"

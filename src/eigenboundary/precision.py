@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
 import torch
 
-__all__ = ["full_precision"]
+__all__ = ["full_precision", "program_default"]
 
 _KINDS = ("cpu", "cuda")
 # What torch 2.9 and later hold a precision for, by their paths in torch.backends.
 _PARTS = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
 
+_local = threading.local()
 _lock = threading.Lock()
 _inside = 0
 _restore: list[Callable[[], None]] = []
@@ -31,14 +32,37 @@ def full_precision() -> Iterator[None]:
     """Within, float32 is computed as float32, and autocast is off; what was set is set again after.
 
     Usable as a decorator. TF32 and bfloat16 are settings of the whole process: where several
-    threads are within, the last to leave sets them back.
+    threads are within, the last to leave sets them back. Tensors are made on the CPU within, where
+    no device is given, whatever ``torch.set_default_device`` says.
     """
     with ExitStack() as stack:
         for kind in _KINDS:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
+        default = torch.get_default_device()
+        if default.type != "cpu":
+            stack.enter_context(_host_default(default))
         _enter()
         stack.callback(_leave)
+        yield
+
+
+@contextmanager
+def _host_default(default: torch.device) -> Iterator[None]:
+    """Make small things on the host, as is meant, though a program makes them on a GPU."""
+    _local.default = default
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        _local.default = None
+
+
+@contextmanager
+def program_default() -> Iterator[None]:
+    """Within :func:`full_precision`, the default device that the program has set."""
+    default = getattr(_local, "default", None)
+    with nullcontext() if default is None else default:
         yield
 
 

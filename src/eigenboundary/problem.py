@@ -130,17 +130,43 @@ class Problem(Classifier):
     def _read(self, data: Any, cache_bytes: int, seed: int) -> None:
         self.seed = seed
         several = self.processes.count > 1
-        cache_bytes = self.memory.at_most(cache_bytes) if cache_bytes else 0
+        if cache_bytes and self.device.type == "cpu":  # else the limit is on another memory
+            cache_bytes = self.memory.at_most(cache_bytes)
         self._source: SampleSource = self.processes.agree(
             lambda: as_source(data, cache_bytes=cache_bytes, seed=seed, divided=several)
         )
         self.layout = self._source.layout
         self._part = self._own_part() if several else self._source
+        if self.device.type != "cpu":
+            self._place()
         found = survey(self, self._part, self.processes)
         self.n_samples = len(found.labels)
         self.labels = found.labels
         self.predictions = found.predictions
         self.loss_value = found.loss_value
+
+    def _place(self) -> None:
+        """Put this process' samples where they are computed with, if they fit, once for all."""
+        if not isinstance(self._part, TensorSource):
+            return
+        x = self._part.x
+        itemsize = torch.finfo(self.dtype).bits // 8 if x.is_floating_point() else x.itemsize
+        most = -(-self._source.size() // self.processes.count)  # the same in all processes
+        size = most * (x[:1].numel() * itemsize + self._part.y.itemsize)
+        if size > self.memory.at_most(_CACHE_BYTES):
+            return
+        self.memory.take(size)
+        placed = self._part.mapped(self.to_compute, lambda y: y.to(self.device))
+        if self._part is self._source:
+            self._source = placed
+        self._part = placed
+
+    def holds(self, x: Tensor) -> bool:
+        """Whether a batch is a view of samples that are held, not a copy of them."""
+        held = self._part.x if isinstance(self._part, TensorSource) else None
+        return held is not None and (
+            held.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
+        )
 
     def _own_part(self) -> SampleSource:
         """The samples of this process; every one must have been given all of them."""

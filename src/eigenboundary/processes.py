@@ -102,7 +102,8 @@ def joined() -> Iterator[None]:
         yield
         return
     backend, local = "gloo", int(os.environ.get("LOCAL_RANK", "0"))
-    if torch.cuda.is_available() and local < torch.cuda.device_count():
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", local + 1))
+    if torch.cuda.is_available() and processes <= torch.cuda.device_count():
         torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl" if dist.is_nccl_available() else "gloo"
     dist.init_process_group(backend)
@@ -198,9 +199,9 @@ class _Group(Processes):
             ) from error
         # While the first computes by itself the others wait, longer than a group's usual timeout.
         self._hosts = dist.new_group(timeout=_TO_DECIDE, backend="gloo")
-        self._on_devices = "nccl" in str(dist.get_backend_config())
         self._targets: Sequence[Target] | None = None
         self._exchanging = False
+        self._on_devices = all(self._of_all("nccl" in str(dist.get_backend_config())))
 
     def arrive(self) -> None:
         """Wait for the others, but not for ever."""

@@ -16,7 +16,7 @@ from eigenboundary.classifier import Classifier
 from eigenboundary.data import SampleSource
 from eigenboundary.derivatives import scalar_hessian_product, summed_pullback
 from eigenboundary.errors import InvalidInputError
-from eigenboundary.precision import full_precision
+from eigenboundary.precision import full_precision, program_default
 from eigenboundary.processes import Processes
 
 __all__ = ["Survey", "check_loss", "probe", "survey"]
@@ -200,7 +200,8 @@ def _plain_gradient(classifier: Classifier, x: Tensor, weights: Tensor) -> Tenso
     try:
         with torch.enable_grad():
             positional, named = classifier.arguments(x)
-            outputs = classifier.picked(classifier.module(*positional, **named))
+            with program_default():
+                outputs = classifier.picked(classifier.module(*positional, **named))
             if not outputs.requires_grad:
                 return torch.zeros(classifier.n_parameters)
             pieces = torch.autograd.grad(

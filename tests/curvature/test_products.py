@@ -298,3 +298,26 @@ def test_an_unusable_number_of_bytes_is_refused(kept_bytes: object) -> None:
     model, x, y = a_case("tanh")
     with pytest.raises(eb.InvalidInputError, match="kept_bytes must be an integer of at least 0"):
         eb.HessianOperator(eb.Problem(model, (x, y)), kept_bytes=kept_bytes)  # type: ignore[arg-type]
+
+
+def after_products(problem: eb.Problem) -> eb.HessianOperator:
+    hessian = warmed(eb.HessianOperator(problem))
+    hessian @ problem.theta
+    return hessian
+
+
+@pytest.mark.usefixtures("at_once")
+def test_inputs_that_are_copied_to_be_computed_with_count_among_what_is_kept() -> None:
+    model, x, y = a_case("relu")
+    held = after_products(eb.Problem(model, (x, y))).record
+    copied = after_products(eb.Problem(model, (x.float(), y))).record
+    assert copied.kept_bytes == held.kept_bytes + x.numel() * x.itemsize
+
+
+def test_graphs_of_gradients_count_their_copies_of_the_parameters() -> None:
+    model, x, y = a_case("relu")
+    problem = eb.Problem(model, (x, y), batch_size=4)
+    hessian = after_products(problem)
+    assert hessian.record.chunks == 3
+    assert hessian._kept is not None
+    assert hessian._kept.kept_bytes > 2 * 3 * problem.n_parameters * 8

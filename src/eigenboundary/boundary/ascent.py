@@ -24,6 +24,7 @@ from eigenboundary.boundary.norms import Geometry, column
 from eigenboundary.boundary.projection import onto_boundary, output_rounding
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import safe_point
+from eigenboundary.precision import full_precision
 from eigenboundary.problem import Problem
 
 __all__ = ["affordable_rounds", "ascend", "most_aligned", "own_alignment"]
@@ -204,6 +205,7 @@ def _normals(problem: Problem, x: Tensor) -> Tensor:
 # --------------------------------------------------------------------------- slopes in the input
 
 
+@full_precision()
 def _squared_alignment_slopes(
     problem: Problem, x: Tensor, directions: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -234,6 +236,8 @@ def _squared_alignment_slopes(
 def _slopes_or_none(problem: Problem, x: Tensor, directions: Tensor) -> Tensor | None:
     try:
         return _squared_alignment_slopes(problem, x, directions)[0].nan_to_num()
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, NotImplementedError) as error:
         _log.info("x_b is looked for by random steps alone: %s", error)
         return None
@@ -250,6 +254,8 @@ def ascend(
         safe_point()
         try:
             slope, value = _squared_alignment_slopes(problem, x, directions)
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, NotImplementedError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise InvalidInputError(

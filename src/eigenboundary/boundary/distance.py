@@ -253,7 +253,8 @@ class _Search:
         outputs = outputs_at(self.classifier, x)
         own = outputs.argmax(-1)
         rivals = outputs.topk(self.n_rivals + 1, dim=-1).indices
-        rivals = torch.stack([r[r != a][: self.n_rivals] for r, a in zip(rivals, own, strict=True)])
+        own_last = (rivals == own.unsqueeze(1)).int().argsort(dim=1, stable=True)
+        rivals = rivals.gather(1, own_last)[:, : self.n_rivals]
         linear = linearized_distances(self.classifier, x, rivals, self.geometry)
         lower = linear.amin(1)
         rivals = rivals.gather(1, linear.argsort(1))

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from eigenboundary.alignments import align, unit_columns
 from eigenboundary.boundary.sections import BoundarySections
+from eigenboundary.checks import as_array
 from eigenboundary.classifier import Classifier
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import safe_point
@@ -89,12 +90,12 @@ class InputPlane:
 
     def inputs_at(self, coordinates: Any) -> Array:
         """The inputs at coordinates (m, 2) of the plane, shape (m, ...)."""
-        steps = np.asarray(coordinates, dtype=np.float64).reshape(-1, 2)
+        steps = as_array(coordinates, np.float64).reshape(-1, 2)
         return self.origin + np.tensordot(steps, self.axes, axes=1)
 
     def project(self, x: Any) -> Array:
         """Coordinates of the points of the plane nearest to any inputs (m, ...): shape (m, 2)."""
-        inputs = np.asarray(x, dtype=np.float64).reshape(-1, *self.origin.shape)
+        inputs = as_array(x, np.float64).reshape(-1, *self.origin.shape)
         flat = (inputs - self.origin).reshape(len(inputs), -1)
         return flat @ self.axes.reshape(2, -1).T
 

@@ -123,7 +123,7 @@ def _orthonormal(block: Tensor) -> tuple[Tensor, float]:
     """Orthonormal basis of the span, and the least squared length of what went into it."""
     tiny = 1e-10 if block.dtype == torch.float64 else 1e-5
     # Symmetric orthonormalisation shows which directions are only rounding.
-    squares, rotation = torch.linalg.eigh(inner(block, block))
+    squares, rotation = torch.linalg.eigh(inner(block, block).cpu())
     squares, rotation = squares.flip(0), rotation.flip(1)
     kept = squares > tiny**2
     if not kept.any():

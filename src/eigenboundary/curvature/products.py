@@ -103,11 +103,15 @@ class KeptGradients:
     """
 
     def __init__(self, problem: Problem, plain: PlainProduct, kept_bytes: int) -> None:
-        needed = _GRAPH_BYTES * problem.most_samples * _activation_bytes(problem)
+        self.samples = _samples(problem, kept_bytes)
+        chunks = -(-problem.most_samples // self.samples)
+        itemsize = torch.finfo(problem.dtype).bits // 8
+        # Each graph begins with its own copy of θ and ends with a gradient.
+        needed = 2 * chunks * problem.n_parameters * itemsize
+        needed += _GRAPH_BYTES * problem.most_samples * _activation_bytes(problem)
         if needed > kept_bytes or not problem.in_memory:
             raise RuntimeError("the gradients' graphs may not fit")
         self.kept_bytes = needed
-        self.samples = _samples(problem, kept_bytes)
         self.products: list[Callable[[Tensor], Tensor]] = []
         for x, y in problem.own_batches(self.samples):
             safe_point()
@@ -259,7 +263,8 @@ class LinearizedProducts:
                 continue
             constants = self._constants(x, y)
             kept = self._map.prepare(constants)
-            size = _new_bytes(kept, [*self._theta, x])
+            known = [*self._theta, x] if self.problem.holds(x) else self._theta
+            size = _new_bytes(kept, known)
             if total + size <= kept_bytes:
                 self._kept.append(kept)
                 total += size

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eigenboundary.checks import check_positive_integer
+from eigenboundary.checks import as_array, check_positive_integer
 from eigenboundary.errors import InvalidInputError
 
 __all__ = [
@@ -31,7 +31,7 @@ def numbers(value: Any, name: str, *, ndim: int = 1) -> Array:
     InvalidInputError
         If it has another number of dimensions, or numbers are missing.
     """
-    array = np.asarray(value, dtype=np.float64)
+    array = as_array(value, np.float64)
     if array.ndim != ndim:
         raise InvalidInputError(
             f"{name} must be an array of {ndim} dimension{'s'[: ndim > 1]}; got shape "
@@ -58,7 +58,7 @@ def check_alignment(value: Any, name: str = "alignment") -> Array:
 
 def check_labels(value: Any, n: int, name: str = "labels") -> NDArray[np.int64]:
     """Class labels of n samples."""
-    array = np.asarray(value)
+    array = as_array(value)
     if array.shape != (n,) or array.dtype.kind not in "iu" or (array < 0).any():
         raise InvalidInputError(
             f"{name} must be {n} integers of at least 0, one a sample; got shape {array.shape} of "

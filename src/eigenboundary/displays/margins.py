@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import ArrayLike, NDArray
 
 from eigenboundary.boundary.sections import BoundarySections
+from eigenboundary.checks import as_array
 from eigenboundary.displays import style
 from eigenboundary.displays.inputs import numbers
 from eigenboundary.errors import InvalidInputError
@@ -86,7 +87,7 @@ class MarginDisplay:
         self.margin = _distances(margin, "margin", k)
         self.lower_estimate = _distances(lower_estimate, "lower_estimate", k)
         self.paper_margin = _distances(paper_margin, "paper_margin", k)
-        self.converged = np.asarray(converged)
+        self.converged = as_array(converged)
         if self.converged.shape != (k,) or self.converged.dtype != np.bool_:
             raise InvalidInputError(
                 f"converged must be {k} booleans, one an eigenvector; got shape "
@@ -251,7 +252,7 @@ class MarginDisplay:
 
 
 def _distances(value: ArrayLike, name: str, k: int) -> Array:
-    array = np.asarray(value, dtype=np.float64)
+    array = as_array(value, np.float64)
     if array.shape != (k,) or (array < 0).any():
         raise InvalidInputError(
             f"{name} must be {k} distances of at least 0, one an eigenvector; got shape "

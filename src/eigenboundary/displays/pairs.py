@@ -178,7 +178,7 @@ class ClassPairDisplay:
             unexplained = self.shares[:, -1].sum() if self.columns[-1] == "none" else 0.0
             pairs = len(self.rows)
             self.ax_.set_title(
-                f"{pairs} class pair{'s'[: pairs > 1]}, {unexplained:.0%} of the boundary "
+                f"{pairs} class pair{'s'[: pairs > 1]}, {unexplained:.1%} of the boundary "
                 "unexplained"
             )
         return self

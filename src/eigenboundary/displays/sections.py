@@ -13,6 +13,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike, NDArray
 
 from eigenboundary.boundary.sections import Section
+from eigenboundary.checks import as_array
 from eigenboundary.displays import style
 from eigenboundary.displays.inputs import check_labels, names_of_classes
 from eigenboundary.errors import InvalidInputError
@@ -97,7 +98,7 @@ class SectionDisplay:
     ) -> None:
         self.section = section
         point = np.asarray(section.boundary_point, dtype=np.float64)
-        given = np.asarray(samples, dtype=np.float64)
+        given = as_array(samples, np.float64)
         if given.shape != (2, *point.shape):
             raise InvalidInputError(
                 f"samples must have shape {(2, *point.shape)}, two inputs as the section's "

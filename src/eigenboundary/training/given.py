@@ -55,9 +55,11 @@ def _check_models(models: Sequence[nn.Module]) -> None:
         checks.check_finite_parameters(model)
     if len({id(model) for model in models}) < len(models):
         raise InvalidInputError("models must be different objects; got the same one twice.")
-    shapes = {tuple((n, p.shape, p.dtype) for n, p in m.named_parameters()) for m in models}
-    if len(shapes) > 1:
-        raise InvalidInputError("models must be of one architecture; their parameters differ.")
+    kinds = [[(n, p.shape, p.dtype, p.device) for n, p in m.named_parameters()] for m in models]
+    if any(kind != kinds[0] for kind in kinds):
+        raise InvalidInputError(
+            "models must be of one architecture, type and device; their parameters differ."
+        )
 
 
 def _pairs(data: Sequence[Any]) -> list[tuple[Tensor, Tensor]]:

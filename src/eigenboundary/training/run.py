@@ -235,6 +235,8 @@ class TrainingRun:
         for member, generator in enumerate(self.generators):
             tensors[f"generator.{member}"] = generator.get_state()
         tensors["random_state"] = torch.get_rng_state()
+        if self._device.type == "cuda":
+            tensors["random_state_of_gpu"] = torch.cuda.get_rng_state(self._device)
         for member, (_, state) in self.finished.items():
             tensors |= {f"finished.{member}.{n}": t for n, t in state.items()}
         for epoch, states in self.checkpoints.items():
@@ -248,12 +250,19 @@ class TrainingRun:
         }
         write_checkpoint(self.path, tensors, numbers, self.started_from)
 
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self.ensemble.parameters.values())).device
+
     def _restore(self, path: Path) -> None:
         tensors, numbers = read_checkpoint(path, self.started_from)
 
         def under(prefix: str) -> State:
             start = f"{prefix}."
             return {n[len(start) :]: t for n, t in tensors.items() if n.startswith(start)}
+
+        def on_device(prefix: str) -> State:
+            return {n: t.to(self._device) for n, t in under(prefix).items()}
 
         self.active = list(numbers["active"])
         self.ensemble.keep(self.active, self.optimizer)
@@ -278,11 +287,13 @@ class TrainingRun:
         for member, generator in enumerate(self.generators):
             generator.set_state(tensors[f"generator.{member}"])
         torch.set_rng_state(tensors["random_state"])
+        if "random_state_of_gpu" in tensors and self._device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random_state_of_gpu"], self._device)
         self.finished = {
-            int(member): (int(epoch), under(f"finished.{member}"))
+            int(member): (int(epoch), on_device(f"finished.{member}"))
             for member, epoch in numbers["finished"].items()
         }
         for place in {tuple(name.split(".")[:2]) for name in under("checkpoint")}:
             states = self.checkpoints.setdefault(int(place[0]), {})
-            states[int(place[1])] = under(f"checkpoint.{place[0]}.{place[1]}")
+            states[int(place[1])] = on_device(f"checkpoint.{place[0]}.{place[1]}")
         self.checkpoints = dict(sorted(self.checkpoints.items()))

@@ -20,6 +20,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from eigenboundary.checks import depends_on_mode
+from eigenboundary.precision import full_precision
 
 __all__ = [
     "CannotBeTrainedAtOnceError",
@@ -195,6 +196,7 @@ class TracedEnsemble:
         self._traces.clear()
         self.size = len(members)
 
+    @full_precision()
     def verify(self, models: list[nn.Module], x: Tensor, y: Tensor) -> None:
         """Compare the traced gradient of each network with plain autograd's."""
         self.compute_gradients(x, y)
