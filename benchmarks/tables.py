@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ those of the reference, within what was asked for. All numbers of a run are in `
 
 *Aim* is the ratio, or the seconds, that were set out to be reached.
 
-| benchmark | ours, s | best rival, s | ratio | aim | right | threads | load |
-| --- | --- | --- | --- | --- | --- | --- | --- |
+| benchmark | ours, s | best rival, s | ratio | aim | right | threads | load | processor |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 #: By hand, from the runs above and from trials beside them.
 _LIMITS = """
@@ -94,11 +95,17 @@ def keep(result: dict[str, Any]) -> None:
 def machine() -> dict[str, Any]:
     """Where it ran, and what else was running there."""
     return {
-        "processor": platform.processor() or platform.machine(),
+        "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count())),
         "load": round(os.getloadavg()[0], 1),
     }
+
+
+def _processor() -> str:
+    about = Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*:\s*(.+)", about.read_text()) if about.exists() else None
+    return named[1].strip() if named else platform.processor() or platform.machine()
 
 
 def _peaks(kept: dict[str, Any]) -> str:
@@ -119,6 +126,7 @@ def _row(name: str, kept: dict[str, Any]) -> str:
     cells = [_number(result.get(key)) for key in ("ours_s", "best_rival_s", "ratio")]
     right = {True: "yes", False: "no"}.get(result.get("reference_ok"), "")
     cells += [_AIMS.get(name, ""), right, str(where["threads"]), str(where["load"])]
+    cells.append(where["processor"])
     return f"| {name} | {' | '.join(cells)} |\n"
 
 
