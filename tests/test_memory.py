@@ -415,6 +415,43 @@ def test_the_peak_of_a_process_is_within_a_fifth_of_the_limit() -> None:
     assert peak_over_limit("limited") <= 1.2
 
 
+FREED = """
+import numpy as np
+from eigenboundary import memory
+# Below the size from which glibc takes memory for one block alone.
+blocks = [np.ones(12_000) for _ in range(3_000)]
+del blocks[:-1]
+budget = memory.Memory()
+before = memory._resident()
+budget.limit = 2 * before
+budget.reclaim()
+unchanged = memory._resident()
+budget.limit = before
+budget.reclaim()
+print(unchanged / before, memory._resident() / before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library may have no such call")
+def test_near_the_limit_what_was_freed_goes_back_to_the_system() -> None:
+    command = [sys.executable, "-c", FREED]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    unchanged, reclaimed = map(float, finished.stdout.split())
+    assert unchanged > 0.95
+    assert reclaimed < 0.7
+
+
+def test_every_part_of_the_data_is_preceded_by_a_look_at_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, data = network()
+    problem = eb.Problem(model, data, memory_limit=held() + 60 * MB)
+    looks = []
+    monkeypatch.setattr(problem.memory, "reclaim", lambda: looks.append(None))
+    assert len(list(problem.batches(100))) == len(looks) == 3
+    assert len(list(problem.input_batches(data[0], 50))) == len(looks) - 3 == 6
+
+
 GPU = torch.device("cuda")
 
 

@@ -155,6 +155,7 @@ class Classifier:
     def input_batches(self, x: Tensor, samples: int) -> Iterator[Tensor]:
         """Unlabelled inputs, at most ``samples`` at a time, ready to compute with."""
         for rows in self.chunks(len(x), samples):
+            self.memory.reclaim()
             yield self.to_compute(x[rows])
 
     def chunks(self, n: int, samples: int) -> Iterator[slice]:

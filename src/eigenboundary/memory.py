@@ -9,9 +9,13 @@ two are alive at once; and the rest for what operators keep between products.
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import math
 import os
 import re
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from numbers import Integral
 from pathlib import Path
@@ -29,6 +33,8 @@ __all__ = ["Keeper", "Memory", "as_bytes", "megabytes"]
 _LATER = 80 * 10**6
 # Of any part but what is kept.
 _LARGEST_PART = 2**28
+# Above this share of the limit, what is free in the process goes back to the system.
+_FULL = 0.9
 # A GPU computes so much more at once, and has memory of its own for it.
 _TIMES_ON_GPU = 16
 # Of what is free where there is no limit, a share is kept to save time: at least and, in the host's
@@ -162,6 +168,17 @@ class Memory:
         if self.free is not None:
             self.free -= size
 
+    def reclaim(self) -> None:
+        """Where the limit is near, give the system back what was freed and is held for later.
+
+        The C library keeps freed memory in pieces that the next parts do not always fit: several
+        times what is in use, after many chunks.
+        """
+        if self.limit is None or _on_gpu(self.device):
+            return
+        if _resident() > _FULL * self.limit:
+            _trim()()
+
     def keep(self, keeper: Keeper, size: int) -> None:
         """Note how many bytes something keeps from now on."""
         self._keepers[keeper] = size
@@ -218,7 +235,22 @@ def _held(device: torch.device | None) -> int:
     """Bytes that are in use, and that will be whatever is computed."""
     if _on_gpu(device):
         return int(torch.cuda.memory_allocated(device))
-    return int(psutil.Process().memory_info().rss) + _LATER
+    return _resident() + _LATER
+
+
+def _resident() -> int:
+    """Bytes of the host's memory that this process holds."""
+    return int(psutil.Process().memory_info().rss)
+
+
+@functools.cache
+def _trim() -> Callable[[], object]:
+    """What gives freed memory back to the system; nothing where the C library has no such call."""
+    if sys.platform != "linux":
+        return int
+    with suppress(OSError, AttributeError):  # it is one of glibc's
+        return functools.partial(ctypes.CDLL(None).malloc_trim, 0)
+    return int
 
 
 def _available(device: torch.device | None) -> int:

@@ -214,6 +214,7 @@ class Problem(Classifier):
         for x, y in source:
             for rows in range(0, len(x), limit):
                 part = slice(rows, rows + limit)
+                self.memory.reclaim()
                 yield self.to_compute(x[part]), y[part].to(self.device, torch.int64)
 
     def training_inputs(self, at_most: int) -> tuple[Tensor, Tensor]:
