@@ -34,18 +34,21 @@ large network, and what Python holds.
 
 ## What limits them
 
-Measured on two cores of a Xeon with AVX-512, in float32 unless said.
+Tried on two cores, in float32 unless said: at first of a Xeon with AVX-512 and AMX (350 GFLOP/s in
+large matrix products), at last of an AMD EPYC (200 to 230).
 
-- **product**: two thirds of a LeNet-5 product are convolutions of 3, 6 and 16 channels, which
-  oneDNN computes at 25 to 70 % of the rate of large matrix products: alone they take three times
-  the floor. Channels last, unfolded inputs in one matrix product, one convolution in place of the
-  sum of two, and `torch.compile` (28 s to compile, 0.081 s a product where the trace took 0.076)
-  were hardly faster or slower; sums fused into the operations before them save 4 %.
-- **solvers-lenet5**: of 34 products 23 find the pairs and 9 rule out that one was missed, which no
-  rival does; the best rival takes 28 products, each 2.4 times as dear. Tracing and checking the
-  product takes half a second. A start from the Gauss-Newton eigenvectors of 50, 100 or 250 images
-  takes 52 to 54 products: ten for the start, and the last of them hardly agree (cosines of 0.15 to
-  0.4).
+- **product** takes 1.9 to 2.0 times its floor on the EPYC and 4.7 times on the Xeon, whose matrix
+  products, and so the floor, are faster while convolutions are not: two thirds of a LeNet-5 product
+  are convolutions of 3, 6 and 16 channels, which oneDNN computes there at 25 to 70 % of the rate of
+  large matrix products, so that they alone take three times the floor. Channels last, unfolded
+  inputs in one matrix product, one convolution in place of the sum of two, and `torch.compile` (28
+  s to compile, 0.081 s a product where the trace took 0.076) were hardly faster or slower; sums
+  fused into the operations before them save 4 %.
+- **solvers-lenet5**: of 34 or 35 products 23 find the pairs and 9 or 10 rule out that one was
+  missed, which no rival does; the best rival takes 28 products, each 2.4 to 4 times as dear.
+  Tracing and checking the product takes half a second. A start from the Gauss-Newton eigenvectors
+  of 50, 100 or 250 images takes 52 to 54 products: ten for the start, and the last of them hardly
+  agree (cosines of 0.15 to 0.4).
 - **solvers-gauss**, **paper**: a product of these 150 samples takes about 1 ms, most of it the time
   of calling some hundred operations, and a step of Lanczos, reorthogonalised in float64, as long
   again. 28 of 73 products rule out missed pairs; the rival stops at a number of steps that it is
@@ -59,11 +62,12 @@ Measured on two cores of a Xeon with AVX-512, in float32 unless said.
   7,203 products.
 - **resnet18**: a product takes 15 to 17 s, of which 10 s are the floor. Margins take 750 gradients
   for each of 20 samples.
-- **memory**: data that do not fit are read from the disk in every product: 200 s at 900 MB, 42 s
+- **memory**: data that do not fit are read from the disk in every product: 114 s at 900 MB, 48 s
   without a limit.
-- **solvers-resnet20** has not been run to its end. Ours took 315 s in one run of its own, 45
-  products of 7 s: of what a product could keep of 1,000 images, 1 GiB holds a small part, and the
-  rest is computed anew.
+- **solvers-resnet20**: 32 of 53 products find the pairs, 20 rule out that one was missed and 1
+  checks. With all 32 chunks kept, in 3.8 GB, a product takes 2.3 s, which is its floor (4.9·10¹¹
+  operations at 220 GFLOP/s); one of the best rival takes 4.2 s, and it needs 34. Three times its
+  speed would be 47 s, or 20 products at the floor.
 - Nothing here was measured on a GPU.
 """
 #: What was set out to be reached, by benchmark.

@@ -168,3 +168,19 @@ def test_the_seed_of_gpus_that_were_not_in_use_is_the_programs_again_after(
     with preserved_random_state(7):
         assert seeds[-1] == 7
     assert seeds[-1] == 123
+    with pytest.raises(ZeroDivisionError), preserved_random_state(7):
+        raise ZeroDivisionError
+    assert seeds[-1] == 123
+    abandoned = iter(LoaderSource(DataLoader(Numbers(), batch_size=2), seed=7))
+    next(abandoned)
+    assert seeds[-1] == 7
+    abandoned.close()
+    assert seeds[-1] == 123
+
+
+class Numbers(Dataset[tuple[torch.Tensor, int]]):
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.full((2,), float(index)), index % 2

@@ -109,17 +109,50 @@ def test_processes_on_one_machine_share_its_free_memory(monkeypatch: pytest.Monk
     assert Memory().kept() == 2**31
 
 
-@pytest.mark.parametrize(("limit", "free"), [("5000", 3000), ("max", 10**6), (None, 10**6)])
-def test_free_memory_is_that_of_the_container(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str | None, free: int
+def group(folder: Path, limit: str, used: int, cached: int, version: int) -> None:
+    """A control group's files."""
+    names = [
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ("memory.max", "memory.current", "inactive_file"),
+    ][version - 1]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / names[0]).write_text(f"{limit}\n")
+    (folder / names[1]).write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 5\n{names[2]} {cached}\nactive_file 7\n")
+
+
+@pytest.mark.parametrize(
+    ("own", "parent", "free"),
+    [("5000", "max", 3300), ("max", "4000", 2300), ("5000", "4000", 2300), ("max", "max", 10**6)],
+    ids=["its own limit", "its parent's", "the smaller", "none"],
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_free_memory_is_what_the_control_groups_leave_without_counting_cached_files(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    own: str,
+    parent: str,
+    free: int,
+    version: int,
 ) -> None:
-    if limit is not None:
-        (tmp_path / "most").write_text(f"{limit}\n")
-        (tmp_path / "used").write_text("2000\n")
-    paths = (str(tmp_path / "most"), str(tmp_path / "used"))
-    monkeypatch.setattr(memory, "_CONTAINERS", (paths,))
+    root = tmp_path / "memory" if version == 1 else tmp_path
+    group(root / "job" / "step", own, 2000, 300, version)
+    group(root / "job", parent, 2000, 300, version)
+    group(tmp_path.parent, "10", 0, 0, version)  # above all groups
+    kind = "memory" if version == 1 else ""
+    (tmp_path / "groups").write_text(f"7:cpu,cpuacct:/elsewhere\n3:{kind}:/job/step\n")
+    monkeypatch.setattr(memory, "_GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(memory, "_GROUPS_ROOT", tmp_path)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Machine", (), {"available": 10**6}))
     assert memory._available(None) == free
+
+
+def test_free_memory_is_the_machines_where_there_are_no_control_groups(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(memory, "_GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Machine", (), {"available": 10**6}))
+    assert memory._available(None) == 10**6
 
 
 @pytest.mark.parametrize("limited", [False, True], ids=["no limit", "a limit"])
@@ -445,22 +478,41 @@ def test_every_part_of_the_data_is_preceded_by_a_look_at_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, data = network()
-    problem = eb.Problem(model, data, memory_limit=held() + 60 * MB)
-    looks = []
-    monkeypatch.setattr(problem.memory, "reclaim", lambda: looks.append(None))
-    assert len(list(problem.batches(100))) == len(looks) == 3
-    assert len(list(problem.input_batches(data[0], 50))) == len(looks) - 3 == 6
+    looks: list[None] = []
+    monkeypatch.setattr(Memory, "reclaim", lambda budget: looks.append(None))
+    problem = eb.Problem(model, data, batch_size=30)
+    assert len(looks) >= 10  # its first pass over them
+    looks.clear()
+    assert len(list(problem.batches(100))) == len(looks) == 10
+    looks.clear()
+    assert len(list(problem.input_batches(data[0], 20))) == len(looks) == 15
 
 
 GPU = torch.device("cuda")
 
 
-def test_parts_are_larger_on_a_gpu_but_no_more_than_their_share() -> None:
+def test_parts_are_larger_on_a_gpu_but_no_more_than_their_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "_available", lambda device: 2**34)
     assert Memory(device=GPU).at_most(2**20) == 2**24
     budget = Memory(device=GPU)
     budget.limit = budget.free = 1000 * MB
     assert budget.at_most(2**20) == 2**24
     assert budget.at_most(2**28) == 250 * MB
+
+
+def test_parts_on_a_gpu_take_no_more_than_a_quarter_of_what_was_free_at_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(memory, "_available", lambda device: 2**31)
+    budget = Memory(device=GPU)
+    monkeypatch.setattr(memory, "_available", lambda device: 0)
+    assert budget.at_most(2**28) == 2**29
+    monkeypatch.setattr(memory, "_available", lambda device: 2**31)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert Memory(device=GPU).at_most(2**28) == 2**28
 
 
 def test_on_a_gpu_a_quarter_of_what_its_processes_leave_free_may_be_kept(
@@ -483,7 +535,10 @@ def test_what_torch_holds_of_a_gpu_without_using_it_is_free(
     assert memory._available(GPU) == 1500
 
 
-def test_inputs_are_no_more_than_asked_for_on_any_device(small_model: nn.Module) -> None:
+def test_inputs_are_no_more_than_asked_for_on_any_device(
+    small_model: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_available", lambda device: 2**34)
     problem = eb.Problem(small_model, (torch.randn(9, 2), torch.arange(9) % 3))
     problem.memory = Memory(device=GPU)
     assert problem.inputs_at_most(100) == 100

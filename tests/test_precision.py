@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 import eigenboundary as eb
 from eigenboundary import precision
-from eigenboundary.precision import full_precision
+from eigenboundary.precision import full_precision, program_default
 
 BACKENDS = torch.backends
 
@@ -26,7 +29,7 @@ def settings() -> list[Any]:
             return None
 
     return [
-        *(part.fp32_precision for part in precision._parts()),
+        *(part.fp32_precision for part, _ in precision._parts()),
         read(torch.get_float32_matmul_precision),
         read(lambda: BACKENDS.cudnn.allow_tf32),
         read(lambda: BACKENDS.cuda.matmul.allow_tf32),
@@ -36,7 +39,7 @@ def settings() -> list[Any]:
 
 def is_full() -> bool:
     """Whether float32 is computed as float32."""
-    parts = [part.fp32_precision for part in precision._parts()]
+    parts = [part.fp32_precision for part, _ in precision._parts()]
     return (
         set(parts) <= {"ieee"}
         and torch.get_float32_matmul_precision() == "highest"
@@ -59,10 +62,18 @@ PROGRAMS: dict[str, Callable[[], None]] = {
 }
 
 
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Change the settings for GPUs, too; there are no computations in these tests."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+
 @pytest.fixture(params=PROGRAMS)
-def program(request: pytest.FixtureRequest) -> Iterator[str]:
+def program(request: pytest.FixtureRequest, as_on_a_gpu: None) -> Iterator[str]:
     """What a program may have set; set back after."""
-    parts = [BACKENDS, *precision._parts()]
+    if not list(precision._parts()) and request.param.startswith(("new", "bf", "all")):
+        pytest.skip("this torch has no such setting")
+    parts = [BACKENDS, *(part for part, _ in precision._parts())]
     before = [part.fp32_precision for part in parts]
     PROGRAMS[request.param]()
     yield request.param
@@ -89,6 +100,33 @@ def test_settings_are_set_back_after_an_error(program: str) -> None:
     assert settings() == before
 
 
+@pytest.mark.skipif(not list(precision._parts()), reason="this torch has no such settings")
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_what_follows_another_setting_follows_it_again_after() -> None:
+    script = [
+        "import torch",
+        "torch.cuda.is_available = lambda: True",
+        "from eigenboundary import precision",
+        "torch.backends.fp32_precision = 'tf32'",
+        "with precision.full_precision():",
+        "    pass",
+        "torch.backends.fp32_precision = 'ieee'",
+        "print(*{part.fp32_precision for part, _ in precision._parts()})",
+    ]
+    command = [sys.executable, "-c", "\n".join(script)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert finished.stdout.split() == ["ieee"]
+
+
+def test_nothing_is_changed_for_gpus_where_there_are_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    allowed = BACKENDS.cudnn.allow_tf32
+    with full_precision():
+        assert BACKENDS.cudnn.allow_tf32 == allowed
+
+
 def test_the_last_of_several_threads_sets_it_back() -> None:
     before = settings()
     entered, leave = threading.Event(), threading.Event()
@@ -98,7 +136,7 @@ def test_the_last_of_several_threads_sets_it_back() -> None:
             entered.set()
             leave.wait()
 
-    thread = threading.Thread(target=other)
+    thread = threading.Thread(target=other, daemon=True)
     with full_precision():
         thread.start()
         entered.wait()
@@ -224,6 +262,60 @@ class ByDefault(nn.Module):
 
 
 places: list[str] = []
+
+
+def noting_loss(outputs: Tensor, labels: Tensor) -> Tensor:
+    places.append(torch.zeros(1).device.type)
+    return nn.functional.cross_entropy(outputs, labels, reduction="none")
+
+
+def noting_output(outputs: Tensor) -> Tensor:
+    places.append(torch.zeros(1).device.type)
+    return outputs
+
+
+@pytest.mark.parametrize(
+    "given", [{"loss": noting_loss}, {"output": noting_output}], ids=["loss", "output"]
+)
+def test_a_default_device_is_that_of_other_code_of_the_users(
+    small_model: nn.Module, blobs: Any, given: dict[str, Any]
+) -> None:
+    torch.set_default_device("meta")
+    places.clear()
+    try:
+        eb.analyze(small_model, blobs, k=2, **given)
+    finally:
+        torch.set_default_device("cpu")
+    assert set(places) == {"meta"}
+
+
+def test_data_are_read_with_the_hosts_memory_as_the_default(small_model: nn.Module) -> None:
+    class Made(Dataset[tuple[Tensor, int]]):
+        def __len__(self) -> int:
+            return 9
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            return torch.ones(2) * index, index % 3
+
+    torch.set_default_device("meta")
+    try:
+        problem = eb.Problem(small_model, Made())
+    finally:
+        torch.set_default_device("cpu")
+    expected = torch.arange(9.0).unsqueeze(1).expand(9, 2)
+    torch.testing.assert_close(problem.training_inputs(9)[0], expected)
+
+
+def test_the_programs_default_is_known_after_a_call_within_another() -> None:
+    torch.set_default_device("meta")
+    try:
+        with full_precision():
+            with program_default(), full_precision():
+                assert torch.get_default_device().type == "cpu"
+            with program_default():
+                assert torch.get_default_device().type == "meta"
+    finally:
+        torch.set_default_device("cpu")
 
 
 def test_a_default_device_is_the_networks_own_affair(small_model: nn.Module, blobs: Any) -> None:

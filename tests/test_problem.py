@@ -361,7 +361,8 @@ def test_samples_are_converted_once_where_they_are_placed(
 def test_samples_that_do_not_fit_are_not_placed_and_those_that_do_are_counted(
     small_model: nn.Module, blobs: Blobs
 ) -> None:
-    problem = eb.Problem(small_model, blobs)
+    x, y = torch.tensor(blobs[0]).float(), torch.tensor(blobs[1])
+    problem = eb.Problem(small_model, (x, y), dtype="float64")
     source = problem._source
     problem.memory.limit, problem.memory.free = 10**9, 2000
     problem._place()
@@ -370,6 +371,25 @@ def test_samples_that_do_not_fit_are_not_placed_and_those_that_do_are_counted(
     problem._place()
     assert problem._source is not source
     assert problem.memory.free == 10**6 - 30 * (2 * 8 + 8)
+    problem._place()  # they are there
+    assert problem.memory.free == 10**6 - 30 * (2 * 8 + 8)
+    problem._source = problem._part = source
+    assert problem.memory.free == 10**6  # nothing holds them any more
+
+
+def test_samples_that_exhaust_the_memory_stay_where_they_are(
+    small_model: nn.Module, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(x: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("full")
+
+    problem = eb.Problem(small_model, blobs)
+    source, free = problem._source, 10**6
+    problem.memory.limit, problem.memory.free = 10**9, free
+    monkeypatch.setattr(problem, "to_compute", exhausted)
+    problem._place()
+    assert problem._source is source
+    assert problem.memory.free == free
 
 
 def test_recurrent_layers_do_without_cudnn_which_has_no_derivative_in_eval_mode() -> None:

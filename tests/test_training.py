@@ -615,6 +615,12 @@ def test_a_bad_setting_is_refused_in_one_sentence(settings, sentence):
         ([], [], [], "models, data and seeds must be as many, at least one; got 0, 0 and 0."),
         ([network()], [blobs()], [0, 1], "got 1, 1 and 2."),
         ([network(), nn.Linear(2, 3)], [blobs()] * 2, [0, 1], "models must be of one architecture"),
+        (
+            [network(), network().double()],
+            [blobs()] * 2,
+            [0, 1],
+            "models must be of one architecture",
+        ),
         ([network()], [(blobs()[0], blobs()[1][:3])], [0], "data must be of one shape"),
         ([network()], [blobs()], [-1], "seed must be"),
         ([network()], [blobs()], 3, "seeds must be a sequence; got int."),

@@ -23,6 +23,7 @@ from eigenboundary.inputs import Layout
 from eigenboundary.losses import Loss, PerSampleLoss, as_loss
 from eigenboundary.memory import Memory
 from eigenboundary.precision import full_precision, program_default
+from eigenboundary.switches import Switch
 
 __all__ = ["Classifier", "Tree"]
 
@@ -139,7 +140,8 @@ class Classifier:
     def picked(self, raw: Any) -> Any:
         """The outputs in what the network returns: by the hook, or its ``logits`` if it has any."""
         if self.output is not None:
-            return self.output(raw)
+            with program_default():
+                return self.output(raw)
         return raw if isinstance(raw, Tensor) else getattr(raw, "logits", raw)
 
     def prepare(self, x: Any, name: str = "x") -> Tensor:
@@ -155,14 +157,15 @@ class Classifier:
     def input_batches(self, x: Tensor, samples: int) -> Iterator[Tensor]:
         """Unlabelled inputs, at most ``samples`` at a time, ready to compute with."""
         for rows in self.chunks(len(x), samples):
-            self.memory.reclaim()
             yield self.to_compute(x[rows])
 
     def chunks(self, n: int, samples: int) -> Iterator[slice]:
         """Equal parts of n inputs, of at most ``samples`` and no more than a batch."""
         limit = min(samples, self.batch_size or samples)
         count = -(-n // limit)
-        return (slice(i * n // count, (i + 1) * n // count) for i in range(count))
+        for i in range(count):
+            self.memory.reclaim()
+            yield slice(i * n // count, (i + 1) * n // count)
 
     def fingerprint(self) -> str:
         """A hash of all weights and buffers, to recognise the network again."""
@@ -253,12 +256,16 @@ def _detached_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -
 
 def _without_cudnn(forward: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """A recurrent layer by torch's own kernels: cuDNN's has no derivative in eval mode."""
-    enabled = torch.backends.cudnn.enabled
-    torch.backends.cudnn.enabled = False
-    try:
+    with _no_cudnn:
         return forward(*arguments, **options)
-    finally:
-        torch.backends.cudnn.enabled = enabled
+
+
+def _disable_cudnn(switch: Switch) -> None:
+    cudnn = torch.backends.cudnn
+    switch.set(functools.partial(setattr, cudnn, "enabled"), cudnn.enabled, False)
+
+
+_no_cudnn = Switch(_disable_cudnn)
 
 
 def _weight_norm(dim: int, g: Tensor, v: Tensor) -> Tensor:

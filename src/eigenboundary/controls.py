@@ -71,7 +71,7 @@ def _vectors(
         if eigenpairs is not None and eigenpairs.vectors.shape[1] >= k:
             lowest = eigenpairs.vectors[:, -k:].flip(1)
             if float(eigenpairs.values[-k]) < 0:  # else the null space lies below
-                return lowest
+                return lowest.to(operator.device, operator.dtype)
         return _uninterrupted(top_eigenpairs(operator, k, which="smallest", seed=seed))
     like = (operator.size, operator.dtype, operator.device)
     if kind == "random_directions":

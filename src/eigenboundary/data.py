@@ -34,7 +34,7 @@ _DEFAULT_BATCH = 256
 
 
 class SampleSource(Protocol):
-    """Batches ``(x, y)`` on the CPU, the same ones in every pass.
+    """Batches ``(x, y)``, the same ones in every pass.
 
     Attributes
     ----------
@@ -59,18 +59,18 @@ def preserved_random_state(seed: int) -> Iterator[None]:
     numpy_state, python_state = np.random.get_state(), random.getstate()
     started = torch.cuda.is_initialized()
     devices = range(torch.cuda.device_count()) if started else []
-    with torch.random.fork_rng(devices=list(devices)):
-        try:
+    try:
+        with torch.random.fork_rng(devices=list(devices)):
             torch.manual_seed(int(seed))
             np.random.seed(int(seed) % 2**32)
             random.seed(int(seed))
             yield
-        finally:
-            np.random.set_state(numpy_state)
-            random.setstate(python_state)
-    if not started and torch.cuda.is_available():
-        # Seeding has queued the seed for GPUs that were not in use yet.
-        torch.cuda.manual_seed_all(torch.initial_seed())
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+        if not started and torch.cuda.is_available():
+            # Seeding has queued the seed for GPUs that were not in use yet.
+            torch.cuda.manual_seed_all(torch.initial_seed())
 
 
 class TensorSource:

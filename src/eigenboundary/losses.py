@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.func import grad, jvp, vmap
 
 from eigenboundary.errors import InvalidInputError
+from eigenboundary.precision import program_default
 
 __all__ = ["LOSSES", "Loss", "as_loss", "log_odds_against"]
 
@@ -136,6 +137,17 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+@dataclass(frozen=True)
+class _Given:
+    """The user's function, which makes its tensors where the program's default is."""
+
+    function: PerSampleLoss
+
+    def __call__(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        with program_default():
+            return self.function(outputs, labels)
+
+
 def as_loss(loss: str | PerSampleLoss | Loss) -> Loss:
     """Turn what the user passed as ``loss`` into a :class:`Loss`.
 
@@ -161,7 +173,7 @@ def as_loss(loss: str | PerSampleLoss | Loss) -> Loss:
         return LOSSES[loss]
     if callable(loss):
         name = getattr(loss, "__name__", type(loss).__name__)
-        return Loss(str(name), loss)
+        return Loss(str(name), _Given(loss))
     raise InvalidInputError(
         f"loss must be a name or a callable (outputs, labels) -> (n,); got {type(loss).__name__}."
     )

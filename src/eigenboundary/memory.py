@@ -15,7 +15,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from numbers import Integral
 from pathlib import Path
@@ -40,14 +40,8 @@ _TIMES_ON_GPU = 16
 # Of what is free where there is no limit, a share is kept to save time: at least and, in the host's
 # memory, at most this.
 _SHARE_KEPT, _LEAST_KEPT, _MOST_KEPT = 1 / 4, 2**30, 2**33
-# Where a container's limit and what it uses stand, in the second and first version of cgroups.
-_CONTAINERS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-    ),
-)
+# The control groups that this process is in, and where they are.
+_GROUPS, _GROUPS_ROOT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 # With less than this, nothing can be computed in chunks of any use.
 _LEAST = 40 * 10**6
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -107,8 +101,8 @@ class Memory:
     Parameters
     ----------
     limit : int, optional
-        In bytes; default: none, and every part is as large as is usual, but what is kept between
-        products no more than a quarter of the free memory.
+        In bytes; default: none, and every part is as large as is usual, but on a GPU no more than a
+        quarter of the free memory, and what is kept between products as :meth:`kept` says.
     device : torch.device
         Whose memory it is.
 
@@ -129,6 +123,10 @@ class Memory:
         self.limit, self.device, self.vectors = limit, device, 0
         self.free: int | None = None
         self._keepers = _Keepers()
+        # Looked at once: decisions must not change from one product to the next.
+        self._largest_on_gpu = (
+            int(_available(device) / (4 * _neighbours(device))) if _on_gpu(device) else None
+        )
         if limit is None:
             return
         held = _held(device)
@@ -142,18 +140,21 @@ class Memory:
     def at_most(self, usual: int) -> int:
         """The usual size of a part in bytes, more on a GPU, or its share where that is less."""
         usual, largest = self._times * usual, self._times * _LARGEST_PART
+        if self._largest_on_gpu is not None:
+            usual = max(1, min(usual, self._largest_on_gpu))
         if self.free is None:
             return usual
         return max(1, min(usual, largest, (self.free - self.vectors) // 4))
 
     def at_any_time(self, usual: int) -> int:
-        """The same, whatever the eigensolver has planned."""
+        """The usual size, or its share, whatever the eigensolver has planned; no more on a GPU."""
         return usual if self.free is None else max(1, min(usual, _LARGEST_PART, self.free // 8))
 
     def kept(self, asked: int | None = None) -> int:
         """Bytes that may be kept to save time: those asked for, or some of what is free.
 
-        Where there is a limit, no more than it leaves.
+        Without a limit, a quarter of the process' share of the free memory, but at least 1 GiB, and
+        in the host's memory at most 8 GiB; where there is a limit, no more than it leaves.
         """
         if self.free is not None:
             left = max(1, self._unplanned - sum(self._keepers.values()))
@@ -258,11 +259,32 @@ def _available(device: torch.device | None) -> int:
     if _on_gpu(device):
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + unused
-    free = psutil.virtual_memory().available
-    for most, used in _CONTAINERS:
-        with suppress(OSError, ValueError):  # there is none, or it says "max"
-            free = min(free, int(Path(most).read_text()) - int(Path(used).read_text()))
-    return free
+    return min([psutil.virtual_memory().available, *_left_in_groups()])
+
+
+def _left_in_groups() -> Iterator[int]:
+    """What each limit on a control group (of a container, a job, a service) leaves."""
+    for line in _GROUPS.read_text().splitlines() if _GROUPS.exists() else []:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:  # the second version
+            root, most, used = _GROUPS_ROOT, "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            root = _GROUPS_ROOT / "memory"
+            most, used = "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        own = root / path.lstrip("/")
+        for group in (own, *own.parents):
+            if group.is_relative_to(root):
+                with suppress(OSError, ValueError):  # it is elsewhere, or its limit is "max"
+                    free = int((group / most).read_text()) - int((group / used).read_text())
+                    yield free + _cached_files(group)
+
+
+def _cached_files(group: Path) -> int:
+    """Bytes that a control group counts, and gives up when they are needed."""
+    found = re.search(r"^(?:total_)?inactive_file (\d+)", (group / "memory.stat").read_text(), re.M)
+    return int(found[1]) if found else 0
 
 
 def _neighbours(device: torch.device | None) -> float:

@@ -8,23 +8,24 @@ bounds that follow from them cannot be reached that way.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
 import torch
 
+from eigenboundary.switches import Switch
+
 __all__ = ["full_precision", "program_default"]
 
 _KINDS = ("cpu", "cuda")
-# What torch 2.9 and later hold a precision for, by their paths in torch.backends.
-_PARTS = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
+# What torch 2.9 and later hold a precision for, by their paths in torch.backends; with them what
+# they follow where they have none of their own.
+_PARTS = {"mkldnn.matmul": "mkldnn", "mkldnn.conv": "mkldnn", "mkldnn.rnn": "mkldnn"}
+_PARTS_ON_GPU = {"cuda.matmul": "cudnn", "cudnn.conv": "cudnn", "cudnn.rnn": "cudnn"}
 
 _local = threading.local()
-_lock = threading.Lock()
-_inside = 0
-_restore: list[Callable[[], None]] = []
 
 
 @contextmanager
@@ -34,6 +35,9 @@ def full_precision() -> Iterator[None]:
     Usable as a decorator. TF32 and bfloat16 are settings of the whole process: where several
     threads are within, the last to leave sets them back. Tensors are made on the CPU within, where
     no device is given, whatever ``torch.set_default_device`` says.
+
+    A part that has the precision of what it would follow follows it again after. cuDNN's, which
+    start as "tf32" and follow until they are set, are then set to "tf32".
     """
     with ExitStack() as stack:
         for kind in _KINDS:
@@ -42,20 +46,20 @@ def full_precision() -> Iterator[None]:
         default = torch.get_default_device()
         if default.type != "cpu":
             stack.enter_context(_host_default(default))
-        _enter()
-        stack.callback(_leave)
+        stack.enter_context(_full)
         yield
 
 
 @contextmanager
 def _host_default(default: torch.device) -> Iterator[None]:
     """Make small things on the host, as is meant, though a program makes them on a GPU."""
+    before = getattr(_local, "default", None)
     _local.default = default
     try:
         with torch.device("cpu"):
             yield
     finally:
-        _local.default = None
+        _local.default = before
 
 
 @contextmanager
@@ -66,46 +70,37 @@ def program_default() -> Iterator[None]:
         yield
 
 
-def _enter() -> None:
-    global _inside
-    with _lock:
-        _inside += 1
-        if _inside == 1:
-            _set_full()
-
-
-def _leave() -> None:
-    global _inside
-    with _lock:
-        _inside -= 1
-        if not _inside:
-            while _restore:
-                _restore.pop(0)()
-
-
-def _set_full() -> None:
-    """Set every precision to the full one, and note what sets each back, in order."""
+def _set_full(switch: Switch) -> None:
+    """Set every precision to the full one."""
     parts, cudnn = list(_parts()), torch.backends.cudnn
-    before = [part.fp32_precision for part in parts]
+    before = [_own(part, followed) for part, followed in parts]
     # The older settings first, where they can be read: torch wants them to agree with the newer
     # ones, and raises where a program has made them disagree.
-    with suppress(RuntimeError):
-        _restore.append(partial(setattr, cudnn, "allow_tf32", cudnn.allow_tf32))
-        cudnn.allow_tf32 = False
+    if torch.cuda.is_available():
+        with suppress(RuntimeError):
+            switch.set(partial(setattr, cudnn, "allow_tf32"), cudnn.allow_tf32, False)
     with suppress(RuntimeError):
         allowed = torch.get_float32_matmul_precision()
-        _restore.append(partial(torch.set_float32_matmul_precision, allowed))
-        torch.set_float32_matmul_precision("highest")
-    for part, value in zip(parts, before, strict=True):
-        _restore.append(partial(setattr, part, "fp32_precision", value))
-        part.fp32_precision = "ieee"
+        switch.set(torch.set_float32_matmul_precision, allowed, "highest")
+    for (part, _), value in zip(parts, before, strict=True):
+        switch.set(partial(setattr, part, "fp32_precision"), value, "ieee")
 
 
-def _parts() -> Iterator[Any]:
-    """Those of torch.backends' parts that have a precision to be set."""
-    for path in _PARTS:
+_full = Switch(_set_full)
+
+
+def _parts() -> Iterator[tuple[Any, Any]]:
+    """Those of torch.backends' parts that have a precision to be set, and what they follow."""
+    paths = _PARTS | (_PARTS_ON_GPU if torch.cuda.is_available() else {})
+    for path, followed in paths.items():
         part: Any = torch.backends
         for name in path.split("."):
             part = getattr(part, name, None)
         if hasattr(part, "fp32_precision"):
-            yield part
+            yield part, getattr(torch.backends, followed)
+
+
+def _own(part: Any, followed: Any) -> str:
+    """The precision to set a part back to; "none" lets it follow."""
+    value: str = part.fp32_precision
+    return "none" if value == followed.fp32_precision else value

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from eigenboundary.classifier import Classifier
 from eigenboundary.data import SampleSource, TensorSource, as_source
 from eigenboundary.losses import Loss, PerSampleLoss
 from eigenboundary.memory import Memory, as_bytes
+from eigenboundary.precision import full_precision
 from eigenboundary.processes import current
 from eigenboundary.survey import survey
 
@@ -127,6 +129,7 @@ class Problem(Classifier):
             self.memory.free = int(self.processes.gather(lambda: (free,))[0].min())
         self._read(data, cache_bytes, seed)
 
+    @full_precision()
     def _read(self, data: Any, cache_bytes: int, seed: int) -> None:
         self.seed = seed
         several = self.processes.count > 1
@@ -155,8 +158,15 @@ class Problem(Classifier):
         size = most * (x[:1].numel() * itemsize + self._part.y.itemsize)
         if size > self.memory.at_most(_CACHE_BYTES):
             return
-        self.memory.take(size)
-        placed = self._part.mapped(self.to_compute, lambda y: y.to(self.device))
+        try:
+            placed = self._part.mapped(self.to_compute, lambda y: y.to(self.device))
+        except torch.OutOfMemoryError:  # chunks of them may fit
+            return
+        if placed.x is x and placed.y is self._part.y:  # they are there
+            return
+        if placed.x is not x:
+            self.memory.take(size)
+            weakref.finalize(placed, self.memory.take, -size)
         if self._part is self._source:
             self._source = placed
         self._part = placed

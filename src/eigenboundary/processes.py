@@ -96,15 +96,16 @@ class Processes:
 def joined() -> Iterator[None]:
     """Join the processes that a launcher has started to a group; leave it at the end.
 
-    Each has a GPU of its own, where there are any: it is what the device "cuda" means.
+    Each has a GPU of its own, where there are enough: it is what the device "cuda" means.
     """
     if dist.is_initialized():
         yield
         return
     backend, local = "gloo", int(os.environ.get("LOCAL_RANK", "0"))
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", local + 1))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local % torch.cuda.device_count())
     if torch.cuda.is_available() and processes <= torch.cuda.device_count():
-        torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl" if dist.is_nccl_available() else "gloo"
     dist.init_process_group(backend)
     try:

@@ -320,4 +320,5 @@ def test_graphs_of_gradients_count_their_copies_of_the_parameters() -> None:
     hessian = after_products(problem)
     assert hessian.record.chunks == 3
     assert hessian._kept is not None
-    assert hessian._kept.kept_bytes > 2 * 3 * problem.n_parameters * 8
+    activations = 8 * 8 * problem.most_samples * problem.activations
+    assert hessian._kept.kept_bytes == activations + 2 * 3 * problem.n_parameters * 8

@@ -189,7 +189,7 @@ class ProblemOperator(SymmetricOperator):
     problem : Problem
     kept_bytes : int, optional
         Most bytes of intermediate results to keep between products, 0 for none; default: a
-        quarter of the free memory, of 1 to 8 GiB, or what a memory limit leaves.
+        quarter of the free memory, on the host of 1 to 8 GiB, or what a memory limit leaves.
     """
 
     #: What it needs of `derivatives`, by the names under which missing forward modes are noted.
@@ -311,7 +311,7 @@ class HessianOperator(ProblemOperator):
     problem : Problem
     kept_bytes : int, optional
         Most bytes of intermediate results to keep between products, 0 for none; default: a
-        quarter of the free memory, of 1 to 8 GiB, or what a memory limit leaves.
+        quarter of the free memory, on the host of 1 to 8 GiB, or what a memory limit leaves.
 
     Attributes
     ----------

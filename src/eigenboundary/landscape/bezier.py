@@ -74,6 +74,7 @@ class LowLossCurve:
         """The same of the straight segment."""
         return self.segment.barrier
 
+    @full_precision()
     def points(self, steps: Any) -> Tensor:
         """The parameters at some steps t, shape (m, p)."""
         weights = torch.as_tensor(_bernstein(as_steps(steps))).to(self.bend)

@@ -99,6 +99,7 @@ class LossPlane:
     axes: Tensor = field(repr=False)
     points: Array = field(repr=False)
 
+    @full_precision()
     def project(self, thetas: Tensor) -> Array:
         """Coordinates of the points of the plane nearest to any θ (m, p): shape (m, 2)."""
         difference = (thetas.to(self.origin) - self.origin).reshape(-1, len(self.origin))

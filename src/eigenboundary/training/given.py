@@ -58,7 +58,7 @@ def _check_models(models: Sequence[nn.Module]) -> None:
     kinds = [[(n, p.shape, p.dtype, p.device) for n, p in m.named_parameters()] for m in models]
     if any(kind != kinds[0] for kind in kinds):
         raise InvalidInputError(
-            "models must be of one architecture, type and device; their parameters differ."
+            "models must be of one architecture, dtype and device; their parameters differ."
         )
 
 

@@ -42,7 +42,7 @@ def permuted_labels(y: Tensor, seed: int = 0) -> Tensor:
     checks.check_seed(seed)
     if not isinstance(y, Tensor) or y.ndim != 1:
         raise InvalidInputError(f"y must be a tensor of labels (n,); got {type(y).__name__}.")
-    return y[torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))]
+    return y[torch.randperm(len(y), generator=torch.Generator().manual_seed(seed), device="cpu")]
 
 
 def parameter_norm(model: nn.Module) -> float:

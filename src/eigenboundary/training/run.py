@@ -139,7 +139,7 @@ class TrainingRun:
     def _train_one_epoch(self) -> None:
         n, members = self.x.shape[1], torch.tensor(self.active).unsqueeze(1)
         generators = [self.generators[member] for member in self.active]
-        orders = torch.stack([torch.randperm(n, generator=g) for g in generators])
+        orders = torch.stack([torch.randperm(n, generator=g, device="cpu") for g in generators])
         for rows in orders.split(self.plan.batch_size or n, dim=1):
             x, y = self.x[members, rows], self.y[members, rows]
             if self.attack is not None:

@@ -20,7 +20,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from eigenboundary.checks import depends_on_mode
-from eigenboundary.precision import full_precision
+from eigenboundary.precision import full_precision, program_default
 
 __all__ = [
     "CannotBeTrainedAtOnceError",
@@ -199,11 +199,13 @@ class TracedEnsemble:
     @full_precision()
     def verify(self, models: list[nn.Module], x: Tensor, y: Tensor) -> None:
         """Compare the traced gradient of each network with plain autograd's."""
-        self.compute_gradients(x, y)
+        with program_default():
+            self.compute_gradients(x, y)
         for member, model in enumerate(models):
             module = copy.deepcopy(model).train()
             module.zero_grad(set_to_none=True)
-            self.mean_loss(module(x[member]), y[member]).backward()
+            with program_default():
+                self.mean_loss(module(x[member]), y[member]).backward()
             for name, parameter in module.named_parameters():
                 traced = self.parameters[name].grad
                 assert traced is not None
