@@ -9,7 +9,13 @@ import eigenboundary as eb
 from eigenboundary import derivatives
 from tests.references import dense_hessian, flat_gradient
 
-ALL = {"hessian_product", "pushforward", "pullback", "summed_pullback"}
+ALL = {
+    "hessian_product",
+    "pushforward",
+    "pullback",
+    "squared_alignment_slopes",
+    "summed_pullback",
+}
 
 
 @pytest.fixture(params=[False, True], ids=["vectorised", "reverse-only"])
@@ -48,6 +54,23 @@ def test_pullback_is_each_samples_transposed_jacobian_times_the_cotangents(
     cotangents = random(30, 2, 3)
     pulled = derivatives.pullback(problem, torch.tensor(blobs[0]), cotangents)
     torch.testing.assert_close(pulled, torch.einsum("ncp,nrc->nrp", jacobian, cotangents))
+
+
+def test_slopes_of_squared_alignments_are_those_of_differences(
+    problem: eb.Problem, blobs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    x, directions = torch.tensor(blobs[0])[:5], random(39, 5)
+    directions /= directions.norm(dim=0)
+
+    def squares(moved: torch.Tensor) -> torch.Tensor:
+        return eb.alignment(problem, moved, directions).diagonal().square()
+
+    slopes, values = derivatives.squared_alignment_slopes(problem, x, directions)
+    torch.testing.assert_close(values, squares(x))
+    for axis in range(2):
+        step = 1e-5 * torch.eye(2, dtype=torch.float64)[axis]
+        difference = (squares(x + step) - squares(x - step)) / 2e-5
+        torch.testing.assert_close(slopes[:, axis], difference, rtol=1e-5, atol=1e-8)
 
 
 def test_summed_pullback_is_the_sum_over_samples(

@@ -394,6 +394,7 @@ def test_a_file_from_before_samples_boxes_and_planes_were_kept_can_be_read(tmp_p
     from safetensors import safe_open
     from safetensors.numpy import save_file
 
+    torch.manual_seed(0)
     x = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
     model = nn.Linear(3, 3)
     analysis = eb.analyze(model, (x, torch.arange(40) % 3), k=2, margins=True)

@@ -1,5 +1,7 @@
 r"""Derivatives of a classifier with respect to θ, for whole blocks of directions at once.
 
+And one with respect to the input of what they give, :func:`squared_alignment_slopes`.
+
 With :math:`J_s = \partial f_\theta(x_s)/\partial\theta` (shape (C, p)) and directions as the
 columns of V (p, k):
 
@@ -19,6 +21,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -37,6 +40,7 @@ __all__ = [
     "pullback",
     "pushforward",
     "scalar_hessian_product",
+    "squared_alignment_slopes",
     "summed_pullback",
 ]
 
@@ -220,6 +224,60 @@ def summed_pullback(classifier: Classifier, x: Tensor, cotangents: Tensor) -> Te
         return _transposed_products(values, variables, cotangents.flatten(1).T)
 
     return _either(classifier, "summed_pullback", batched, looped)
+
+
+@full_precision()
+def squared_alignment_slopes(
+    classifier: Classifier, x: Tensor, directions: Tensor
+) -> tuple[Tensor, Tensor]:
+    r"""Gradients in the input of each input's squared alignment with a direction of its own.
+
+    .. math:: \frac{\partial}{\partial x} \frac{(g(x)^T v)^2}{\|g(x)\|^2}, \quad
+        g(x) = \nabla_\theta\, \ell\bigl(f_\theta(x), \arg\max f_\theta(x)\bigr):
+
+    reverse mode over reverse mode.
+
+    Parameters
+    ----------
+    x : Tensor, shape (m, ...)
+    directions : Tensor, shape (p, m)
+        Unit columns.
+
+    Returns
+    -------
+    slopes : Tensor, shape (m, ...)
+    squares : Tensor, shape (m,)
+    """
+
+    def square_of(values: Tensor, v: Tensor, pull: Callable[[Tensor], Tensor]) -> Tensor:
+        residual, _ = classifier.loss.residual(values, values.argmax(-1))
+        g = pull(residual)
+        return (g @ v).square() / g.square().sum()
+
+    def square(one: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        values, pull = vjp(
+            lambda parameters: classifier.outputs(parameters, one.unsqueeze(0)),
+            classifier.parameters,
+        )[:2]
+        value = square_of(values, v, lambda r: classifier.flatten(pull(r)[0], leading=0))
+        return value, value.detach()
+
+    def batched() -> tuple[Tensor, Tensor]:
+        slopes, squares = vmap(grad(square, has_aux=True))(x, directions.T)
+        return slopes, squares
+
+    @_differentiating()
+    def looped() -> tuple[Tensor, Tensor]:
+        variables, slopes, squares = _variables(classifier), [], []
+        for one, v in zip(x.split(1), directions.unbind(1), strict=True):
+            inputs = one.detach().clone().requires_grad_(True)
+            values = classifier.outputs(variables, inputs)
+            value = square_of(values, v, partial(_differentiable_pullback, values, variables))
+            slopes.append(torch.autograd.grad(value, inputs)[0])
+            squares.append(value.detach())
+        return torch.cat(slopes), torch.stack(squares)
+
+    return _either(classifier, "squared_alignment_slopes", batched, looped)
 
 
 def _either(

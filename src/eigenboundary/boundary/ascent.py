@@ -15,16 +15,15 @@ import math
 
 import torch
 from torch import Tensor
-from torch.func import grad, vjp, vmap
 
 from eigenboundary.alignments import alignment
 from eigenboundary.boundary.classifiers import gap_gradient, outputs_at
 from eigenboundary.boundary.crossings import leading_two
 from eigenboundary.boundary.norms import Geometry, column
 from eigenboundary.boundary.projection import onto_boundary, output_rounding
+from eigenboundary.derivatives import squared_alignment_slopes
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.interrupts import safe_point
-from eigenboundary.precision import full_precision
 from eigenboundary.problem import Problem
 
 __all__ = ["affordable_rounds", "ascend", "most_aligned", "own_alignment"]
@@ -205,29 +204,14 @@ def _normals(problem: Problem, x: Tensor) -> Tensor:
 # --------------------------------------------------------------------------- slopes in the input
 
 
-@full_precision()
 def _squared_alignment_slopes(
     problem: Problem, x: Tensor, directions: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradients in the input of each input's squared alignment with its direction, and these.
-
-    The gradient in the input of a cosine of gradients in θ: reverse mode over reverse mode.
-    """
-
-    def squared_alignment(x: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-        values, pull = vjp(
-            lambda parameters: problem.outputs(parameters, x.unsqueeze(0)), problem.parameters
-        )[:2]
-        residual, _ = problem.loss.residual(values, values.argmax(-1))
-        g = problem.flatten(pull(residual)[0], leading=0)
-        square = (g @ direction).square() / g.square().sum()
-        return square, square.detach()
-
-    slopes = vmap(grad(squared_alignment, has_aux=True))
+    """Slopes of each input's squared alignment with its direction, and these; in parts that fit."""
     per_input = torch.finfo(x.dtype).bits // 8 * 3 * problem.n_parameters
     step = max(1, problem.memory.at_most(_GRADIENT_BYTES) // per_input)
     parts = [
-        slopes(x[row : row + step], directions.T[row : row + step])
+        squared_alignment_slopes(problem, x[row : row + step], directions[:, row : row + step])
         for row in range(0, len(x), step)
     ]
     return torch.cat([slope for slope, _ in parts]), torch.cat([value for _, value in parts])
