@@ -33,8 +33,8 @@ __all__ = ["Keeper", "Memory", "as_bytes", "megabytes"]
 _LATER = 80 * 10**6
 # Of any part but what is kept.
 _LARGEST_PART = 2**28
-# Above this share of the limit, what is free in the process goes back to the system.
-_FULL = 0.9
+# By this factor the process must have grown before it is looked again for memory to give back.
+_REGROWN = 1.05
 # A GPU computes so much more at once, and has memory of its own for it.
 _TIMES_ON_GPU = 16
 # Of what is free where there is no limit, a share is kept to save time: at least and, in the host's
@@ -123,6 +123,7 @@ class Memory:
         self.limit, self.device, self.vectors = limit, device, 0
         self.free: int | None = None
         self._keepers = _Keepers()
+        self._needed = 0  # what the process held after it had given back what it could
         # Looked at once: decisions must not change from one product to the next.
         self._largest_on_gpu = (
             int(_available(device) / (4 * _neighbours(device))) if _on_gpu(device) else None
@@ -170,15 +171,16 @@ class Memory:
             self.free -= size
 
     def reclaim(self) -> None:
-        """Where the limit is near, give the system back what was freed and is held for later.
+        """Above the limit, give the system back what was freed and is held for later.
 
         The C library keeps freed memory in pieces that the next parts do not always fit: several
-        times what is in use, after many chunks.
+        times what is in use, after many chunks. All that is planned fits in the limit.
         """
         if self.limit is None or _on_gpu(self.device):
             return
-        if _resident() > _FULL * self.limit:
+        if _resident() > max(self.limit, _REGROWN * self._needed):
             _trim()()
+            self._needed = _resident()
 
     def keep(self, keeper: Keeper, size: int) -> None:
         """Note how many bytes something keeps from now on."""
