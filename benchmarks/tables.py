@@ -62,7 +62,7 @@ large matrix products), at last of an AMD EPYC (200 to 230).
   7,203 products.
 - **resnet18**: a product takes 15 to 17 s, of which 10 s are the floor. Margins take 750 gradients
   for each of 20 samples.
-- **memory**: data that do not fit are read from the disk in every product: 114 s at 900 MB, 48 s
+- **memory**: data that do not fit are read from the disk in every product: 117 s at 900 MB, 42 s
   without a limit.
 - **solvers-resnet20**: 32 of 53 products find the pairs, 20 rule out that one was missed and 1
   checks. With all 32 chunks kept, in 3.8 GB, a product takes 2.3 s, which is its floor (4.9·10¹¹
