@@ -53,15 +53,15 @@ large matrix products), at last of an AMD EPYC (200 to 230).
   of calling some hundred operations, and a step of Lanczos, reorthogonalised in float64, as long
   again. 28 of 73 products rule out missed pairs; the rival stops at a number of steps that it is
   given. Blocks of 2, 4 and 8 vectors take more products (98, 143 and 182 where single ones took 82)
-  and are no faster. 500 times the authors' way would be 0.14 s for the 219 products.
+  and are no faster. 500 times the authors' way would be 0.12 s for the 219 products.
 - **exact-g**: the 1,223 eigenvectors that are not null take 1,409 products in float64, about half
-  of the time, and as much in projections of vectors of 10,703 entries. 100 times is 0.7 s.
+  of the time, and as much in projections of vectors of 10,703 entries. 100 times is 0.6 s.
 - **The CNN of MNIST 0, 1 and 7** (p = 7,203, 450 samples, float64), whose interval of G_θ was to be
   closed within 60 s: a product takes 0.11 s (0.03 s at the floor), so that 60 s hold 550 of them.
   After 1,289 converged pairs the interval at ε = 1e-2 is 0.046 to 0.061, and the dense matrix takes
   7,203 products.
-- **resnet18**: a product takes 15 to 17 s, of which 10 s are the floor. Margins take 750 gradients
-  for each of 20 samples.
+- **resnet18**: a product takes 12 s on the EPYC, and 15 to 17 s on the Xeon, where 10 s are the
+  floor. Margins take 750 gradients for each of 20 samples.
 - **memory**: data that do not fit are read from the disk in every product: 117 s at 900 MB, 42 s
   without a limit.
 - **solvers-resnet20**: 32 of 53 products find the pairs, 20 rule out that one was missed and 1
