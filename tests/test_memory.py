@@ -118,7 +118,8 @@ def group(folder: Path, limit: str, used: int, cached: int, version: int) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     (folder / names[0]).write_text(f"{limit}\n")
     (folder / names[1]).write_text(f"{used}\n")
-    (folder / "memory.stat").write_text(f"anon 5\n{names[2]} {cached}\nactive_file 7\n")
+    own = "" if version == 2 else "inactive_file 3\n"
+    (folder / "memory.stat").write_text(f"anon 5\n{own}{names[2]} {cached}\nactive_file 7\n")
 
 
 @pytest.mark.parametrize(
@@ -147,12 +148,22 @@ def test_free_memory_is_what_the_control_groups_leave_without_counting_cached_fi
     assert memory._available(None) == free
 
 
-def test_free_memory_is_the_machines_where_there_are_no_control_groups(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("groups", "free"),
+    [(None, 10**6), (b"\nodd\n0::/j\xff\n", 10**6), (b"0::/job\n", 3000)],
+    ids=["no groups", "odd names", "no account of cached files"],
+)
+def test_free_memory_is_known_whatever_is_said_of_control_groups(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, groups: bytes | None, free: int
 ) -> None:
+    group(tmp_path / "job", "5000", 2000, 0, 2)
+    (tmp_path / "job" / "memory.stat").unlink()
+    if groups is not None:
+        (tmp_path / "groups").write_bytes(groups)
     monkeypatch.setattr(memory, "_GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(memory, "_GROUPS_ROOT", tmp_path)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Machine", (), {"available": 10**6}))
-    assert memory._available(None) == 10**6
+    assert memory._available(None) == free
 
 
 @pytest.mark.parametrize("limited", [False, True], ids=["no limit", "a limit"])

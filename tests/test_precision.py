@@ -275,7 +275,9 @@ def noting_output(outputs: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "given", [{"loss": noting_loss}, {"output": noting_output}], ids=["loss", "output"]
+    "given",
+    [{"loss": noting_loss}, {"loss": eb.Loss("mine", noting_loss)}, {"output": noting_output}],
+    ids=["loss", "a Loss", "output"],
 )
 def test_a_default_device_is_that_of_other_code_of_the_users(
     small_model: nn.Module, blobs: Any, given: dict[str, Any]

@@ -70,7 +70,7 @@ def test_one_setting_that_cannot_be_set_back_does_not_keep_the_others_from_it() 
 
     def stubborn(value: object) -> None:
         if value == 1:
-            raise RuntimeError("not any more")
+            raise ValueError("not any more")
 
     def change(switch: Switch) -> None:
         switch.set(stubborn, 1, "within")

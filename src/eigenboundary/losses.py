@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -162,7 +162,8 @@ def as_loss(loss: str | PerSampleLoss | Loss) -> Loss:
     'mse'
     """
     if isinstance(loss, Loss):
-        return loss
+        given = isinstance(loss.per_sample, _Given) or loss in LOSSES.values()
+        return loss if given else replace(loss, per_sample=_Given(loss.per_sample))
     if isinstance(loss, str):
         if loss not in LOSSES:
             known = ", ".join(repr(name) for name in LOSSES)

@@ -266,8 +266,8 @@ def _available(device: torch.device | None) -> int:
 
 def _left_in_groups() -> Iterator[int]:
     """What each limit on a control group (of a container, a job, a service) leaves."""
-    for line in _GROUPS.read_text().splitlines() if _GROUPS.exists() else []:
-        _, controllers, path = line.split(":", 2)
+    groups = _GROUPS.read_text(errors="surrogateescape") if _GROUPS.exists() else ""
+    for _, controllers, path in re.findall(r"^(\d+):([^:\n]*):(.*)$", groups, re.M):
         if not controllers:  # the second version
             root, most, used = _GROUPS_ROOT, "memory.max", "memory.current"
         elif "memory" in controllers.split(","):
@@ -285,8 +285,12 @@ def _left_in_groups() -> Iterator[int]:
 
 def _cached_files(group: Path) -> int:
     """Bytes that a control group counts, and gives up when they are needed."""
-    found = re.search(r"^(?:total_)?inactive_file (\d+)", (group / "memory.stat").read_text(), re.M)
-    return int(found[1]) if found else 0
+    found: list[str] = []
+    with suppress(OSError):
+        # The first version has a group's own first, and then, as "total", with those within it.
+        text = (group / "memory.stat").read_text()
+        found = re.findall(r"^(?:total_)?inactive_file (\d+)", text, re.M)
+    return int(found[-1]) if found else 0
 
 
 def _neighbours(device: torch.device | None) -> float:

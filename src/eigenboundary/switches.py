@@ -59,5 +59,5 @@ class Switch:
 
     def _set_back(self) -> None:
         while self._restore:
-            with suppress(RuntimeError):  # the others are set back all the same
+            with suppress(Exception):  # the others are set back all the same
                 self._restore.pop(0)()
