@@ -68,6 +68,9 @@ def test_inputs_at_the_points_coordinates_are_the_points(seed):
     plane = eb.input_plane(network(), points, resolution=2)
     np.testing.assert_allclose(plane.inputs_at(plane.points), points, atol=1e-12)
     np.testing.assert_allclose(plane.project(points), plane.points, atol=1e-12)
+    steps, x = (torch.tensor(a).requires_grad_() for a in (plane.points, np.asarray(points)))
+    np.testing.assert_allclose(plane.inputs_at(steps), points, atol=1e-12)
+    np.testing.assert_allclose(plane.project(x), plane.points, atol=1e-12)
 
 
 def test_axes_are_orthonormal_and_the_third_point_is_on_their_positive_side():

@@ -320,6 +320,38 @@ def test_the_programs_default_is_known_after_a_call_within_another() -> None:
         torch.set_default_device("cpu")
 
 
+def test_networks_are_trained_alike_whatever_the_default_device(blobs: Any) -> None:
+    data = torch.tensor(blobs[0]).float(), torch.tensor(blobs[1])
+    torch.manual_seed(0)
+    plain, other = (ByDefault(nn.Linear(2, 3)) for _ in range(2))
+    other.load_state_dict(plain.state_dict())
+    eb.training.train(plain, data, epochs=2, learning_rate=0.1, batch_size=10)
+    places.clear()
+    torch.set_default_device("meta")
+    try:
+        eb.training.train(other, data, epochs=2, learning_rate=0.1, batch_size=10)
+        permuted = eb.training.permuted_labels(data[1], 3)
+    finally:
+        torch.set_default_device("cpu")
+    assert set(places) == {"meta"}
+    assert torch.equal(plain.inner.weight, other.inner.weight)
+    assert torch.equal(permuted, eb.training.permuted_labels(data[1], 3))
+
+
+def test_places_in_a_landscape_do_not_depend_on_autocast(
+    small_model: nn.Module, blobs: Any
+) -> None:
+    problem = eb.Problem(small_model, blobs, dtype="float32")
+    a, b = (torch.randn(problem.n_parameters) for _ in range(2))
+    plane = eb.loss_plane(problem, a, b, [0.0], [0.0])
+    curve = eb.low_loss_curve(problem, a, b, iterations=1)
+    expected = plane.project(a), curve.points([0.3])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = plane.project(a), curve.points([0.3])
+    np.testing.assert_array_equal(cast[0], expected[0])
+    torch.testing.assert_close(cast[1], expected[1], rtol=0, atol=0)
+
+
 def test_a_default_device_is_the_networks_own_affair(small_model: nn.Module, blobs: Any) -> None:
     plain = eb.analyze(small_model, blobs, k=3, margins=True)
     places.clear()

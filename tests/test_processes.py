@@ -248,19 +248,21 @@ def test_two_gpus_find_what_one_cpu_does(tmp_path: Path) -> None:
     assert found["accuracy"] == alone.accuracy
 
 
-@pytest.mark.parametrize(("processes", "nccl"), [(2, True), (3, False)])
+@pytest.mark.parametrize(("processes", "nccl"), [(2, True), (4, False)])
 def test_processes_use_nccl_if_each_has_a_gpu_of_its_own(
     monkeypatch: pytest.MonkeyPatch, processes: int, nccl: bool
 ) -> None:
     backends: list[str] = []
-    monkeypatch.setenv("LOCAL_RANK", "1")
+    devices: list[int] = []
+    monkeypatch.setenv("LOCAL_RANK", str(processes - 1))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "set_device", devices.append)
     monkeypatch.setattr(dist, "is_nccl_available", lambda: True)
     monkeypatch.setattr(dist, "init_process_group", backends.append)
     monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
     with processes_module.joined():
         pass
     assert backends == ["cpu:gloo,cuda:nccl" if nccl else "gloo"]
+    assert devices == [1]  # the GPUs are shared out, also where there are fewer

@@ -137,7 +137,7 @@ class TrainingRun:
         return self._results()
 
     def _train_one_epoch(self) -> None:
-        n, members = self.x.shape[1], torch.tensor(self.active).unsqueeze(1)
+        n, members = self.x.shape[1], torch.tensor(self.active, device="cpu").unsqueeze(1)
         generators = [self.generators[member] for member in self.active]
         orders = torch.stack([torch.randperm(n, generator=g, device="cpu") for g in generators])
         for rows in orders.split(self.plan.batch_size or n, dim=1):
