@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import copy
 import logging
 
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_iris
 from torch import nn
 
 import eigenboundary as eb
@@ -180,3 +182,25 @@ def test_a_loss_without_curvature_has_no_non_null_eigenpairs_to_analyse() -> Non
     x = torch.randn(20, 2)
     with pytest.raises(eb.InvalidInputError, match="k=None asks for all eigenpairs"):
         eb.analyze(model, (x, model(x).argmax(1)), k=None, grid=0)
+
+
+@pytest.mark.parametrize("first", range(0, 300, 30))
+def test_networks_with_dead_units_have_finite_and_right_eigenpairs(first: int) -> None:
+    """Dead units leave zero rows in a dense float32 Hessian, on which LAPACK's float32 fails."""
+    x, y = (torch.from_numpy(array) for array in load_iris(return_X_y=True))
+    for seed in range(first, first + 30):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3))
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+        for _ in range(5 + seed % 6):
+            for batch in torch.randperm(len(x)).split(16):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(x[batch].float()), y[batch]).backward()
+                optimizer.step()
+        analysis = eb.analyze(model, (x.float(), y), k=10, grid=0)
+        assert analysis.converged.all()
+        assert np.isfinite(analysis.eigenvectors).all()
+        expected = np.linalg.eigvalsh(dense_hessian(copy.deepcopy(model).double(), x, y).numpy())
+        np.testing.assert_allclose(
+            analysis.eigenvalues, expected[::-1][:10], atol=2e-3 * expected[-1]
+        )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from eigenboundary.curvature.eigenpairs import Eigenpairs, checked_eigenpairs, residual_scale
-from eigenboundary.curvature.linalg import column_norms, orthonormal_extension, random_block
+from eigenboundary.curvature.linalg import column_norms, eigh, orthonormal_extension, random_block
 from eigenboundary.curvature.operators import GaussNewtonOperator, SymmetricOperator
 from eigenboundary.derivatives import pullback
 from eigenboundary.errors import InvalidInputError
@@ -55,16 +55,15 @@ def dense_eigenpairs(
     """Eigenpairs from the p×p matrix: p products and p³ operations."""
     before = operator.products
     tolerance = max(tolerance, 1e2 * torch.finfo(operator.dtype).eps)
-    values, vectors = torch.linalg.eigh(operator.to_dense())
-    values, vectors = values.flip(0), vectors.flip(1)
+    values, vectors = eigh(operator.to_dense())
     kept = ends(operator.size, k, which)
-    after = values[k : k + guard].double() if which == "largest" else values[:0].double()
+    after = values[k : k + guard] if which == "largest" else values[:0]
     left = torch.ones(operator.size, dtype=torch.bool)
     left[kept] = False
-    others = values[left.to(values.device)].double()
+    others = values[left.to(values.device)]
     return checked_eigenpairs(
         operator,
-        vectors[:, kept.to(vectors.device)],
+        vectors[:, kept.to(vectors.device)].to(operator.dtype),
         tolerance=tolerance,
         method="dense",
         products_before=before,
@@ -94,8 +93,7 @@ def gram_eigenpairs(
     before = operator.products
     tolerance = max(tolerance, 1e2 * torch.finfo(operator.dtype).eps)
     problem = operator.problem
-    values, coefficients = torch.linalg.eigh(_gram_matrix(problem))
-    values, coefficients = values.flip(0), coefficients.flip(1)
+    values, coefficients = eigh(_gram_matrix(problem))
     # The rows of F carry their own precision's rounding, so no smaller eigenvalue is known.
     rounding = len(values) * torch.finfo(problem.dtype).eps ** 2
     floor = max(rounding, 1e-15 * len(values)) * max(float(values[0]), 0.0)
@@ -148,7 +146,7 @@ def _row_blocks(problem: Problem) -> list[tuple[Tensor, Tensor]]:
 def _factor_rows(problem: Problem, x: Tensor, y: Tensor) -> Tensor:
     r"""Rows :math:`S_s^T J_s / \sqrt n` of F for one batch, float64, shape (bC, p)."""
     outputs = problem.evaluate(x)
-    squares, basis = torch.linalg.eigh(problem.loss.output_hessian(outputs, y).double())
+    squares, basis = eigh(problem.loss.output_hessian(outputs, y))
     if float(squares.min()) < -1e-6 * float(squares.abs().max()):
         raise InvalidInputError(
             "method 'gram' needs a loss that is convex in the outputs; "

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import scipy.linalg
 import torch
 from torch import Tensor
+
+from eigenboundary.errors import InvalidInputError
 
 __all__ = [
     "column_norms",
     "column_products",
+    "eigh",
+    "eigvalsh",
     "fix_signs",
     "inner",
     "mixed",
@@ -80,6 +86,63 @@ def mixed(block: Tensor, coefficients: Tensor) -> Tensor:
     return (coefficients.to(block).T @ block.T).T
 
 
+def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, descending, and eigenvectors of symmetric (…, m, m) matrices, in float64.
+
+    In float32 LAPACK's divide and conquer returns NaN or fails on some finite matrices with many
+    zero rows, which dead units leave in a Hessian.
+
+    Raises
+    ------
+    InvalidInputError
+        If a matrix holds NaN or inf.
+    """
+    matrix = _finite_double(matrix)
+    try:
+        values, vectors = torch.linalg.eigh(matrix)
+    except torch.linalg.LinAlgError:
+        values = vectors = matrix.new_full((), torch.nan)
+    if not (values.isfinite().all() and vectors.isfinite().all()):
+        values, vectors = _eigh_by_qr(matrix)
+    return values.flip(-1), vectors.flip(-1)
+
+
+def eigvalsh(matrix: Tensor) -> Tensor:
+    """Eigenvalues of a symmetric (m, m) matrix, descending, in float64.
+
+    Raises
+    ------
+    InvalidInputError
+        If the matrix holds NaN or inf.
+    """
+    matrix = _finite_double(matrix)
+    try:
+        values = torch.linalg.eigvalsh(matrix)
+    except torch.linalg.LinAlgError:
+        values = matrix.new_full((), torch.nan)
+    return (values if values.isfinite().all() else _eigh_by_qr(matrix)[0]).flip(-1)
+
+
+def _finite_double(matrix: Tensor) -> Tensor:
+    if not matrix.isfinite().all():
+        raise InvalidInputError(
+            "curvature must be finite at these weights; got products that hold NaN or inf "
+            "(dtype='float64' has a larger range)."
+        )
+    return matrix.double()
+
+
+def _eigh_by_qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, ascending, and eigenvectors by LAPACK's slower QR iteration."""
+    size = matrix.shape[-1]
+    matrices = matrix.reshape(-1, size, size).cpu().numpy()
+    pairs = [scipy.linalg.eigh(each, driver="ev") for each in matrices]
+    values, vectors = (
+        torch.from_numpy(np.stack(part)).to(matrix) for part in zip(*pairs, strict=True)
+    )
+    return values.reshape(matrix.shape[:-1]), vectors.reshape(matrix.shape)
+
+
 def random_block(like: Tensor | tuple[int, torch.dtype, torch.device], k: int, seed: int) -> Tensor:
     """Standard normal columns, the same on every device for one seed."""
     size, dtype, device = (
@@ -123,8 +186,7 @@ def _orthonormal(block: Tensor) -> tuple[Tensor, float]:
     """Orthonormal basis of the span, and the least squared length of what went into it."""
     tiny = 1e-10 if block.dtype == torch.float64 else 1e-5
     # Symmetric orthonormalisation shows which directions are only rounding.
-    squares, rotation = torch.linalg.eigh(inner(block, block).cpu())
-    squares, rotation = squares.flip(0), rotation.flip(1)
+    squares, rotation = eigh(inner(block, block).cpu())
     kept = squares > tiny**2
     if not kept.any():
         return block[:, :0], 1.0

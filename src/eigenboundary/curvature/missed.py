@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor
 
-from eigenboundary.curvature.linalg import random_block
+from eigenboundary.curvature.linalg import eigvalsh, random_block
 from eigenboundary.curvature.operators import SymmetricOperator
 from eigenboundary.curvature.subspace import Plan, Subspace
 
@@ -117,7 +117,7 @@ def _conclusive_bound(subspace: Subspace, sign: float, threshold: float) -> floa
     known = int((shifted.diagonal() > 0).sum())
 
     def conclusive(distance: float) -> bool:
-        return int((torch.linalg.eigvalsh(shifted + coupling / distance) > 0).sum()) <= known
+        return int((eigvalsh(shifted + coupling / distance) > 0).sum()) <= known
 
     near, far = 0.0, 4.0  # distances below the threshold; A reaches from -size to size or so
     if not conclusive(far):

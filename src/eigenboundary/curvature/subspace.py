@@ -21,6 +21,7 @@ from eigenboundary.curvature.direct import ends
 from eigenboundary.curvature.eigenpairs import residual_scale
 from eigenboundary.curvature.linalg import (
     column_norms,
+    eigh,
     inner,
     mixed,
     orthonormal_extension,
@@ -152,8 +153,7 @@ class Subspace:
 
     def ritz(self) -> tuple[Tensor, Tensor]:
         """Ritz values, descending, and their coefficients (columns)."""
-        values, coefficients = torch.linalg.eigh(self.projected)
-        return values.flip(0), coefficients.flip(1)
+        return eigh(self.projected)
 
     def combine(self, coefficients: Tensor) -> Tensor:
         """Vectors of the subspace."""

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from eigenboundary import checks
 from eigenboundary.curvature.eigenpairs import Eigenpairs
-from eigenboundary.curvature.linalg import column_norms, inner, orthonormal_extension
+from eigenboundary.curvature.linalg import column_norms, eigvalsh, inner, orthonormal_extension
 from eigenboundary.curvature.operators import SymmetricOperator
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.precision import full_precision
@@ -152,7 +152,7 @@ class _Sample:
         del image, omega
         projected = inner(basis, operator @ basis).cpu()
         projected = (projected + projected.T) / 2
-        size = float(torch.linalg.eigvalsh(projected).abs().sum()) if len(projected) else 0.0
+        size = float(eigvalsh(projected).abs().sum()) if len(projected) else 0.0
         eps = torch.finfo(operator.dtype).eps
         dependent = _DEPENDENT[operator.dtype]
         if len(projected) == m and _independence(coupled) > dependent:
