@@ -15,10 +15,11 @@ from scipy.stats import kendalltau
 from typer.testing import CliRunner
 
 import eigenboundary as eb
+from eigenboundary import version
 from eigenboundary.cli import app
 from eigenboundary.cli.claims import markdown
 from eigenboundary.curvature import krylov
-from eigenboundary.experiments import claims, digest, parse_config, train_experiment
+from eigenboundary.experiments import claims, parse_config, train_experiment
 from eigenboundary.experiments.claims import Threshold, bootstrap_interval, study, verdict
 from eigenboundary.experiments.claims import measures as measured_by
 from eigenboundary.experiments.claims.measures import MEASURES, Subject
@@ -369,8 +370,9 @@ def test_an_interrupted_search_for_eigenvectors_is_not_measured(measure, tmp_pat
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_measures_of_other_weights_or_by_other_code_are_taken_again(
-    quick_study, tmp_path, monkeypatch
+@pytest.mark.parametrize("algorithm", ["ANALYSIS_ALGORITHM", "MEASURES_ALGORITHM"])
+def test_measures_of_other_weights_or_by_other_algorithms_are_taken_again(
+    quick_study, tmp_path, monkeypatch, algorithm
 ):
     made, calls = quick_study
     claims.check_claims([1], folder=tmp_path, claims=[made])
@@ -380,20 +382,9 @@ def test_measures_of_other_weights_or_by_other_code_are_taken_again(
     monkeypatch.setattr(study, "load_config", lambda name: parse_config(other, name))
     claims.check_claims([1], folder=tmp_path, claims=[made])
     assert calls == [1, 1]
-    monkeypatch.setattr(study, "code_digest", lambda: "changed")
+    monkeypatch.setattr(version, algorithm, -1)
     claims.check_claims([1], folder=tmp_path, claims=[made])
     assert calls == [1, 1, 1]
-
-
-def test_the_code_is_known_by_what_computes_and_not_by_what_shows(tmp_path):
-    for name in ("outliers.py", "curvature/solve.py", "displays/style.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("a = 1")
-    before = digest._digest(tmp_path)
-    (tmp_path / "displays" / "style.py").write_text("a = 2")
-    assert digest._digest(tmp_path) == before
-    (tmp_path / "curvature" / "solve.py").write_text("a = 2")
-    assert digest._digest(tmp_path) != before
 
 
 def test_a_study_of_no_or_equal_seeds_is_refused(quick_study, tmp_path):

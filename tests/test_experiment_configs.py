@@ -13,6 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 import eigenboundary as eb
+from eigenboundary import version
 from eigenboundary.cli import app
 from eigenboundary.experiments import (
     config,
@@ -339,7 +340,7 @@ def test_a_network_by_other_code_or_on_other_samples_is_trained_again_and_kept_a
     train_experiment(folder / "small-adversarial.toml", [0, 1], folder=place)
     before = {path.name: path.read_bytes() for path in place.iterdir()}
     if changed == "code":
-        monkeypatch.setattr(kept, "training_digest", lambda: "changed")
+        monkeypatch.setattr(version, "TRAINING_ALGORITHM", -1)
     elif changed == "samples":
         other = eb.datasets.gaussian_blobs
         monkeypatch.setitem(eb.datasets.DATASETS, "gaussian_blobs", lambda s: other(s, noise=1.1))
@@ -390,8 +391,8 @@ def test_samples_that_changed_for_the_parent_alone_train_the_child_again_too(fol
 
 
 def test_two_networks_put_aside_do_not_replace_each_other(folder, monkeypatch):
-    for code in ("one", "two", "three"):
-        monkeypatch.setattr(kept, "training_digest", lambda code=code: code)
+    for code in (1, 2, 3):
+        monkeypatch.setattr(version, "TRAINING_ALGORITHM", code)
         train_experiment(folder / "small.toml", folder=folder / "out")
     aside = folder / "out" / "superseded"
     assert sorted(path.name for path in aside.iterdir()) == [
@@ -406,7 +407,7 @@ def test_an_interrupt_while_training_again_leaves_the_earlier_network_where_it_w
     place = folder / "out"
     train_experiment(folder / "small.toml", folder=place)
     before = (place / "small-0.safetensors").read_bytes()
-    monkeypatch.setattr(kept, "training_digest", lambda: "changed")
+    monkeypatch.setattr(version, "TRAINING_ALGORITHM", -1)
     with pytest.raises(KeyboardInterrupt):
         train_experiment(folder / "small.toml", folder=place, progress=stop_at_once)
     assert (place / "small-0.safetensors").read_bytes() == before
@@ -445,7 +446,7 @@ def test_an_interrupted_training_that_cannot_go_on_begins_anew_and_says_so(
     if change == "settings":
         (folder / "small.toml").write_text(SMALL.replace("0.05", "0.06"))
     elif change == "code":
-        monkeypatch.setattr("eigenboundary.training.run.training_digest", lambda: "changed")
+        monkeypatch.setattr(version, "TRAINING_ALGORITHM", -1)
     else:
         state.write_bytes(state.read_bytes()[:100])
     content = state.read_bytes()

@@ -11,6 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 import eigenboundary as eb
+from eigenboundary import version
 from eigenboundary.cli import app
 from eigenboundary.experiments.figures import (
     FIGURES,
@@ -247,7 +248,7 @@ def test_an_analysis_by_other_code_or_of_another_grid_is_made_anew(configs, tmp_
         analysis = Workshop(tmp_path, configs=configs, resolution=resolution).analysis(network, 2)
         assert len(analysis.grid.x) == resolution
     assert made == [5, 6]
-    monkeypatch.setattr(workshop, "code_digest", lambda: "changed")
+    monkeypatch.setattr(version, "ANALYSIS_ALGORITHM", -1)
     Workshop(tmp_path, configs=configs, resolution=6).analysis(network, 2)
     assert made == [5, 6, 6]
 

@@ -1,3 +1,15 @@
-"""The package's version."""
+"""Versions of the package, and of the algorithms whose results are kept on disk.
 
-__version__ = "0.1.0"
+A kept result is used again only by the algorithm that made it. Raise an algorithm's version
+whenever a change of code changes its results; comments, moves and speed do not count. A test
+compares small golden results, and fails where they have changed and the version has not.
+"""
+
+__version__ = "0.2.0"
+
+#: Which weights a training ends at.
+TRAINING_ALGORITHM = 1
+#: The numbers of an analysis.
+ANALYSIS_ALGORITHM = 1
+#: The measures of a network by which claims are tested.
+MEASURES_ALGORITHM = 1

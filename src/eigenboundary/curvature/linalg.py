@@ -100,7 +100,7 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     matrix = _finite_double(matrix)
     try:
         values, vectors = torch.linalg.eigh(matrix)
-    except torch.linalg.LinAlgError:
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         values = vectors = matrix.new_full((), torch.nan)
     if not (values.isfinite().all() and vectors.isfinite().all()):
         values, vectors = _eigh_by_qr(matrix)
@@ -118,7 +118,7 @@ def eigvalsh(matrix: Tensor) -> Tensor:
     matrix = _finite_double(matrix)
     try:
         values = torch.linalg.eigvalsh(matrix)
-    except torch.linalg.LinAlgError:
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         values = matrix.new_full((), torch.nan)
     return (values if values.isfinite().all() else _eigh_by_qr(matrix)[0]).flip(-1)
 

@@ -20,14 +20,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from eigenboundary import version
 from eigenboundary.datasets import DataSplit
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.experiments.config import ExperimentConfig
 from eigenboundary.experiments.starts import Start
-from eigenboundary.source import source_digest
 from eigenboundary.storage import replaced_when_complete
 from eigenboundary.training import TrainingResult
-from eigenboundary.training.checkpoint import training_digest
 
 __all__ = [
     "TrainedNetwork",
@@ -165,7 +164,7 @@ def save_network(
         "config": {k: v for k, v in asdict(config).items() if k != "folder"},
         "described": _described(lineage),
         "started_from": start.fingerprint,
-        "code": _code(),
+        "algorithm": version.TRAINING_ALGORITHM,
         "seed": trained.seed,
         "loss": result.loss,
         "accuracy": result.accuracy,
@@ -206,7 +205,8 @@ def read_networks(
                 "folder must hold none but this experiment's networks unless overwriting is "
                 f"forced; {str(path)!r} was trained otherwise."
             )
-        if (header.get("started_from"), header.get("code")) == (start.fingerprint, _code()):
+        made_from = header.get("started_from"), header.get("algorithm")
+        if made_from == (start.fingerprint, version.TRAINING_ALGORITHM):
             found[seed] = _restored(config, seed, start, header, tensors)
         else:
             outdated.append(seed)
@@ -257,9 +257,3 @@ def _described(lineage: Sequence[ExperimentConfig]) -> str:
     dataset = {key: value for key, value in config.dataset.items() if key != "directory"}
     text = json.dumps([dataset, config.network, config.regime, config.training, parent])
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _code() -> str:
-    """A hash of the code that trains."""
-    starts = source_digest(lambda path: path.as_posix() == "experiments/starts.py")
-    return hashlib.sha256(f"{training_digest()} {starts}".encode()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from pathlib import Path
@@ -14,44 +13,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from eigenboundary.errors import InvalidInputError
-from eigenboundary.source import PACKAGE, source_digest
 from eigenboundary.storage import new_file, replaced_when_complete
 
 __all__ = [
     "OtherRunError",
     "fingerprint",
     "read_checkpoint",
-    "training_digest",
     "write_checkpoint",
 ]
 
 _KEY = "eigenboundary-training"
-#: The modules that decide which steps are taken.
-_STEPS = (
-    "losses.py",
-    "boundary/norms.py",  # of perturbations
-    *(
-        f"training/{name}.py"
-        for name in ("loop", "perturbation", "plan", "regimes", "run", "steps")
-    ),
-)
 
 
 class OtherRunError(InvalidInputError):
     """A state on disk cannot be taken up by this run."""
-
-
-@functools.cache
-def training_digest() -> str:
-    """A hash of the code that decides which weights a training run ends at.
-
-    Data and initial weights are known by themselves, see :func:`fingerprint`.
-    """
-    return _digest(PACKAGE)
-
-
-def _digest(package: Path) -> str:
-    return source_digest(lambda path: path.as_posix() in _STEPS, package)
 
 
 def fingerprint(settings: Any, tensors: list[Tensor]) -> str:

@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from eigenboundary import version
 from eigenboundary.interrupts import safe_point
 from eigenboundary.losses import PerSampleLoss
 from eigenboundary.training.checkpoint import (
     fingerprint,
     read_checkpoint,
-    training_digest,
     write_checkpoint,
 )
 from eigenboundary.training.evaluation import evaluate, loss_and_accuracy
@@ -90,8 +90,10 @@ class TrainingRun:
         self.x = torch.stack([x for x, _ in data])
         self.y = torch.stack([y.long() for _, y in data])
         weights = [tensor for model in models for tensor in model.state_dict().values()]
-        settings = vars(plan) | {"loss": _named(plan.loss)}, [*map(int, seeds)], training_digest()
-        self.started_from = fingerprint(settings, [self.x, self.y, *weights])
+        settings = vars(plan) | {"loss": _named(plan.loss)}, [*map(int, seeds)]
+        self.started_from = fingerprint(
+            (*settings, version.TRAINING_ALGORITHM), [self.x, self.y, *weights]
+        )
         first = slice(0, plan.batch_size or self.x.shape[1])
         self.ensemble: Ensemble = make_ensemble(
             self.in_training, plan.mean_loss, self.x[:, first], self.y[:, first]

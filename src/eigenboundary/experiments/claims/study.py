@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -11,13 +10,11 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 
-from eigenboundary import checks
+from eigenboundary import checks, version
 from eigenboundary.errors import InvalidInputError
-from eigenboundary.experiments.claims import measures
 from eigenboundary.experiments.claims.claims import CLAIMS, Claim, ClaimResult, judge
 from eigenboundary.experiments.claims.measures import MEASURES, Numbers, Subject
 from eigenboundary.experiments.config import load_config
-from eigenboundary.experiments.digest import code_digest
 from eigenboundary.experiments.run import TrainedNetwork, train_experiment
 from eigenboundary.experiments.threads import one_thread
 from eigenboundary.interrupts import deferred_interrupts
@@ -148,9 +145,9 @@ def _numbers(kind: str, subject: Subject, folder: Path) -> Numbers:
 
 
 def _made_from(network: TrainedNetwork) -> str:
-    """A hash of the weights and of the code that measures them."""
-    digest = hashlib.sha256(code_digest().encode())
-    digest.update(inspect.getsource(measures).encode())
+    """A hash of the weights and of the algorithms that measure them."""
+    versions = f"{version.ANALYSIS_ALGORITHM} {version.MEASURES_ALGORITHM}"
+    digest = hashlib.sha256(versions.encode())
     for tensor in network.model.state_dict().values():
         digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from eigenboundary import checks
+from eigenboundary import checks, version
 from eigenboundary.analysis import Analysis
 from eigenboundary.datasets.split import Pair
 from eigenboundary.errors import InvalidInputError
 from eigenboundary.experiments.config import ExperimentConfig, lineage, load_config
-from eigenboundary.experiments.digest import code_digest
 from eigenboundary.experiments.kept import TrainedNetwork, forget
 from eigenboundary.experiments.run import train_experiment
 from eigenboundary.pipeline import analyze
@@ -31,8 +30,8 @@ PARTS = ("training", "analysis", "drawing")
 FigureProgress = Callable[[str, str, int, int], None]
 
 _RESOLUTION = 120
-# Among an analysis' versions: what tells results of changed code from current ones.
-_CODE = "eigenboundary code"
+# Among the versions of an analysis: tells outdated results from current ones.
+_ALGORITHM = "eigenboundary algorithm"
 
 
 class Workshop:
@@ -218,7 +217,7 @@ class Workshop:
         drawn = 0 if analysis.grid is None else len(analysis.grid.x)
         fits = (
             np.array_equal(analysis.labels, samples[1].numpy())
-            and analysis.provenance.versions.get(_CODE) == code_digest()
+            and analysis.provenance.versions.get(_ALGORITHM) == str(version.ANALYSIS_ALGORITHM)
             and analysis.provenance.seed == self.seed
             and drawn == points
         )
@@ -242,5 +241,5 @@ class Workshop:
         if analysis.provenance.message == "interrupted":
             raise KeyboardInterrupt
         made_by = analysis.provenance
-        versions = made_by.versions | {_CODE: code_digest()}
+        versions = made_by.versions | {_ALGORITHM: str(version.ANALYSIS_ALGORITHM)}
         return replace(analysis, provenance=replace(made_by, versions=versions))
