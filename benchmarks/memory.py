@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 import eigenboundary as eb
 from benchmarks.fresh import json_of_fresh_process, peak_bytes
-from eigenboundary.memory import as_bytes
+from eigenboundary.runtime.memory import as_bytes
 
 #: 1.1 GB of inputs, and a network of p = 197 thousand.
 _SAMPLES, _NUMBERS, _WIDTH, _CLASSES = 22_400, 12_288, 16, 3

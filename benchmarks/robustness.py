@@ -21,8 +21,8 @@ from benchmarks.jobs import timed
 from benchmarks.minimal_norm import InUnits, attacked, minimal_norm_attacks
 from eigenboundary.boundary import BoundarySections
 from eigenboundary.experiments import load_config, train_experiment
+from eigenboundary.experiments.archive import TrainedNetwork
 from eigenboundary.experiments.claims.statistics import bootstrap_interval
-from eigenboundary.experiments.run import TrainedNetwork
 from eigenboundary.experiments.threads import one_thread
 
 _K, _TOP = 10, 3

@@ -11,7 +11,7 @@ import torch
 import eigenboundary as eb
 from benchmarks.jobs import gauss_normal, timed
 from eigenboundary.experiments import load_config, train_experiment
-from eigenboundary.training import train, train_many
+from eigenboundary.experiments.training import train, train_many
 
 _SEEDS = 10
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 import eigenboundary as eb
-from eigenboundary import version
 from eigenboundary.experiments import TrainedNetwork, train_experiment
 from eigenboundary.experiments.claims.measures import MEASURES, Subject
+from eigenboundary.runtime import version
 
 FILE = Path(__file__).parent / "data" / "golden_results.json"
 

@@ -10,23 +10,28 @@
 All work in any input dimension, on batches, and leave the network as it was.
 """
 
-from eigenboundary.boundary.distance import BoundaryDistance, boundary_distance
-from eigenboundary.boundary.margins import SectionMargins, paper_margins
-from eigenboundary.boundary.planes import InputPlane
+from eigenboundary.boundary.distance import boundary_distance
+from eigenboundary.boundary.motion import BoundaryMotion, boundary_along
+from eigenboundary.boundary.paper_margins import SectionMargins, paper_margins
+from eigenboundary.boundary.planes import InputPlane, PlaneGrid
 from eigenboundary.boundary.points import BoundaryPoints, boundary_points
 from eigenboundary.boundary.projection import BoundaryProjection, project_to_boundary
+from eigenboundary.boundary.search.nearest import BoundaryDistance
 from eigenboundary.boundary.sections import BoundarySections, Section
-from eigenboundary.boundary.smallest import SmallestMargin
+from eigenboundary.boundary.smallest_margin import SmallestMargin
 
 __all__ = [
     "BoundaryDistance",
+    "BoundaryMotion",
     "BoundaryPoints",
     "BoundaryProjection",
     "BoundarySections",
     "InputPlane",
+    "PlaneGrid",
     "Section",
     "SectionMargins",
     "SmallestMargin",
+    "boundary_along",
     "boundary_distance",
     "boundary_points",
     "paper_margins",

@@ -16,17 +16,15 @@ import math
 import torch
 from torch import Tensor
 
-from eigenboundary.alignments import alignment
-from eigenboundary.boundary.classifiers import gap_gradient, outputs_at
-from eigenboundary.boundary.crossings import leading_two
-from eigenboundary.boundary.norms import Geometry, column
-from eigenboundary.boundary.projection import onto_boundary, output_rounding
-from eigenboundary.derivatives import squared_alignment_slopes
-from eigenboundary.errors import InvalidInputError
-from eigenboundary.interrupts import safe_point
-from eigenboundary.problem import Problem
-
-__all__ = ["affordable_rounds", "ascend", "most_aligned", "own_alignment"]
+from eigenboundary.alignment.reinforcing_gradients import alignments
+from eigenboundary.boundary.search.crossings import leading_two
+from eigenboundary.boundary.search.descent import onto_boundary, output_rounding
+from eigenboundary.boundary.search.input_gradients import gap_gradient, outputs_at
+from eigenboundary.boundary.search.norms import Geometry, column
+from eigenboundary.problem.derivatives import squared_alignment_slopes
+from eigenboundary.problem.problem import Problem
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.interrupts import safe_point
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +50,7 @@ _GRADIENT_BYTES = 2**28
 def own_alignment(problem: Problem, x: Tensor, directions: Tensor, each: int) -> Tensor:
     """Absolute alignment of ``each`` inputs for every direction, (k * each,), with that one."""
     blocks = zip(x.split(each), directions.unbind(1), strict=True)
-    return torch.cat([alignment(problem, block, v).squeeze(1).abs() for block, v in blocks])
+    return torch.cat([alignments(problem, block, v).squeeze(1).abs() for block, v in blocks])
 
 
 def most_aligned(
@@ -145,7 +143,7 @@ def _starts(
     problem: Problem, directions: Tensor, points: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """For each direction the most aligned of all points, and of random shares of them."""
-    aligned = alignment(problem, points, directions).abs()
+    aligned = alignments(problem, points, directions).abs()
     order = torch.randperm(len(points), generator=generator).to(points.device)
     count = min(_STARTS, len(points))
     groups = [order, *order.tensor_split(count - 1)] if count > 1 else [order]

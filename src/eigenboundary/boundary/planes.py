@@ -21,18 +21,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eigenboundary.alignments import align, unit_columns
+from eigenboundary.alignment.reinforcing_gradients import align, unit_columns
 from eigenboundary.boundary.sections import BoundarySections
-from eigenboundary.checks import as_array
-from eigenboundary.classifier import Classifier
-from eigenboundary.errors import InvalidInputError
-from eigenboundary.interrupts import safe_point
-from eigenboundary.problem import Problem
+from eigenboundary.problem.classifier import Classifier
+from eigenboundary.problem.problem import Problem
+from eigenboundary.runtime.arguments import as_array
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.interrupts import safe_point
 
-__all__ = ["BORDER", "InputPlane", "in_box", "plane_of", "planes_of_sections"]
+_MARGIN = 0.15
+
 
 Array = NDArray[np.float64]
-
 #: What is shown around three points, as a share of their larger extent.
 BORDER = 0.25
 # Of an analysis: planes kept, grid points a side, and eigenvectors aligned with at the least.
@@ -241,4 +241,56 @@ def _extent(coordinates: Array, resolution: int, border: float) -> tuple[Array, 
     return (
         np.linspace(low[0], high[0], resolution),
         np.linspace(low[1], high[1], resolution),
+    )
+
+
+@dataclass(frozen=True)
+class PlaneGrid:
+    """What the network predicts, and how its gradients align, on a grid of the input plane.
+
+    Attributes
+    ----------
+    x, y : array, shape (r,)
+        Coordinates of the columns and rows.
+    outputs : array, shape (r, r, C)
+        Row i, column j is the input (x[j], y[i]).
+    alignment : array, shape (r, r, k)
+    """
+
+    x: NDArray[np.float64] = field(repr=False)
+    y: NDArray[np.float64] = field(repr=False)
+    outputs: NDArray[np.float32] = field(repr=False)
+    alignment: NDArray[np.float32] = field(repr=False)
+
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """Predicted class, shape (r, r)."""
+        return self.outputs.argmax(-1)
+
+    @property
+    def gap(self) -> NDArray[np.float32]:
+        """Difference of the two largest outputs, shape (r, r); zero on the boundary."""
+        leading = np.sort(self.outputs, axis=-1)
+        return leading[..., -1] - leading[..., -2]
+
+
+def evaluate_plane(
+    classifier: Classifier, vectors: Tensor, inputs: Tensor, resolution: int
+) -> PlaneGrid:
+    """Evaluate a square grid over the extent of the inputs and a margin around it."""
+    low, high = inputs.amin(0).double(), inputs.amax(0).double()
+    pad = _MARGIN * (high - low).clamp_min(1e-6)
+    x, y = (
+        torch.linspace(float(low[i] - pad[i]), float(high[i] + pad[i]), resolution)
+        for i in range(2)
+    )
+    points = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2)
+    samples = classifier.samples_per_chunk(2 * vectors.shape[1])
+    result = align(classifier, classifier.input_batches(points, samples), vectors)
+    shape = (resolution, resolution, -1)
+    return PlaneGrid(
+        x.double().numpy(),
+        y.double().numpy(),
+        result.outputs.cpu().float().reshape(shape).numpy(),
+        result.cosines.cpu().float().reshape(shape).numpy(),
     )

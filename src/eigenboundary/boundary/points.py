@@ -1,7 +1,7 @@
 r"""Points of the decision boundary: inputs where the two largest outputs are equal.
 
 They are looked for on segments between training samples that the network predicts as different
-classes (see :mod:`~eigenboundary.boundary.crossings`), and so lie where the data are, in any
+classes (see :mod:`~eigenboundary.boundary.search.crossings`), and so lie where the data are, in any
 input dimension.
 """
 
@@ -17,16 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from eigenboundary import checks
-from eigenboundary.boundary.classifiers import Options, Samples, classifier_with_samples
-from eigenboundary.boundary.crossings import find_crossings
-from eigenboundary.classifier import Classifier
-from eigenboundary.errors import InvalidInputError
-from eigenboundary.interrupts import safe_point
-from eigenboundary.memory import Memory
-from eigenboundary.precision import full_precision
-
-__all__ = ["BoundaryPoints", "boundary_points"]
+from eigenboundary.boundary.arguments import Options, classifier_with_samples
+from eigenboundary.boundary.search.crossings import find_crossings
+from eigenboundary.boundary.search.starts import Samples
+from eigenboundary.problem.classifier import Classifier
+from eigenboundary.runtime.arguments import check_positive_integer, check_seed, check_tolerance
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.interrupts import safe_point
+from eigenboundary.runtime.memory import Memory
+from eigenboundary.runtime.precision import full_precision
 
 _log = logging.getLogger(__name__)
 
@@ -121,9 +120,9 @@ def boundary_points(
     >>> found.points.shape, bool(abs(found.points[:, 0] - found.points[:, 1]).max() < 1e-5)
     ((50, 2), True)
     """
-    checks.check_positive_integer(n, "n")
-    checks.check_seed(seed)
-    checks.check_tolerance(tolerance)
+    check_positive_integer(n, "n")
+    check_seed(seed)
+    check_tolerance(tolerance)
     _check_spacing(spacing)
     options = Options(output, device, dtype, batch_size)
     classifier, samples = classifier_with_samples(model, data, options, seed)

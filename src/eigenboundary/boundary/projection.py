@@ -20,28 +20,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from eigenboundary import checks
-from eigenboundary.boundary.classifiers import (
-    Options,
-    classifier_for_inputs,
-    gap_gradient,
-    outputs_at,
-)
-from eigenboundary.boundary.crossings import find_crossings, leading_two, resolve_tolerance
-from eigenboundary.boundary.norms import Geometry, column
-from eigenboundary.classifier import Classifier
-
-__all__ = [
-    "BoundaryProjection",
-    "descend",
-    "onto_boundary",
-    "output_rounding",
-    "project",
-    "project_to_boundary",
-]
-
-_FIRST_OVERSHOOT = 0.02
-_OVERSHOOT_GROWTH = 1.5
+from eigenboundary.boundary.arguments import Options, classifier_for_inputs
+from eigenboundary.boundary.search.crossings import leading_two
+from eigenboundary.boundary.search.descent import onto_boundary
+from eigenboundary.boundary.search.input_gradients import outputs_at
+from eigenboundary.boundary.search.norms import Geometry
+from eigenboundary.problem.classifier import Classifier
+from eigenboundary.runtime.arguments import check_positive_integer, check_tolerance
 
 
 @dataclass(frozen=True)
@@ -113,8 +98,8 @@ def project_to_boundary(
     >>> project_to_boundary(model, [[3.0, 1.0]]).points.round(4)
     array([[2., 2.]], dtype=float32)
     """
-    checks.check_positive_integer(n_steps, "n_steps")
-    checks.check_tolerance(tolerance)
+    check_positive_integer(n_steps, "n_steps")
+    check_tolerance(tolerance)
     options = Options(output, device, dtype, batch_size)
     classifier, inputs = classifier_for_inputs(model, x, options)
     return project(classifier, inputs, n_steps, tolerance)
@@ -129,73 +114,3 @@ def project(
     distance = Geometry().length(points - x)
     columns = (points, classes.sort(1).values, left, distance, converged)
     return BoundaryProjection(*(values.cpu().numpy() for values in columns))
-
-
-def onto_boundary(
-    classifier: Classifier,
-    x: Tensor,
-    n_steps: int = 50,
-    tolerance: float | None = None,
-    geometry: Geometry | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The points (m, ...) alone and whether they are on the boundary (m,); in any norm and box."""
-    _, gap, _ = leading_two(outputs_at(classifier, x))
-    inside, outside, crossed = descend(classifier, x, None, geometry or Geometry(), n_steps)
-    found = find_crossings(classifier, inside, outside, tolerance)
-    points = torch.where(column(found.leads, x), found.points, x)
-    classes, left, _ = leading_two(outputs_at(classifier, points))
-    rounding = output_rounding(classifier, points, classes)
-    small = left <= resolve_tolerance(tolerance, x.dtype) * torch.maximum(gap, found.scale)
-    return points, crossed & found.leads & (small | (left <= rounding))
-
-
-def descend(
-    classifier: Classifier, x: Tensor, rivals: Tensor | None, geometry: Geometry, n_steps: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Steps downhill until the predicted class changes.
-
-    Parameters
-    ----------
-    x : Tensor, shape (m, ...)
-    rivals : Tensor of int64, shape (m,), optional
-        The class each input is moved towards; default: the one that comes second, anew each step.
-
-    Returns
-    -------
-    inside, outside : Tensor, shape (m, ...)
-        Ends of the last step: predicted as x is, and otherwise.
-    crossed : Tensor of bool, shape (m,)
-    """
-    inside, outside = x.clone(), x.clone()
-    outputs = outputs_at(classifier, x)
-    own = outputs.argmax(-1)
-    crossed = torch.zeros_like(own, dtype=torch.bool)
-    overshoot = _FIRST_OVERSHOOT
-    for _ in range(n_steps):
-        rows = (~crossed).nonzero().squeeze(1)
-        if not len(rows):
-            break
-        second = leading_two(outputs[rows])[0][:, 1] if rivals is None else rivals[rows]
-        values, gradient = gap_gradient(classifier, inside[rows], own[rows], second)
-        floor = _rounding(inside[rows], outputs[rows], gradient)
-        moved = geometry.nearest_on_plane(
-            inside[rows], gradient, -(1 + overshoot) * (values.clamp(min=0) + floor)
-        )
-        after = outputs_at(classifier, moved)
-        changed = (after.argmax(-1) != own[rows]) & after.isfinite().all(-1)
-        stays = ~changed & after.isfinite().all(-1)
-        outside[rows[changed]], crossed[rows[changed]] = moved[changed], True
-        inside[rows[stays]], outputs[rows[stays]] = moved[stays], after[stays]
-        overshoot = min(1.0, _OVERSHOOT_GROWTH * overshoot)
-    return inside, outside, crossed
-
-
-def output_rounding(classifier: Classifier, x: Tensor, classes: Tensor) -> Tensor:
-    """How far rounding moves the difference of two outputs at x, shape (m,)."""
-    gradient = gap_gradient(classifier, x, classes[:, 0], classes[:, 1])[1]
-    return _rounding(x, outputs_at(classifier, x), gradient)
-
-
-def _rounding(x: Tensor, outputs: Tensor, gradient: Tensor) -> Tensor:
-    of_input = (x.flatten(1).abs() * gradient.flatten(1).abs()).sum(1)
-    return 8 * torch.finfo(x.dtype).eps * (of_input + outputs.abs().amax(-1))

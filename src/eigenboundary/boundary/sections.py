@@ -26,17 +26,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eigenboundary.alignments import alignment_on_boundary
+from eigenboundary.alignment.reinforcing_gradients import alignment_on_boundary
 from eigenboundary.boundary.ascent import most_aligned
-from eigenboundary.boundary.classifiers import outputs_at
-from eigenboundary.boundary.crossings import leading_two
-from eigenboundary.boundary.distance import nearest_boundary, references_for
-from eigenboundary.boundary.norms import Geometry
 from eigenboundary.boundary.points import BoundaryPoints, boundary_points
-from eigenboundary.errors import InvalidInputError
-from eigenboundary.problem import Problem
-
-__all__ = ["BoundarySections", "Section", "sections_of"]
+from eigenboundary.boundary.search.crossings import leading_two
+from eigenboundary.boundary.search.input_gradients import outputs_at
+from eigenboundary.boundary.search.nearest import nearest_boundary, references_for
+from eigenboundary.boundary.search.norms import Geometry
+from eigenboundary.problem.problem import Problem
+from eigenboundary.runtime.errors import InvalidInputError
 
 Array = NDArray[np.float64]
 

@@ -12,9 +12,7 @@ import typer
 
 from eigenboundary.cli import options, terminal
 from eigenboundary.cli.launcher import is_first
-from eigenboundary.version import __version__
-
-__all__ = ["app", "main"]
+from eigenboundary.runtime.version import __version__
 
 EXIT_CODES = (
     "Exit codes: 0 success; 2 a mistake in what was given; 3 finished, but some eigenpairs did "

@@ -14,8 +14,6 @@ from eigenboundary.cli.options import arguments_named_as_options
 from eigenboundary.cli.terminal import StageProgress, Terminal
 from eigenboundary.experiments.claims import ClaimResult, check_claims
 
-__all__ = ["claims"]
-
 _COLOURS = {"supported": "green", "not supported": "red", "undecided": "yellow"}
 
 

@@ -11,18 +11,17 @@ from typing import Any
 
 import typer
 
-from eigenboundary import comparison as comparing
-from eigenboundary import pipeline
-from eigenboundary.analysis import Analysis
+from eigenboundary.analysis import comparison as comparing
+from eigenboundary.analysis import pipeline
+from eigenboundary.analysis.result import Analysis
+from eigenboundary.analysis.storage import load
 from eigenboundary.cli import sources, tables
 from eigenboundary.cli.options import arguments_named_as_options
 from eigenboundary.cli.terminal import INTERRUPTED, NOT_CONVERGED, StageProgress, Terminal
-from eigenboundary.data import preserved_random_state
-from eigenboundary.errors import InvalidInputError
-from eigenboundary.processes import current
-from eigenboundary.storage import load, new_file, new_folder, replaced_when_complete
-
-__all__ = ["Outputs", "Request", "analyze", "compare", "demo", "show"]
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.files import new_file, new_folder, replaced_when_complete
+from eigenboundary.runtime.processes import current
+from eigenboundary.runtime.random_state import preserved_random_state
 
 _PICTURES = (".png", ".pdf", ".svg")
 

@@ -21,10 +21,8 @@ from eigenboundary.experiments import (
     load_config,
     train_experiment,
 )
+from eigenboundary.experiments.training import evaluate
 from eigenboundary.report.words import percent
-from eigenboundary.training import evaluate
-
-__all__ = ["list_configs", "train"]
 
 
 def list_configs(shell: Terminal, *, as_json: bool) -> None:

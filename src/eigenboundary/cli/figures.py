@@ -13,8 +13,6 @@ from eigenboundary.experiments.figures import Reproduced
 from eigenboundary.experiments.figures import reproduce as reproduce_figures
 from eigenboundary.experiments.figures.workshop import PARTS
 
-__all__ = ["reproduce"]
-
 
 def reproduce(
     shell: Terminal,

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["is_first", "launched"]
-
 # What torch.distributed needs to know.
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 

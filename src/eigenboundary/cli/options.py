@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from eigenboundary.errors import InvalidInputError
+from eigenboundary.runtime.errors import InvalidInputError
 
 Force = Annotated[bool, typer.Option("--force", help="Overwrite output files that exist.")]
 AsJson = Annotated[

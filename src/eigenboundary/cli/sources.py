@@ -18,9 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from eigenboundary.cli.tabular import load_csv, load_npz
-from eigenboundary.errors import InvalidInputError
-
-__all__ = ["current_folder_importable", "load_data", "load_model", "load_weights", "resolve"]
+from eigenboundary.runtime.errors import InvalidInputError
 
 _log = logging.getLogger(__name__)
 

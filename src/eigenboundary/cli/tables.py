@@ -7,19 +7,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from eigenboundary.analysis import Analysis
-from eigenboundary.comparison import Comparison
+from eigenboundary.analysis.comparison import Comparison
+from eigenboundary.analysis.result import Analysis
 from eigenboundary.report.words import count, percent
-
-__all__ = [
-    "comparison",
-    "eigenpairs",
-    "explanation",
-    "headline",
-    "notes",
-    "recommendation",
-    "sections",
-]
 
 _ROWS = 25
 _CURVATURES = {"hessian": "Hessian", "gauss_newton": "Gauss–Newton"}

@@ -12,9 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from eigenboundary.errors import InvalidInputError
-
-__all__ = ["load_csv", "load_npz"]
+from eigenboundary.runtime.errors import InvalidInputError
 
 _log = logging.getLogger(__name__)
 

@@ -16,9 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.text import Text
 
 from eigenboundary.cli.launcher import is_first, launched
-from eigenboundary.errors import InvalidInputError
-
-__all__ = ["FAILED", "INTERRUPTED", "NOT_CONVERGED", "StageProgress", "Terminal", "session"]
+from eigenboundary.runtime.errors import InvalidInputError
 
 #: Exit codes; 0 is success.
 FAILED, NOT_CONVERGED, INTERRUPTED = 2, 3, 130
@@ -50,7 +48,7 @@ def session(
     """
     with contextlib.ExitStack() as stack:
         if divided and launched():
-            from eigenboundary.processes import joined
+            from eigenboundary.runtime.processes import joined
 
             stack.enter_context(joined())
         elif not is_first():

@@ -1,29 +1,33 @@
 """The Hessian and Gauss–Newton matrix as operators: eigenpairs, trace and density."""
 
-from eigenboundary.curvature.density import Band, SpectralDensity, spectral_density
-from eigenboundary.curvature.eigenpairs import Eigenpairs
-from eigenboundary.curvature.operators import (
+from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs
+from eigenboundary.curvature.eigensolvers.solve import top_eigenpairs
+from eigenboundary.curvature.operators.base import MatrixOperator, SymmetricOperator
+from eigenboundary.curvature.operators.hessian import (
     CURVATURES,
     GaussNewtonOperator,
     HessianOperator,
-    MatrixOperator,
-    SymmetricOperator,
 )
-from eigenboundary.curvature.range_finder import LeadingPairs
-from eigenboundary.curvature.solve import top_eigenpairs
-from eigenboundary.curvature.trace import TraceEstimate, estimate_trace
+from eigenboundary.curvature.spectrum.bulk import Bulk
+from eigenboundary.curvature.spectrum.controls import control_vectors
+from eigenboundary.curvature.spectrum.density import Band, SpectralDensity, spectral_density
+from eigenboundary.curvature.spectrum.outliers import OutlierCount, count_outliers
+from eigenboundary.curvature.spectrum.trace import TraceEstimate, estimate_trace
 
 __all__ = [
     "CURVATURES",
     "Band",
+    "Bulk",
     "Eigenpairs",
     "GaussNewtonOperator",
     "HessianOperator",
-    "LeadingPairs",
     "MatrixOperator",
+    "OutlierCount",
     "SpectralDensity",
     "SymmetricOperator",
     "TraceEstimate",
+    "control_vectors",
+    "count_outliers",
     "estimate_trace",
     "spectral_density",
     "top_eigenpairs",

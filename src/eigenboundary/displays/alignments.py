@@ -15,19 +15,18 @@ from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 
 from eigenboundary.displays import style
-from eigenboundary.displays.inputs import (
+from eigenboundary.displays.arguments import (
     check_alignment,
     check_labels,
     eigenvectors_shown,
     names_of_classes,
     numbers,
 )
-from eigenboundary.errors import InvalidInputError
+from eigenboundary.runtime.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from eigenboundary.analysis import Analysis
+    from eigenboundary.analysis.result import Analysis
 
-__all__ = ["AlignmentDisplay"]
 
 # More columns than a wide picture has pixels say nothing; samples are picked, never averaged:
 # alignments of both signs would cancel.

@@ -15,21 +15,20 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike, NDArray
 
+from eigenboundary.boundary.planes import PlaneGrid
 from eigenboundary.displays import style
-from eigenboundary.displays.inputs import (
+from eigenboundary.displays.arguments import (
     check_labels,
     class_margins,
     eigenvectors_shown,
     names_of_classes,
     numbers,
 )
-from eigenboundary.errors import InvalidInputError
-from eigenboundary.grid import PlaneGrid
+from eigenboundary.runtime.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from eigenboundary.analysis import Analysis
+    from eigenboundary.analysis.result import Analysis
 
-__all__ = ["DecisionBoundaryDisplay"]
 
 _MOST_POINTS = 1000
 _REGION_STRENGTH = 0.3

@@ -13,9 +13,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from eigenboundary.displays import style
 
 if TYPE_CHECKING:
-    from eigenboundary.comparison import Comparison
+    from eigenboundary.analysis.comparison import Comparison
 
-__all__ = ["ComparisonDisplay"]
 
 _BEST, _OTHER = "#D55E00", "#0072B2"
 

@@ -12,16 +12,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
-from eigenboundary.checks import check_positive_integer
-from eigenboundary.complexity import random_alignment
+from eigenboundary.alignment.complexity import random_alignment
 from eigenboundary.displays import style
-from eigenboundary.displays.inputs import check_alignment
-from eigenboundary.errors import InvalidInputError
+from eigenboundary.displays.arguments import check_alignment
+from eigenboundary.runtime.arguments import check_positive_integer
+from eigenboundary.runtime.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from eigenboundary.analysis import Analysis
+    from eigenboundary.analysis.result import Analysis
 
-__all__ = ["ControlsDisplay"]
 
 _FLOOR = 1e-6
 _MOST_POINTS = 600

@@ -10,14 +10,13 @@ from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from eigenboundary.curvature.density import SpectralDensity
+from eigenboundary.curvature.spectrum.density import SpectralDensity
 from eigenboundary.displays import style
-from eigenboundary.errors import InvalidInputError
+from eigenboundary.runtime.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from eigenboundary.analysis import Analysis
+    from eigenboundary.analysis.result import Analysis
 
-__all__ = ["DensityDisplay"]
 
 _POINTS = 40
 _GRID = 800

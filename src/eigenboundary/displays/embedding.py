@@ -12,21 +12,20 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from eigenboundary.checks import check_choice, check_seed
 from eigenboundary.displays import style
-from eigenboundary.displays.inputs import (
+from eigenboundary.displays.arguments import (
     check_alignment,
     check_labels,
     eigenvectors_shown,
     names_of_classes,
     numbers,
 )
-from eigenboundary.errors import InvalidInputError
+from eigenboundary.runtime.arguments import check_choice, check_seed
+from eigenboundary.runtime.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from eigenboundary.analysis import Analysis
+    from eigenboundary.analysis.result import Analysis
 
-__all__ = ["EmbeddingDisplay", "embed"]
 
 _METHODS = ("pca", "tsne")
 _PCA_BEFORE_TSNE = 50

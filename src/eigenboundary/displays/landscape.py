@@ -16,11 +16,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
 from eigenboundary.displays import style
-from eigenboundary.displays.inputs import numbers
-from eigenboundary.errors import InvalidInputError
+from eigenboundary.displays.arguments import numbers
 from eigenboundary.landscape import LossCurve, LossPlane
-
-__all__ = ["LossCurveDisplay", "LossSurfaceDisplay"]
+from eigenboundary.runtime.errors import InvalidInputError
 
 Array = NDArray[np.float64]
 

@@ -12,15 +12,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import ArrayLike, NDArray
 
 from eigenboundary.boundary.sections import BoundarySections
-from eigenboundary.checks import as_array
 from eigenboundary.displays import style
-from eigenboundary.displays.inputs import numbers
-from eigenboundary.errors import InvalidInputError
+from eigenboundary.displays.arguments import numbers
+from eigenboundary.runtime.arguments import as_array
+from eigenboundary.runtime.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from eigenboundary.analysis import Analysis
+    from eigenboundary.analysis.result import Analysis
 
-__all__ = ["MarginDisplay"]
 
 Array = NDArray[np.float64]
 

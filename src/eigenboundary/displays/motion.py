@@ -17,13 +17,11 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
-from eigenboundary.checks import check_positive_integer
+from eigenboundary.boundary.motion import BoundaryMotion
 from eigenboundary.displays import style
-from eigenboundary.displays.inputs import check_labels, class_margins, names_of_classes, numbers
-from eigenboundary.errors import InvalidInputError
-from eigenboundary.landscape import BoundaryMotion
-
-__all__ = ["BoundaryMotionDisplay"]
+from eigenboundary.displays.arguments import check_labels, class_margins, names_of_classes, numbers
+from eigenboundary.runtime.arguments import check_positive_integer
+from eigenboundary.runtime.errors import InvalidInputError
 
 Array = NDArray[np.float64]
 

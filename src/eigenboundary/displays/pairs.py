@@ -18,13 +18,12 @@ from matplotlib.ticker import PercentFormatter
 
 from eigenboundary.boundary.sections import BoundarySections
 from eigenboundary.displays import style
-from eigenboundary.displays.inputs import names_of_classes
-from eigenboundary.errors import InvalidInputError
+from eigenboundary.displays.arguments import names_of_classes
+from eigenboundary.runtime.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from eigenboundary.analysis import Analysis
+    from eigenboundary.analysis.result import Analysis
 
-__all__ = ["ClassPairDisplay"]
 
 # Cells of tables with more columns are too narrow for numbers.
 _MOST_NUMBERED = 14

@@ -20,13 +20,12 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 
 from eigenboundary.boundary.planes import InputPlane
 from eigenboundary.displays import style
-from eigenboundary.displays.inputs import class_margins, names_of_classes, numbers
-from eigenboundary.errors import InvalidInputError
+from eigenboundary.displays.arguments import class_margins, names_of_classes, numbers
+from eigenboundary.runtime.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from eigenboundary.analysis import Analysis
+    from eigenboundary.analysis.result import Analysis
 
-__all__ = ["InputPlaneDisplay"]
 
 _REGION_STRENGTH = 0.3
 # Of the picture's smaller side: the depth of a region that has room for its name.

@@ -13,15 +13,14 @@ from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike, NDArray
 
 from eigenboundary.boundary.sections import Section
-from eigenboundary.checks import as_array
 from eigenboundary.displays import style
-from eigenboundary.displays.inputs import check_labels, names_of_classes
-from eigenboundary.errors import InvalidInputError
+from eigenboundary.displays.arguments import check_labels, names_of_classes
+from eigenboundary.runtime.arguments import as_array
+from eigenboundary.runtime.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from eigenboundary.analysis import Analysis
+    from eigenboundary.analysis.result import Analysis
 
-__all__ = ["SectionDisplay", "is_image"]
 
 Array = NDArray[np.float64]
 
@@ -130,7 +129,7 @@ class SectionDisplay:
         InvalidInputError
             If it was made without margins, or has not kept the section's samples.
         """
-        from eigenboundary.planes import section_samples
+        from eigenboundary.analysis.input_plane import section_samples
 
         if analysis.sections is None:
             raise InvalidInputError(

@@ -13,13 +13,11 @@ from matplotlib.ticker import LogFormatterSciNotation, MaxNLocator, SymmetricalL
 from numpy.typing import ArrayLike
 
 from eigenboundary.displays import style
-from eigenboundary.displays.inputs import numbers
-from eigenboundary.errors import InvalidInputError
+from eigenboundary.displays.arguments import numbers
+from eigenboundary.runtime.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from eigenboundary.analysis import Analysis
-
-__all__ = ["SpectrumDisplay"]
+    from eigenboundary.analysis.result import Analysis
 
 
 class SpectrumDisplay:

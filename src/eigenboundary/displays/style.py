@@ -21,23 +21,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-__all__ = [
-    "ALIGNMENT_MAP",
-    "ALIGNMENT_RANGE",
-    "alignment_colorbar",
-    "class_color",
-    "class_handles",
-    "class_legend",
-    "class_marker",
-    "eigenvector_title",
-    "format_number",
-    "legend_columns",
-    "new_figure",
-    "one_axes",
-    "several_axes",
-    "styled",
-]
-
 ALIGNMENT_MAP = "RdBu_r"
 ALIGNMENT_RANGE = Normalize(-1.0, 1.0)
 INK, MUTED, FAINT = "#22262e", "#6b7280", "#e5e7eb"
@@ -176,7 +159,7 @@ def several_axes(
     InvalidInputError
         If fewer axes are given than there are panels.
     """
-    from eigenboundary.errors import InvalidInputError
+    from eigenboundary.runtime.errors import InvalidInputError
 
     if axes is None or isinstance(axes, Figure):
         columns = _columns(count) if columns is None else min(columns, count)

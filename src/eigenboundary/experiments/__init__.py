@@ -1,22 +1,23 @@
-"""Experiments: configurations, the networks trained by them, and the demo."""
+"""Experiments: data sets, networks, their training, the paper's figures and claims, the demo."""
 
+from eigenboundary.experiments import datasets, networks, training
+from eigenboundary.experiments.archive import TrainedNetwork
 from eigenboundary.experiments.config import (
     ExperimentConfig,
     config_names,
     load_config,
     parse_config,
 )
-from eigenboundary.experiments.demo import RUNS, DemoRun, run_demo
-from eigenboundary.experiments.run import TrainedNetwork, train_experiment
+from eigenboundary.experiments.train import train_experiment
 
 __all__ = [
-    "RUNS",
-    "DemoRun",
     "ExperimentConfig",
     "TrainedNetwork",
     "config_names",
+    "datasets",
     "load_config",
+    "networks",
     "parse_config",
-    "run_demo",
     "train_experiment",
+    "training",
 ]

@@ -20,9 +20,9 @@ A configuration names its data, its network, how it is trained, and where traini
     epochs = 2000
     learning_rate = 0.02
 
-`dataset` and `network` take the options of :func:`eigenboundary.datasets.load` and
-:func:`eigenboundary.networks.build`, `training` the attributes of
-:class:`eigenboundary.training.TrainingPlan`.
+`dataset` and `network` take the options of :func:`eigenboundary.experiments.datasets.load` and
+:func:`eigenboundary.experiments.networks.build`, `training` the attributes of
+:class:`eigenboundary.experiments.training.TrainingPlan`.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from eigenboundary import checks, datasets, networks
-from eigenboundary.datasets import DATASETS
-from eigenboundary.errors import InvalidInputError
-from eigenboundary.networks import NETWORKS
-from eigenboundary.training import TrainingPlan
-from eigenboundary.training.regimes import REGIMES
+from eigenboundary.experiments import datasets, networks
+from eigenboundary.experiments.datasets import DATASETS
+from eigenboundary.experiments.networks import NETWORKS
+from eigenboundary.experiments.training import TrainingPlan
+from eigenboundary.experiments.training.regimes import REGIMES
+from eigenboundary.runtime.arguments import check_choice
+from eigenboundary.runtime.errors import InvalidInputError
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-__all__ = ["ExperimentConfig", "config_names", "lineage", "load_config", "parse_config"]
 
 _FOLDER = "configs"
 _TABLES = ("dataset", "network", "start", "training")
@@ -70,7 +70,7 @@ class ExperimentConfig:
     parent : str or None
         The configuration whose network training starts from, or whose norm it takes.
     training : dict
-        The attributes of a :class:`~eigenboundary.training.TrainingPlan`.
+        The attributes of a :class:`~eigenboundary.experiments.training.TrainingPlan`.
     folder : Path or None
         Where the file is, and where a parent is looked for first; None for those shipped.
     """
@@ -190,15 +190,15 @@ def parse_config(text: str, name: str, folder: Path | None = None) -> Experiment
     for key in _TABLES:
         if not isinstance(table.setdefault(key, {}), dict):
             raise InvalidInputError(f"config {name!r}: {key} must be a table; got {table[key]!r}.")
-    _in(name, checks.check_choice, table["dataset"].get("name"), "dataset.name", tuple(DATASETS))
-    _in(name, checks.check_choice, table["network"].get("name"), "network.name", tuple(NETWORKS))
+    _in(name, check_choice, table["dataset"].get("name"), "dataset.name", tuple(DATASETS))
+    _in(name, check_choice, table["network"].get("name"), "network.name", tuple(NETWORKS))
     for key, check in (("dataset", datasets.check_options), ("network", _check_network)):
         options = {option: value for option, value in table[key].items() if option != "name"}
         _in(name, check, table[key]["name"], options)
     _check_keys(table["start"], ("regime", "from"), f"config {name!r}: start")
     regime = table["start"].get("regime", "normal")
     parent = table["start"].get("from")
-    _in(name, checks.check_choice, regime, "start.regime", REGIMES)
+    _in(name, check_choice, regime, "start.regime", REGIMES)
     if (parent is not None) != (regime in _WITH_PARENT) or not isinstance(parent, str | None):
         wanted = "name a configuration" if regime in _WITH_PARENT else "be left out"
         raise InvalidInputError(

@@ -10,17 +10,16 @@ from typing import Any
 
 from torch import nn
 
-from eigenboundary import checks, datasets, networks
-from eigenboundary.analysis import Analysis
-from eigenboundary.errors import InvalidInputError
-from eigenboundary.experiments.kept import made_folder
+from eigenboundary.analysis.pipeline import analyze
+from eigenboundary.analysis.result import Analysis
+from eigenboundary.analysis.storage import load
+from eigenboundary.experiments import datasets, networks
+from eigenboundary.experiments.archive import made_folder
 from eigenboundary.experiments.threads import one_thread
-from eigenboundary.pipeline import analyze
-from eigenboundary.storage import load
-from eigenboundary.training import train
-from eigenboundary.version import __version__
-
-__all__ = ["RUNS", "DemoRun", "run_demo", "saved_run"]
+from eigenboundary.experiments.training import train
+from eigenboundary.runtime.arguments import check_seed
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.version import __version__
 
 _log = logging.getLogger(__name__)
 
@@ -116,7 +115,7 @@ def run_demo(
     KeyboardInterrupt
         On Ctrl-C; what was finished is in the folder.
     """
-    checks.check_seed(seed)
+    check_seed(seed)
     earlier = {run.name: saved_run(run, folder, seed, force) for run in RUNS}
     target = made_folder(folder)
     results = {}

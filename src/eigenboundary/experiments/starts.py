@@ -8,15 +8,13 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from eigenboundary import datasets, networks
-from eigenboundary.datasets import DataSplit
-from eigenboundary.errors import InvalidInputError
+from eigenboundary.experiments import datasets, networks
 from eigenboundary.experiments.config import ExperimentConfig
-from eigenboundary.training import parameter_norm, permuted_labels, scaled_to_norm
-from eigenboundary.training.checkpoint import fingerprint
-from eigenboundary.training.given import check_given
-
-__all__ = ["Start", "prepare", "started"]
+from eigenboundary.experiments.datasets import DataSplit
+from eigenboundary.experiments.training import parameter_norm, permuted_labels, scaled_to_norm
+from eigenboundary.experiments.training.arguments import check_given
+from eigenboundary.experiments.training.checkpoint import fingerprint
+from eigenboundary.runtime.errors import InvalidInputError
 
 
 @dataclass(frozen=True)

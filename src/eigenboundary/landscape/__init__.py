@@ -1,4 +1,4 @@
-"""The loss, and the decision boundary, away from where training ended.
+"""The loss away from where training ended.
 
 =========================  ==================================================================
 :func:`loss_at`            at any points of parameter space
@@ -7,16 +7,16 @@
 :func:`loss_plane`         on a plane along two directions
 :func:`plane_through`      on the plane through three networks
 :func:`low_loss_curve`     on a curve between two networks that was trained to stay low
-:func:`boundary_along`     decision regions as θ moves along a direction
 =========================  ==================================================================
 
-All take a :class:`~eigenboundary.problem.Problem`, leave it unchanged, and stream its data; many
+All take a :class:`~eigenboundary.Problem`, leave it unchanged, and stream its data; many
 points of parameter space are evaluated at once.
 """
 
 from eigenboundary.landscape.bezier import LowLossCurve, low_loss_curve
-from eigenboundary.landscape.motion import BoundaryMotion, boundary_along
+from eigenboundary.landscape.coordinates import layer_normalized
 from eigenboundary.landscape.points import LandscapeValues, loss_at
+from eigenboundary.landscape.reparametrization import random_alphas, reparametrize
 from eigenboundary.landscape.slices import (
     LossCurve,
     LossPlane,
@@ -27,16 +27,17 @@ from eigenboundary.landscape.slices import (
 )
 
 __all__ = [
-    "BoundaryMotion",
     "LandscapeValues",
     "LossCurve",
     "LossPlane",
     "LowLossCurve",
-    "boundary_along",
+    "layer_normalized",
     "loss_along",
     "loss_at",
     "loss_between",
     "loss_plane",
     "low_loss_curve",
     "plane_through",
+    "random_alphas",
+    "reparametrize",
 ]

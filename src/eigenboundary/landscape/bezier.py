@@ -22,15 +22,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eigenboundary import checks
-from eigenboundary.errors import InvalidInputError
-from eigenboundary.interrupts import safe_point
 from eigenboundary.landscape.points import as_point, as_steps, blocks_of, check_problem, values_at
 from eigenboundary.landscape.slices import LossCurve, loss_between
-from eigenboundary.precision import full_precision
-from eigenboundary.problem import Problem
-
-__all__ = ["LowLossCurve", "low_loss_curve"]
+from eigenboundary.problem.problem import Problem
+from eigenboundary.runtime.arguments import check_choice, check_positive_integer, check_seed
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.interrupts import safe_point
+from eigenboundary.runtime.precision import full_precision
 
 Array = NDArray[np.float64]
 
@@ -138,10 +136,10 @@ def low_loss_curve(
     True
     """
     check_problem(problem)
-    checks.check_positive_integer(iterations, "iterations")
-    checks.check_choice(optimizer, "optimizer", tuple(OPTIMIZERS))
-    checks.check_positive_integer(batch_size, "batch_size", optional=True)
-    checks.check_seed(seed)
+    check_positive_integer(iterations, "iterations")
+    check_choice(optimizer, "optimizer", tuple(OPTIMIZERS))
+    check_positive_integer(batch_size, "batch_size", optional=True)
+    check_seed(seed)
     if not (isinstance(learning_rate, Real) and 0 < float(learning_rate) < math.inf):
         raise InvalidInputError(f"learning_rate must be a positive number; got {learning_rate!r}.")
     first, last = as_point(problem, start, "start"), as_point(problem, end, "end")

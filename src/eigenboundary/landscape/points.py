@@ -12,26 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from eigenboundary import checks
-from eigenboundary.classifier import Classifier, Tree
-from eigenboundary.coordinates import LayerNormalizedProblem
-from eigenboundary.curvature.linalg import column_norms
-from eigenboundary.errors import InvalidInputError
-from eigenboundary.interrupts import safe_point
-from eigenboundary.precision import full_precision
-from eigenboundary.problem import Problem
-
-__all__ = [
-    "LandscapeValues",
-    "as_direction",
-    "as_point",
-    "as_steps",
-    "blocks_of",
-    "check_problem",
-    "loss_at",
-    "outputs_at",
-    "values_at",
-]
+from eigenboundary.landscape.coordinates import LayerNormalizedProblem
+from eigenboundary.problem.classifier import Classifier, Tree
+from eigenboundary.problem.module import check_model, unwrapped
+from eigenboundary.problem.problem import Problem
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.interrupts import safe_point
+from eigenboundary.runtime.linalg import column_norms
+from eigenboundary.runtime.precision import full_precision
 
 Array = NDArray[np.float64]
 
@@ -192,8 +180,8 @@ def as_direction(problem: Classifier, value: Any, name: str) -> Tensor:
 def as_point(problem: Problem, value: Any, name: str) -> Tensor:
     """A point of parameter space, shape (p,), from a flat vector, a network or its state dict."""
     if isinstance(value, nn.Module):
-        checks.check_model(value)
-        module = checks.unwrapped(value)
+        check_model(value)
+        module = unwrapped(value)
         return _from_state(problem, dict(module.state_dict(keep_vars=False)), name)
     if isinstance(value, Mapping):
         return _from_state(problem, value, name)

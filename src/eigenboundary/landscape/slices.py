@@ -20,9 +20,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eigenboundary import checks
-from eigenboundary.curvature.linalg import inner
-from eigenboundary.errors import InvalidInputError
 from eigenboundary.landscape.points import (
     as_direction,
     as_point,
@@ -31,17 +28,11 @@ from eigenboundary.landscape.points import (
     check_problem,
     values_at,
 )
-from eigenboundary.precision import full_precision
-from eigenboundary.problem import Problem
-
-__all__ = [
-    "LossCurve",
-    "LossPlane",
-    "loss_along",
-    "loss_between",
-    "loss_plane",
-    "plane_through",
-]
+from eigenboundary.problem.problem import Problem
+from eigenboundary.runtime.arguments import check_positive_integer
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.linalg import inner
+from eigenboundary.runtime.precision import full_precision
 
 Array = NDArray[np.float64]
 
@@ -276,7 +267,7 @@ def plane_through(
     [0.0, 0.0]
     """
     check_problem(problem)
-    checks.check_positive_integer(resolution, "resolution")
+    check_positive_integer(resolution, "resolution")
     if not isinstance(margin, Real) or not np.isfinite(margin) or margin < 0:
         raise InvalidInputError(f"margin must be a number of at least 0; got {margin!r}.")
     named = {"a": a, "b": b, "c": c}

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from eigenboundary.analysis import Analysis
-from eigenboundary.comparison import Comparison, compare
+from eigenboundary.analysis.comparison import Comparison, compare
+from eigenboundary.analysis.result import Analysis
 from eigenboundary.displays.style import styled
-from eigenboundary.errors import InvalidInputError
 from eigenboundary.report import pictures, tables, words
-from eigenboundary.storage import new_file, new_folder, replaced_when_complete
-from eigenboundary.version import __version__
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.files import new_file, new_folder, replaced_when_complete
+from eigenboundary.runtime.version import __version__
 
 __all__ = ["write_pictures", "write_report"]
 

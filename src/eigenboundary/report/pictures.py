@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from eigenboundary.analysis import Analysis
+from eigenboundary.analysis.result import Analysis
 from eigenboundary.boundary.planes import InputPlane
 from eigenboundary.displays import (
     AlignmentDisplay,
@@ -25,8 +25,6 @@ from eigenboundary.displays import (
 )
 from eigenboundary.displays.sections import is_image
 from eigenboundary.displays.style import styled
-
-__all__ = ["PNG_DPI", "Picture", "pictures_of", "pictures_of_sections"]
 
 #: Dots an inch of pictures that are made of them.
 PNG_DPI = 190

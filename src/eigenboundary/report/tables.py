@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from eigenboundary.analysis import Analysis
+from eigenboundary.analysis.result import Analysis
 from eigenboundary.displays.style import format_number
 from eigenboundary.report.words import curvature_name, interval, is_narrow, percent
-
-__all__ = [
-    "comparison",
-    "complexity",
-    "eigenpairs",
-    "headline",
-    "omitted",
-    "provenance",
-    "sections",
-]
 
 _MOST_ROWS = 30
 _EPSILONS: tuple[tuple[float | Literal["random"], str], ...] = (

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from eigenboundary.analysis import Analysis
+from eigenboundary.analysis.result import Analysis
 from eigenboundary.displays.style import format_number
-
-__all__ = [
-    "GLOSSARY",
-    "count",
-    "curvature_name",
-    "interval",
-    "is_narrow",
-    "percent",
-    "summary",
-    "warnings",
-]
 
 #: An interval this narrow relative to its upper end counts as known.
 _NARROW = 0.1

@@ -1,11 +1,7 @@
 """The paper's claims, tested over seeds."""
 
 from eigenboundary.experiments.claims.claims import CLAIMS, Claim, ClaimResult, judge
-from eigenboundary.experiments.claims.statistics import (
-    Threshold,
-    bootstrap_interval,
-    verdict,
-)
+from eigenboundary.experiments.claims.statistics import Threshold, bootstrap_interval, verdict
 from eigenboundary.experiments.claims.study import check_claims
 
 __all__ = [

@@ -14,8 +14,6 @@ from typing import Any
 from eigenboundary.experiments.claims.measures import MEASURES, Numbers
 from eigenboundary.experiments.claims.statistics import Threshold, bootstrap_interval, verdict
 
-__all__ = ["CLAIMS", "Claim", "ClaimResult", "judge"]
-
 #: The numbers of one seed, by (measure, configuration).
 Measured = Mapping[tuple[str, str], Numbers]
 

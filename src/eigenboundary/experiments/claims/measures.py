@@ -16,29 +16,22 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 from torch import Tensor, nn
 
-from eigenboundary import datasets
-from eigenboundary.alignments import alignment, training_alignment
+from eigenboundary.alignment.complexity import Complexity
+from eigenboundary.alignment.error_bounds import alignment_errors
+from eigenboundary.alignment.reinforcing_gradients import alignments, training_alignment
 from eigenboundary.boundary import boundary_distance, boundary_points
-from eigenboundary.complexity import Complexity
-from eigenboundary.controls import CONTROLS, control_vectors
-from eigenboundary.coordinates import layer_normalized
-from eigenboundary.curvature import (
-    Eigenpairs,
-    GaussNewtonOperator,
-    HessianOperator,
-    top_eigenpairs,
-)
-from eigenboundary.curvature.krylov import INTERRUPTED
-from eigenboundary.derivatives import pullback
-from eigenboundary.experiments.run import TrainedNetwork
+from eigenboundary.curvature import Eigenpairs, GaussNewtonOperator, HessianOperator, top_eigenpairs
+from eigenboundary.curvature.eigensolvers.krylov import INTERRUPTED
+from eigenboundary.curvature.spectrum.controls import CONTROLS, control_vectors
+from eigenboundary.curvature.spectrum.outliers import count_outliers
+from eigenboundary.experiments import datasets
+from eigenboundary.experiments.archive import TrainedNetwork
+from eigenboundary.experiments.training import evaluate
 from eigenboundary.landscape import loss_at
-from eigenboundary.outliers import count_outliers
-from eigenboundary.perturbation import alignment_errors
-from eigenboundary.problem import Problem
-from eigenboundary.reparametrization import layer_parameters, random_alphas, reparametrize
-from eigenboundary.training import evaluate
-
-__all__ = ["MEASURES", "Numbers", "Subject"]
+from eigenboundary.landscape.coordinates import layer_normalized
+from eigenboundary.landscape.reparametrization import layer_parameters, random_alphas, reparametrize
+from eigenboundary.problem.derivatives import pullback
+from eigenboundary.problem.problem import Problem
 
 Array = NDArray[np.float64]
 Numbers = dict[str, float]
@@ -125,7 +118,7 @@ def _outliers(pairs: Eigenpairs) -> Numbers:
 
 def _mass(problem: Problem, x: Tensor, vectors: Tensor) -> Array:
     """Mean squared alignment with each direction."""
-    squares = alignment(problem, x, vectors).double().square().mean(0)
+    squares = alignments(problem, x, vectors).double().square().mean(0)
     return np.asarray(squares.cpu().numpy())
 
 

@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import bootstrap
 
-from eigenboundary.errors import InvalidInputError
-
-__all__ = ["Verdict", "bootstrap_interval", "verdict"]
+from eigenboundary.runtime.errors import InvalidInputError
 
 Verdict = Literal["supported", "not supported", "undecided"]
 

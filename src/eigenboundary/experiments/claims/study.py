@@ -10,16 +10,16 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 
-from eigenboundary import checks, version
-from eigenboundary.errors import InvalidInputError
+from eigenboundary.experiments.archive import TrainedNetwork
 from eigenboundary.experiments.claims.claims import CLAIMS, Claim, ClaimResult, judge
 from eigenboundary.experiments.claims.measures import MEASURES, Numbers, Subject
 from eigenboundary.experiments.config import load_config
-from eigenboundary.experiments.run import TrainedNetwork, train_experiment
 from eigenboundary.experiments.threads import one_thread
-from eigenboundary.interrupts import deferred_interrupts
-
-__all__ = ["ClaimsProgress", "check_claims"]
+from eigenboundary.experiments.train import train_experiment
+from eigenboundary.runtime import version
+from eigenboundary.runtime.arguments import check_positive_integer, check_seed
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.interrupts import deferred_interrupts
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def check_claims(
         On Ctrl-C.
     """
     chosen = _seeds(seeds)
-    checks.check_positive_integer(jobs, "jobs")
+    check_positive_integer(jobs, "jobs")
     place = Path(folder)
     needed = list(dict.fromkeys(key for claim in claims for key in claim.needs))
     measured: list[dict[tuple[str, str], Numbers]] = [{} for _ in chosen]
@@ -79,13 +79,13 @@ def check_claims(
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
     if not isinstance(seeds, Iterable) or isinstance(seeds, str):
-        checks.check_positive_integer(seeds, "seeds")
+        check_positive_integer(seeds, "seeds")
         return list(range(seeds))
     chosen = list(seeds)
     if not chosen or len(set(chosen)) < len(chosen):
         raise InvalidInputError(f"seeds must be different integers, at least one; got {seeds!r}.")
     for seed in chosen:
-        checks.check_seed(seed)
+        check_seed(seed)
     return chosen
 
 

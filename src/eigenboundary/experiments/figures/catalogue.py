@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eigenboundary.errors import InvalidInputError
 from eigenboundary.experiments.figures import (
     directions,
     dynamics,
@@ -22,8 +21,7 @@ from eigenboundary.experiments.figures import (
 from eigenboundary.experiments.figures.page import Page
 from eigenboundary.experiments.figures.workshop import FigureProgress, Workshop
 from eigenboundary.experiments.threads import one_thread
-
-__all__ = ["FIGURES", "GROUPS", "Figure", "Reproduced", "figure_names", "reproduce"]
+from eigenboundary.runtime.errors import InvalidInputError
 
 
 @dataclass(frozen=True)

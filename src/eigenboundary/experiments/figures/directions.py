@@ -8,17 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eigenboundary.alignments import training_alignment
-from eigenboundary.analysis import Analysis
-from eigenboundary.controls import CONTROLS, control_vectors
+from eigenboundary.alignment.reinforcing_gradients import training_alignment
+from eigenboundary.analysis.result import Analysis
+from eigenboundary.boundary.planes import PlaneGrid, evaluate_plane
 from eigenboundary.curvature import Eigenpairs, HessianOperator
+from eigenboundary.curvature.spectrum.controls import CONTROLS, control_vectors
 from eigenboundary.displays import ControlsDisplay, style
 from eigenboundary.experiments.figures.page import SMALL, Page, fit
 from eigenboundary.experiments.figures.panels import ALIGNMENT, plane_row, vector_name
 from eigenboundary.experiments.figures.workshop import Workshop
-from eigenboundary.grid import PlaneGrid, evaluate_plane
-
-__all__ = ["Directions", "compute_directions", "draw_directions"]
 
 _SHOWN = 4
 _DIRECTIONS = 10

@@ -9,13 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from eigenboundary.analysis import Analysis
+from eigenboundary.analysis.result import Analysis
 from eigenboundary.displays import style
 from eigenboundary.experiments.figures.page import SMALL, Page, lettered, restyled
 from eigenboundary.experiments.figures.panels import ALIGNMENT, alignment_map
 from eigenboundary.experiments.figures.workshop import Workshop
-
-__all__ = ["Dynamics", "compute_dynamics", "draw_dynamics"]
 
 _CONFIG = "blobs-dynamics"
 _VECTORS = 5

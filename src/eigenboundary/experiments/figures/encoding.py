@@ -18,14 +18,12 @@ from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
-from eigenboundary.analysis import Analysis
+from eigenboundary.analysis.result import Analysis
+from eigenboundary.boundary.planes import PlaneGrid
 from eigenboundary.displays import style
 from eigenboundary.experiments.figures.page import Page, fit, lettered, restyled
 from eigenboundary.experiments.figures.panels import ALIGNMENT, plane_of, plane_row, vector_name
 from eigenboundary.experiments.figures.workshop import Workshop
-from eigenboundary.grid import PlaneGrid
-
-__all__ = ["EncodingData", "compute_encoding", "draw_encoding", "jumps", "weighted_sum"]
 
 Array = NDArray[np.float64]
 

@@ -11,20 +11,12 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eigenboundary.derivatives import pullback
 from eigenboundary.displays import style
 from eigenboundary.experiments.figures.page import Page, fit, restyled
 from eigenboundary.experiments.figures.panels import row_name
 from eigenboundary.experiments.figures.workshop import Workshop
-from eigenboundary.problem import Problem
-
-__all__ = [
-    "Coherence",
-    "compute_coherence",
-    "draw_coherence",
-    "logit_gradients",
-    "loss_gradients",
-]
+from eigenboundary.problem.derivatives import pullback
+from eigenboundary.problem.problem import Problem
 
 Array = NDArray[np.float64]
 

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from eigenboundary.boundary.motion import BoundaryMotion, boundary_along
 from eigenboundary.displays import (
     BoundaryMotionDisplay,
     LossCurveDisplay,
@@ -20,26 +21,14 @@ from eigenboundary.experiments.figures.page import SMALL, Page, fit, lettered, r
 from eigenboundary.experiments.figures.panels import row_name
 from eigenboundary.experiments.figures.workshop import Workshop
 from eigenboundary.landscape import (
-    BoundaryMotion,
     LossCurve,
     LossPlane,
     LowLossCurve,
-    boundary_along,
     loss_along,
     loss_between,
     low_loss_curve,
     plane_through,
 )
-
-__all__ = [
-    "Landscape",
-    "Motion",
-    "compute_landscape",
-    "compute_motion",
-    "draw_landscape",
-    "draw_motion",
-    "write_animations",
-]
 
 Array = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from eigenboundary.analysis import Analysis
+from eigenboundary.analysis.result import Analysis
 from eigenboundary.boundary import (
     BoundaryDistance,
     SectionMargins,
@@ -20,15 +20,8 @@ from eigenboundary.boundary import (
 )
 from eigenboundary.displays import style
 from eigenboundary.experiments.figures.page import WIDTH, Page, fit, restyled
-from eigenboundary.experiments.figures.panels import (
-    ALIGNMENT,
-    plane_row,
-    row_name,
-    vector_name,
-)
+from eigenboundary.experiments.figures.panels import ALIGNMENT, plane_row, row_name, vector_name
 from eigenboundary.experiments.figures.workshop import Workshop
-
-__all__ = ["NETWORKS", "Margins", "compute_margins", "draw_margins"]
 
 Array = NDArray[np.float64]
 

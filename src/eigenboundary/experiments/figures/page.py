@@ -23,9 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from eigenboundary.displays import style
-from eigenboundary.storage import replaced_when_complete
-
-__all__ = ["SMALL", "TEXT", "WIDTH", "Page", "fit", "lettered", "restyled"]
+from eigenboundary.runtime.files import replaced_when_complete
 
 #: Inches, and points of text.
 WIDTH = 6.75

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 
-from eigenboundary.analysis import Analysis
+from eigenboundary.analysis.result import Analysis
+from eigenboundary.boundary.planes import PlaneGrid, evaluate_plane
 from eigenboundary.displays import (
     AlignmentDisplay,
     DecisionBoundaryDisplay,
@@ -19,21 +20,9 @@ from eigenboundary.displays import (
     SpectrumDisplay,
     style,
 )
+from eigenboundary.experiments.archive import TrainedNetwork
 from eigenboundary.experiments.figures.page import SMALL, TEXT, fit
 from eigenboundary.experiments.figures.workshop import Workshop
-from eigenboundary.experiments.run import TrainedNetwork
-from eigenboundary.grid import PlaneGrid, evaluate_plane
-
-__all__ = [
-    "ALIGNMENT",
-    "alignment_map",
-    "embedding_row",
-    "plane_of",
-    "plane_row",
-    "row_name",
-    "spectrum",
-    "vector_name",
-]
 
 #: What a bare colour bar of alignments shows.
 ALIGNMENT = ScalarMappable(style.ALIGNMENT_RANGE, style.ALIGNMENT_MAP)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eigenboundary.analysis import Analysis
-from eigenboundary.complexity import Generalization
+from eigenboundary.alignment.complexity import Generalization
+from eigenboundary.analysis.result import Analysis
 from eigenboundary.displays import style
 from eigenboundary.experiments.figures.page import SMALL, WIDTH, Page, fit, lettered
 from eigenboundary.experiments.figures.panels import (
@@ -21,14 +21,6 @@ from eigenboundary.experiments.figures.panels import (
 )
 from eigenboundary.experiments.figures.workshop import Workshop
 from eigenboundary.report.words import percent
-
-__all__ = [
-    "REGIMES",
-    "Regime",
-    "compute_regimes",
-    "draw_alignments",
-    "draw_regimes",
-]
 
 #: The networks compared, by the name their row has.
 REGIMES = {

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from eigenboundary.analysis import Analysis
+from eigenboundary.analysis.result import Analysis
+from eigenboundary.boundary.planes import PlaneGrid
 from eigenboundary.displays import embed, style
 from eigenboundary.experiments.figures.page import SMALL, Page
 from eigenboundary.experiments.figures.panels import (
@@ -24,21 +25,6 @@ from eigenboundary.experiments.figures.panels import (
     row_name,
 )
 from eigenboundary.experiments.figures.workshop import Workshop
-from eigenboundary.grid import PlaneGrid
-
-__all__ = [
-    "DATASETS",
-    "ROBUST",
-    "VARIANTS",
-    "Row",
-    "Rows",
-    "compute_datasets",
-    "compute_images",
-    "compute_robust",
-    "compute_subsets",
-    "compute_variants",
-    "draw_rows",
-]
 
 Array = NDArray[np.float64]
 

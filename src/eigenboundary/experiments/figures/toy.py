@@ -10,16 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from eigenboundary.analysis import Analysis
+from eigenboundary.analysis.result import Analysis
 from eigenboundary.displays import LossSurfaceDisplay, SpectrumDisplay, style
+from eigenboundary.experiments.archive import TrainedNetwork
 from eigenboundary.experiments.figures.gradients import loss_gradients
 from eigenboundary.experiments.figures.page import SMALL, Page, fit, lettered, restyled
 from eigenboundary.experiments.figures.workshop import Workshop
-from eigenboundary.experiments.run import TrainedNetwork
 from eigenboundary.landscape import LossPlane, loss_plane
-from eigenboundary.problem import Problem
-
-__all__ = ["ToyData", "compute_toy", "draw_toy", "first_that_learns"]
+from eigenboundary.problem.problem import Problem
 
 Array = NDArray[np.float64]
 

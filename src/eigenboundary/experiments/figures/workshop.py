@@ -11,18 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from eigenboundary import checks, version
-from eigenboundary.analysis import Analysis
-from eigenboundary.datasets.split import Pair
-from eigenboundary.errors import InvalidInputError
+from eigenboundary.analysis.pipeline import analyze
+from eigenboundary.analysis.result import Analysis
+from eigenboundary.analysis.storage import load
+from eigenboundary.experiments.archive import TrainedNetwork, forget
 from eigenboundary.experiments.config import ExperimentConfig, lineage, load_config
-from eigenboundary.experiments.kept import TrainedNetwork, forget
-from eigenboundary.experiments.run import train_experiment
-from eigenboundary.pipeline import analyze
-from eigenboundary.problem import Problem
-from eigenboundary.storage import load
-
-__all__ = ["PARTS", "FigureProgress", "Workshop"]
+from eigenboundary.experiments.datasets.split import Pair
+from eigenboundary.experiments.train import train_experiment
+from eigenboundary.problem.problem import Problem
+from eigenboundary.runtime import version
+from eigenboundary.runtime.arguments import check_positive_integer, check_seed
+from eigenboundary.runtime.errors import InvalidInputError
 
 #: What a figure's time is spent on.
 PARTS = ("training", "analysis", "drawing")
@@ -81,8 +80,8 @@ class Workshop:
         force: bool = False,
         progress: FigureProgress | None = None,
     ) -> None:
-        checks.check_seed(seed)
-        checks.check_positive_integer(resolution, "resolution")
+        check_seed(seed)
+        check_positive_integer(resolution, "resolution")
         if resolution < 2:
             raise InvalidInputError(f"resolution must be at least 2; got {resolution}.")
         self.folder, self.seed = Path(folder), seed

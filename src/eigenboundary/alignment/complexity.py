@@ -1,0 +1,276 @@
+r"""How complex the boundary is, counted in eigenvectors, each number with its interval.
+
+With :math:`A_i(x_s)` the alignment of training sample s with eigenvector i, and
+:math:`q_i = \mathrm{mean}_s A_i(x_s)^2`, which sums to one over all p eigenvectors:
+
+===========================  =========================================================
+:math:`m_i`                  mean (or maximum) over s of :math:`|A_i(x_s)|`
+:math:`G_\theta`             :math:`\frac1p \#\{i : m_i > \varepsilon\}`
+effective number             :math:`\exp(-\sum_i q_i \ln q_i)`
+participation number         :math:`1 / \sum_i q_i^2`
+mass outside                 :math:`\bar r = \mathrm{mean}_s (1 - \sum_{i\le k} A_i(x_s)^2)`
+===========================  =========================================================
+
+Only k of the p eigenvectors are known, so each number is an interval. By Jensen's inequality
+:math:`m_i > \varepsilon` needs :math:`q_i > \varepsilon^2`, and the unknown :math:`q_i` sum to
+:math:`\bar r`: fewer than :math:`\bar r/\varepsilon^2` of them can count (for the maximum, fewer
+than :math:`n \bar r/\varepsilon^2`). An eigenvector that is known only roughly widens the interval:
+alignments are taken as :math:`|A| \pm \delta` (:mod:`eigenboundary.alignment.error_bounds`), and
+a vector with a large δ is counted among the unknown. Any vectors may be; the best of several
+intervals is taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+from eigenboundary.runtime.arguments import check_choice
+from eigenboundary.runtime.errors import InvalidInputError
+
+Array = NDArray[np.float64]
+Statistic = Literal["mean", "max"]
+
+_UNRESOLVED = 0.1
+_POWERS = 12
+
+
+@dataclass(frozen=True)
+class Generalization:
+    """The generalization measure G_θ at one ε.
+
+    Attributes
+    ----------
+    value : float
+        Share of the p eigenvectors counted among those computed.
+    interval : (float, float)
+        Holds the G_θ of all p eigenvectors.
+    count : int
+        ``p * value``.
+    epsilon : float
+    statistic : {"mean", "max"}
+    """
+
+    value: float
+    interval: tuple[float, float]
+    count: int
+    epsilon: float
+    statistic: str
+
+
+def random_alignment(n_parameters: int) -> float:
+    r"""Mean :math:`|\cos|` of a fixed and a uniformly random direction in p dimensions.
+
+    :math:`\Gamma(p/2) / (\sqrt\pi\, \Gamma((p+1)/2)) \approx \sqrt{2/(\pi p)}`.
+
+    Examples
+    --------
+    >>> round(random_alignment(10_703), 6), round((2 / 3.141592653589793 / 10_703) ** 0.5, 6)
+    (0.007713, 0.007712)
+    """
+    half = n_parameters / 2
+    return math.exp(gammaln(half) - gammaln(half + 0.5)) / math.sqrt(math.pi)
+
+
+@dataclass(frozen=True)
+class Complexity:
+    r"""Complexity numbers of a boundary from the alignments with k of p eigenvectors.
+
+    Parameters
+    ----------
+    alignment : array, shape (n, k)
+        :math:`A_i(x_s)`.
+    n_parameters : int
+        p.
+    alignment_errors : array, shape (n, k) or (k,)
+        Bound on the difference of each :math:`|A_i(x_s)|` from that of a true eigenvector.
+    """
+
+    alignment: Array = field(repr=False)
+    n_parameters: int
+    alignment_errors: Array = field(repr=False)
+
+    # ------------------------------------------------------------------ per eigenvector
+
+    def aligned(self, statistic: Statistic = "mean") -> Array:
+        """The statistic m_i of each computed eigenvector, shape (k,)."""
+        return self._statistic(np.abs(self.alignment), statistic)
+
+    @property
+    def mass(self) -> Array:
+        """The squared alignment q_i of each computed eigenvector, shape (k,)."""
+        return np.square(self.alignment).mean(0)
+
+    @property
+    def mass_outside(self) -> float:
+        """Mean squared alignment outside the computed eigenvectors, in [0, 1]."""
+        return float(min(1.0, max(0.0, 1.0 - self.mass.sum())))
+
+    @property
+    def sample_mass_outside(self) -> Array:
+        """The same for each sample, shape (n,)."""
+        return np.clip(1.0 - np.square(self.alignment).sum(1), 0.0, 1.0)
+
+    # ------------------------------------------------------------------------- numbers
+
+    def generalization(
+        self,
+        epsilon: float | Literal["random"] = 1e-3,
+        statistic: Statistic = "mean",
+    ) -> Generalization:
+        r"""The generalization measure :math:`G_\theta` and the interval that holds it.
+
+        Parameters
+        ----------
+        epsilon : float or "random"
+            Threshold on m_i; "random" takes what a random direction would reach,
+            :func:`random_alignment`.
+        statistic : {"mean", "max"}
+            m_i as the paper's text (mean over samples) or its plotting code (maximum) has it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> complexity = Complexity(np.eye(3)[:, :2], n_parameters=10, alignment_errors=np.zeros(2))
+        >>> complexity.generalization(0.1)
+        Generalization(value=0.2, interval=(0.2, 1.0), count=2, epsilon=0.1, statistic='mean')
+        """
+        check_choice(statistic, "statistic", ("mean", "max"))
+        threshold = self._threshold(epsilon)
+        p = self.n_parameters
+        bounds = [self._count_bounds(threshold, statistic, known) for known in self._known_sets()]
+        count = int((self.aligned(statistic) > threshold).sum())
+        at_least, at_most = max(low for low, _ in bounds), min(high for _, high in bounds)
+        return Generalization(
+            value=count / p,
+            interval=(min(at_least, count) / p, max(at_most, count) / p),
+            count=count,
+            epsilon=threshold,
+            statistic=statistic,
+        )
+
+    def _known_sets(self) -> list[NDArray[np.bool_]]:
+        """Sets of vectors to take as known; a badly known one may cost less among the unknown."""
+        errors = np.sqrt(np.square(np.atleast_2d(self.alignment_errors)).mean(0))
+        return [errors < _UNRESOLVED * 10.0**-power for power in range(_POWERS)]
+
+    def _count_bounds(
+        self, threshold: float, statistic: Statistic, known: NDArray[np.bool_]
+    ) -> tuple[int, int]:
+        """How many of all p eigenvectors count, at least and at most."""
+        low, high = self._bounds()
+        low, high = low[:, known], high[:, known]
+        rest = np.clip(1.0 - np.square(low).sum(1), 0, 1).mean()
+        rest *= len(self.alignment) if statistic == "max" else 1
+        others = min(
+            _strictly_fewer(float(rest) / threshold**2), self.n_parameters - int(known.sum())
+        )
+        at_least = int((self._statistic(low, statistic) > threshold).sum())
+        return at_least, int((self._statistic(high, statistic) > threshold).sum()) + others
+
+    @property
+    def effective_number(self) -> float:
+        """exp(entropy of q), what lies outside counted as one more eigenvector.
+
+        The value is the lower end of what the computed eigenvectors allow.
+        """
+        return math.exp(_entropy(self.mass) + _entropy(np.array([self.mass_outside])))
+
+    @property
+    def effective_number_interval(self) -> tuple[float, float]:
+        """Holds exp(entropy of q) over all p eigenvectors."""
+        return self._narrowest(self._entropy_bounds, self.effective_number)
+
+    def _entropy_bounds(self, known: NDArray[np.bool_]) -> tuple[float, float]:
+        low, high, rest, others = self._mass_bounds(known)
+        smallest = _entropy_range(low, high)[0] + min(_entropy(rest[:1]), _entropy(rest[1:]))
+        largest = _entropy_range(low, high)[1]
+        if others:
+            spread = [r * math.log(others / r) if r > 0 else 0.0 for r in rest]
+            # r ln(others / r) peaks at others / e.
+            peak = others / math.e
+            largest += peak if rest[0] < peak < rest[1] else max(spread)
+        return math.exp(smallest), math.exp(largest)
+
+    def _narrowest(
+        self, bounds: Callable[[NDArray[np.bool_]], tuple[float, float]], number: float
+    ) -> tuple[float, float]:
+        """The best bounds of several sets of known vectors, about the number itself."""
+        lows, highs = zip(*(bounds(known) for known in self._known_sets()), strict=True)
+        return min(max(lows), number), max(min(*highs, float(self.n_parameters)), number)
+
+    @property
+    def participation_number(self) -> float:
+        """1 / Σq², what lies outside counted as one more eigenvector."""
+        return 1.0 / float(np.square(self.mass).sum() + self.mass_outside**2)
+
+    @property
+    def participation_number_interval(self) -> tuple[float, float]:
+        """Holds 1 / Σq² over all p eigenvectors."""
+        return self._narrowest(self._participation_bounds, self.participation_number)
+
+    def _participation_bounds(self, known: NDArray[np.bool_]) -> tuple[float, float]:
+        low, high, rest, others = self._mass_bounds(known)
+        most = np.square(high).sum() + rest[1] ** 2
+        least = np.square(low).sum() + (rest[0] ** 2 / others if others else 0.0)
+        return 1.0 / float(most), math.inf if least <= 0 else 1.0 / float(least)
+
+    # --------------------------------------------------------------------------- bounds
+
+    def _bounds(self) -> tuple[Array, Array]:
+        """|A| less and plus its errors."""
+        size, error = np.abs(self.alignment), self.alignment_errors
+        return np.clip(size - error, 0, 1), np.clip(size + error, 0, 1)
+
+    def _mass_bounds(self, known: NDArray[np.bool_]) -> tuple[Array, Array, Array, int]:
+        """Bounds of q for the known vectors, of the mass of the rest, and how many those are."""
+        low, high = self._bounds()
+        rest_low = np.clip(1.0 - np.square(high[:, known]).sum(1), 0, 1).mean()
+        rest_high = np.clip(1.0 - np.square(low[:, known]).sum(1), 0, 1).mean()
+        return (
+            np.square(low[:, known]).mean(0),
+            np.square(high[:, known]).mean(0),
+            np.array([rest_low, rest_high]),
+            self.n_parameters - int(known.sum()),
+        )
+
+    def _statistic(self, sizes: Array, statistic: Statistic) -> Array:
+        return sizes.max(0) if statistic == "max" else sizes.mean(0)
+
+    def _threshold(self, epsilon: object) -> float:
+        if epsilon == "random":
+            return random_alignment(self.n_parameters)
+        if not isinstance(epsilon, Real) or not 0 < float(epsilon) < 1:
+            raise InvalidInputError(
+                f"epsilon must be a number between 0 and 1, or 'random'; got {epsilon!r}."
+            )
+        return float(epsilon)
+
+
+def _strictly_fewer(bound: float) -> int:
+    """The largest count below ``bound`` (equal to it where rounding cannot tell)."""
+    return math.ceil(bound * (1 + 1e-12)) - 1 if bound > 0 else 0
+
+
+def _entropy(masses: Array) -> float:
+    positive = masses[masses > 0]
+    return float(-(positive * np.log(positive)).sum())
+
+
+def _entropy_range(low: Array, high: Array) -> tuple[float, float]:
+    """Least and largest -Σ q ln q for q between the bounds; the term peaks at 1/e."""
+
+    def term(q: Array) -> Array:
+        safe = np.where(q > 0, q, 1.0)
+        return np.where(q > 0, -q * np.log(safe), 0.0)
+
+    ends = np.stack([term(low), term(high)])
+    largest = np.where((low < 1 / math.e) & (high > 1 / math.e), 1 / math.e, ends.max(0))
+    return float(ends.min(0).sum()), float(largest.sum())

@@ -1,0 +1,231 @@
+r"""Reinforcing gradients and their alignment with directions in parameter space.
+
+The reinforcing gradient of an input takes the network's own prediction as the target,
+
+.. math:: g_\theta(x) = \nabla_\theta \ell(f_\theta(x), \hat y(x)),
+          \qquad \hat y(x) = \arg\max f_\theta(x),
+
+and its alignment with a direction v is the cosine (arXiv:2306.07104, sec. 3)
+
+.. math:: A_v(x) = \frac{\langle g_\theta(x), v\rangle}{\|g_\theta(x)\| \|v\|}.
+
+With :math:`g = e^{s} J^T r` (see :meth:`Loss.residual`) the scale :math:`e^s`, which underflows
+for confident networks, cancels. Gradients are held a few at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eigenboundary.problem.classifier import Classifier
+from eigenboundary.problem.derivatives import pullback, pushforward
+from eigenboundary.problem.problem import Problem
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.interrupts import safe_point
+from eigenboundary.runtime.linalg import column_norms, inner
+from eigenboundary.runtime.precision import full_precision
+
+_log = logging.getLogger(__name__)
+
+# Bytes for the per-sample gradients held at once.
+_GRADIENT_BYTES = 2**25
+# Directions pushed forward at once.
+_VECTORS = 64
+# Gradients that are worth reading all directions for; and of fewer, where an operation of a pass
+# through the network takes as long as reading so many of a direction's entries.
+_MANY, _ENTRIES_AN_OPERATION = 16, 1 / 40
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Alignments of n inputs with k directions.
+
+    Attributes
+    ----------
+    cosines : Tensor, shape (n, k)
+        Zero where the reinforcing gradient vanishes and so has no direction.
+    log_norms : Tensor of float64, shape (n,)
+        Natural logarithm of the reinforcing gradient's norm; -inf where it vanishes.
+    outputs : Tensor, shape (n, C)
+    """
+
+    cosines: Tensor
+    log_norms: Tensor
+    outputs: Tensor
+
+
+@full_precision()
+def alignments(problem: Classifier, x: Any, vectors: Any) -> Tensor:
+    r"""Alignment :math:`A_i(x)` of the reinforcing gradients of any inputs with any directions.
+
+    Parameters
+    ----------
+    problem : Problem
+    x : array or Tensor, shape (n, ...), or a mapping of them
+        Inputs like those of the data; no labels are needed.
+    vectors : array or Tensor, shape (p, k) or (p,)
+        Directions in parameter space, as columns, of any length.
+
+    Returns
+    -------
+    Tensor, shape (n, k)
+        Cosines in [-1, 1].
+
+    Raises
+    ------
+    InvalidInputError
+        If a shape does not fit or a value is not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import eigenboundary as eb
+    >>> x, y = torch.randn(30, 2), torch.arange(30) % 3
+    >>> problem = eb.Problem(torch.nn.Linear(2, 3), (x, y))
+    >>> eb.alignments(problem, x[:5], torch.eye(9)[:, :4]).shape
+    torch.Size([5, 4])
+    """
+    if not isinstance(problem, Classifier):
+        raise InvalidInputError(f"problem must be a Problem; got {type(problem).__name__}.")
+    inputs = problem.prepare(x)
+    batches = problem.input_batches(inputs, _samples(problem, vectors))
+    return _warned(align(problem, batches, vectors)).cosines
+
+
+def training_alignment(problem: Problem, vectors: Any) -> Alignment:
+    """Alignment of the training samples, in the data's order."""
+    return _warned(problem.processes.call(_gathered_alignment, problem, vectors))
+
+
+def _gathered_alignment(problem: Problem, vectors: Any) -> Alignment:
+    def own() -> tuple[Tensor, Tensor, Tensor]:
+        batches = (x for x, _ in problem.own_batches(_samples(problem, vectors)))
+        part = align(problem, batches, vectors)
+        return part.cosines, part.log_norms, part.outputs
+
+    return Alignment(*problem.processes.gather(own))
+
+
+def _warned(result: Alignment) -> Alignment:
+    vanished = int(torch.isneginf(result.log_norms).sum())
+    if vanished:
+        _log.warning("%d reinforcing gradients vanish: their alignment is set to 0", vanished)
+    return result
+
+
+def alignment_on_boundary(problem: Classifier, x: Tensor, classes: Tensor, vectors: Any) -> Tensor:
+    r"""Alignment of points on the boundary, where two classes a and b are predicted alike.
+
+    Among further classes the gradients that reinforce a and b differ by more than their sign, and
+    rounding decides which is predicted. So :math:`A_i^2` is the mean over both; the sign is that of
+    the gradient of a.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, ...)
+        Ready to compute with.
+    classes : Tensor of int64, shape (n, 2)
+    vectors : array or Tensor, shape (p, k)
+
+    Returns
+    -------
+    Tensor, shape (n, k)
+    """
+    samples = _samples(problem, vectors)
+    first, second = (
+        align(problem, problem.input_batches(x, samples), vectors, targets).cosines
+        for targets in classes.unbind(1)
+    )
+    return torch.copysign(((first.square() + second.square()) / 2).sqrt(), first)
+
+
+@full_precision()
+def align(
+    classifier: Classifier, batches: Iterator[Tensor], vectors: Any, targets: Tensor | None = None
+) -> Alignment:
+    """Alignment of a stream of batches that are ready to compute with.
+
+    ``targets`` (n,) are the classes that the gradients reinforce; default: the predicted ones.
+    """
+    directions = unit_columns(classifier, vectors)
+    cosines, log_norms, outputs = [], [], []
+    done = 0
+    for x in batches:
+        safe_point()
+        values = classifier.evaluate(x)
+        wanted = values.argmax(-1) if targets is None else targets[done : done + len(x)]
+        done += len(x)
+        residual, log_scale = classifier.loss.residual(values, wanted)
+        numerators, norms = _products_and_norms(classifier, x, residual, directions)
+        safe = torch.where(norms > 0, norms, torch.ones_like(norms))
+        cosines.append((numerators / safe.unsqueeze(1).to(numerators.dtype)).clamp(-1, 1))
+        log_norms.append(norms.log() + log_scale.double())
+        outputs.append(values)
+    if not cosines:
+        k, c = directions.shape[1], classifier.n_classes
+        cosines, outputs = [directions.new_zeros(0, k)], [directions.new_zeros(0, c)]
+        log_norms = [torch.zeros(0, dtype=torch.float64)]
+    return Alignment(torch.cat(cosines), torch.cat(log_norms), torch.cat(outputs))
+
+
+def unit_columns(classifier: Classifier, vectors: Any) -> Tensor:
+    """Directions as unit columns (p, k) on the classifier's device."""
+    if isinstance(vectors, np.ndarray) and not vectors.flags.writeable:
+        vectors = vectors.copy()  # an analysis' own, of which torch takes no view
+    columns = torch.as_tensor(vectors).to(classifier.device, classifier.dtype)
+    if columns.ndim == 1:
+        columns = columns.unsqueeze(1)
+    if columns.ndim != 2 or columns.shape[0] != classifier.n_parameters or not columns.shape[1]:
+        raise InvalidInputError(
+            f"vectors must have shape ({classifier.n_parameters}, k); got "
+            f"{tuple(torch.as_tensor(vectors).shape)}."
+        )
+    norms = column_norms(columns)
+    if not torch.isfinite(norms).all() or not (norms > 0).all():
+        raise InvalidInputError("vectors must be finite and not zero.")
+    # One vector after the other in memory: what splits it into parameters then copies nothing.
+    return (columns / norms.to(columns.dtype)).T.contiguous().T
+
+
+def _samples(classifier: Classifier, vectors: Any) -> int:
+    return classifier.samples_per_chunk(min(2 * _width(vectors), _VECTORS))
+
+
+def _products_and_norms(
+    classifier: Classifier, x: Tensor, residual: Tensor, directions: Tensor
+) -> tuple[Tensor, Tensor]:
+    r"""Products :math:`\langle J_s^T r_s, v\rangle`, shape (n, k), and norms, float64, shape (n,).
+
+    Many gradients at a time are multiplied with the directions as they are. Of few, each product
+    reads all directions; where a pass through the network takes less than that, it is
+    :math:`\langle r_s, J_s v\rangle`, in forward mode.
+    """
+    itemsize = torch.finfo(classifier.dtype).bits // 8
+    per_sample = itemsize * (classifier.n_parameters + 4 * classifier.activations)
+    step = max(1, classifier.memory.at_most(_GRADIENT_BYTES) // per_sample)
+    cheap = classifier.n_parameters <= _ENTRIES_AN_OPERATION * classifier.flops
+    directly = step >= _MANY or cheap
+    norms, products = [], []
+    for start in range(0, len(x), step):
+        part = slice(start, start + step)
+        gradients = pullback(classifier, x[part], residual[part].unsqueeze(1)).squeeze(1)
+        norms.append(column_norms(gradients.T))
+        if directly:
+            products.append(inner(gradients.T, directions).to(directions.dtype))
+    if not directly:
+        pushed = [pushforward(classifier, x, v)[1] for v in directions.split(_VECTORS, dim=1)]
+        products = [torch.cat([torch.einsum("knc,nc->nk", p, residual) for p in pushed], dim=1)]
+    return torch.cat(products), torch.cat(norms)
+
+
+def _width(vectors: Any) -> int:
+    """Number of directions, as far as can be told before they are checked."""
+    shape = vectors.shape if hasattr(vectors, "shape") else torch.as_tensor(vectors).shape
+    return int(shape[-1]) if len(shape) else 1

@@ -1,0 +1,242 @@
+r"""Which of several trained networks has the simple boundary with the wide margin.
+
+The rule, stated beforehand:
+
+1. Networks that fit the training data worse than the best by more than a point of accuracy are
+   left out: a network that has learnt nothing has the simplest boundary of all.
+2. The simplest boundary is the one of whose squared alignment the least lies outside the same
+   number of eigenvectors; networks within five points of it count as equally simple.
+3. Of these the one with the widest smallest margin is recommended.
+
+Simplicity comes first because a margin is local, and complexity is of the boundary as a whole
+(arXiv:2306.07104).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from eigenboundary.analysis.atlas import _margins
+from eigenboundary.analysis.result import Analysis
+from eigenboundary.runtime.arguments import check_seed
+from eigenboundary.runtime.errors import InvalidInputError
+
+#: How much worse than the best a network may fit, and how much more of its squared alignment may
+#: lie outside than for the simplest one.
+_AS_ACCURATE = 0.01
+_AS_SIMPLE = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Several networks side by side, and the one to take.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row a network: complexity (``mass_outside``, ``effective_number`` and
+        ``participation_number`` with their intervals, ``generalization``, ``outliers``), margins
+        (``smallest_margin``, ``median_margin`` of its sections, ``unexplained`` share of the
+        boundary), flatness (``largest_eigenvalue``, ``eigenvalue_sum`` of the common k), and
+        ``loss``, ``accuracy``, ``test_accuracy``. NaN where a number is not known.
+    best : str
+        The recommended network.
+    reasons : tuple of str
+        How the rule came to it.
+    caveats : tuple of str
+        What makes the comparison less than fair.
+    k : int
+        Eigenvectors that are compared: as many as all have.
+    """
+
+    table: pd.DataFrame = field(repr=False)
+    best: str
+    reasons: tuple[str, ...]
+    caveats: tuple[str, ...]
+    k: int
+
+    def __str__(self) -> str:
+        lines = [f"Recommended: {self.best}", *(f"  {reason}" for reason in self.reasons)]
+        return "\n".join(lines + [f"  Note: {caveat}" for caveat in self.caveats])
+
+
+def compare(analyses: Mapping[str, Analysis], *, seed: int = 0) -> Comparison:
+    """Compare analyses of trained networks and recommend one, with reasons.
+
+    Parameters
+    ----------
+    analyses : mapping of str to Analysis
+        At least two, by name, of the same curvature and loss. Margins that an analysis lacks are
+        searched for where it has its network and samples.
+    seed : int
+        Of that search.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    InvalidInputError
+        If there are fewer than two analyses, or they are of another curvature, loss, number of
+        classes or shape of inputs.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import eigenboundary as eb
+    >>> x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
+    >>> y = x.argmax(1)
+    >>> straight, shifted = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    >>> for model, offset in ((straight, 0.0), (shifted, 0.5)):
+    ...     model.weight.data, model.bias.data = torch.eye(2), torch.tensor([offset, 0.0])
+    >>> runs = {"straight": straight, "shifted": shifted}
+    >>> comparison = eb.compare({n: eb.analyze(m, (x, y), k=3, grid=0) for n, m in runs.items()})
+    >>> comparison.best
+    'straight'
+    """
+    check_seed(seed)
+    _check(analyses)
+    k = min(analysis.k for analysis in analyses.values())
+    rows = {str(name): _row(analysis, k, seed) for name, analysis in analyses.items()}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    best, reasons = _recommended(table, k)
+    return Comparison(table, best, tuple(reasons), tuple(_caveats(analyses, table)), k)
+
+
+def _check(analyses: Any) -> None:
+    if not isinstance(analyses, Mapping) or len(analyses) < 2:
+        got = f"{len(analyses)}" if isinstance(analyses, Mapping) else type(analyses).__name__
+        raise InvalidInputError(
+            f"analyses must be a mapping of at least two names to their analyses; got {got}."
+        )
+    for name, analysis in analyses.items():
+        if not isinstance(analysis, Analysis):
+            raise InvalidInputError(
+                f"analyses must hold Analysis objects; got {type(analysis).__name__} for {name!r}."
+            )
+    for what in ("curvature", "loss", "n_classes", "input_shape"):
+        values = {getattr(analysis, what) for analysis in analyses.values()}
+        if len(values) > 1:
+            raise InvalidInputError(
+                f"analyses must all have the same {what}; got {sorted(values)}."
+            )
+
+
+def _row(analysis: Analysis, k: int, seed: int) -> dict[str, float]:
+    numbers = analysis.complexity
+    effective, participation = (
+        numbers.effective_number_interval,
+        numbers.participation_number_interval,
+    )
+    return {
+        "mass_outside": _mass_outside(analysis, k),
+        "effective_number": numbers.effective_number,
+        "effective_number_low": effective[0],
+        "effective_number_high": effective[1],
+        "participation_number": numbers.participation_number,
+        "participation_number_low": participation[0],
+        "participation_number_high": participation[1],
+        "generalization": numbers.generalization("random").value,
+        "outliers": analysis.outliers,
+        **_margins(analysis, seed),
+        "largest_eigenvalue": float(analysis.eigenvalues[0]),
+        "eigenvalue_sum": float(analysis.eigenvalues[:k].sum()),
+        "loss": analysis.loss_value,
+        "accuracy": analysis.accuracy,
+        "test_accuracy": math.nan if analysis.test_accuracy is None else analysis.test_accuracy,
+    }
+
+
+def _mass_outside(analysis: Analysis, k: int) -> float:
+    r"""Mean over samples of :math:`1 - \sum_{i \le k} A_i^2`."""
+    inside = np.square(analysis.training_alignment[:, :k]).sum(1)
+    return float((1 - inside).clip(0).mean())
+
+
+def _recommended(table: pd.DataFrame, k: int) -> tuple[str, list[str]]:
+    fitted = table[table["accuracy"] >= table["accuracy"].max() - _AS_ACCURATE]
+    reasons = []
+    if len(fitted) < len(table):
+        left_out = [name for name in table.index if name not in fitted.index]
+        reasons.append(
+            f"{_listed(left_out)} left out: the training accuracy is more than a point below the "
+            f"best, {table['accuracy'].max():.1%}."
+        )
+    outside = fitted["mass_outside"]
+    simple = fitted[outside <= outside.min() + _AS_SIMPLE]
+    shares = ", ".join(f"{name} {value:.1%}" for name, value in outside.sort_values().items())
+    reasons.append(
+        f"Simple boundary: {shares} of the squared alignment lies outside the {k} sharpest "
+        "eigenvectors, the less the simpler."
+    )
+    if len(simple) == 1:
+        best = str(simple.index[0])
+        reasons.append(f"{best} is the simplest, by more than five points{_margin_of(simple)}.")
+        return best, reasons
+    known = simple["smallest_margin"].dropna()
+    if len(known) < len(simple):
+        best = str(simple["mass_outside"].idxmin())
+        unknown = [name for name in simple.index if name not in known.index]
+        reasons.append(
+            f"{_listed(list(simple.index))} are equally simple, but the margin of "
+            f"{_listed(unknown)} is not known: the simplest is taken."
+        )
+        return best, reasons
+    best = str(known.idxmax())
+    widths = ", ".join(
+        f"{name} {value:.4g}" for name, value in known.sort_values(ascending=False).items()
+    )
+    reasons.append(f"Wide margin among the equally simple: the smallest margins are {widths}.")
+    return best, reasons
+
+
+def _margin_of(row: pd.DataFrame) -> str:
+    margin = float(row["smallest_margin"].iloc[0])
+    return "" if math.isnan(margin) else f"; its smallest margin is {margin:.4g}"
+
+
+def _caveats(analyses: Mapping[str, Analysis], table: pd.DataFrame) -> list[str]:
+    every = list(analyses.values())
+    caveats = []
+    if any(not np.array_equal(a.labels, every[0].labels) for a in every):
+        caveats.append(
+            "The networks were analysed on different samples; margins and alignments then differ "
+            "by the data too."
+        )
+    if len({a.n_parameters for a in every}) > 1:
+        caveats.append("The networks differ in size, and so in how their gradients can spread.")
+    if not all(a.converged.all() for a in every):
+        caveats.append("Some eigenpairs did not converge.")
+    if len({a.sections.box for a in every if a.sections is not None}) > 1:
+        caveats.append(
+            "Margins were searched for in different boxes, or in one and in none: a box can only "
+            "widen a margin."
+        )
+    open_searches = [
+        name
+        for name, a in analyses.items()
+        if a.smallest_margin is not None and not a.smallest_margin.converged
+    ]
+    if open_searches:
+        caveats.append(
+            f"The smallest margin of {_listed(open_searches)} is not certain: searches that did "
+            "not converge came nearer, or all failed."
+        )
+    if table["smallest_margin"].isna().any():
+        caveats.append(
+            "Margins are missing where an analysis was saved without them (analyze with margins), "
+            "or no search converged."
+        )
+    return caveats
+
+
+def _listed(names: list[Any]) -> str:
+    *first, last = (str(name) for name in names)
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,188 @@
+"""The plane through three inputs of any dimension, from a classifier or its analysis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from eigenboundary.analysis.result import Analysis
+from eigenboundary.boundary.arguments import Options, classifier_for_inputs
+from eigenboundary.boundary.planes import BORDER, InputPlane, in_box, plane_of
+from eigenboundary.boundary.search.norms import Geometry, as_box
+from eigenboundary.boundary.sections import Section
+from eigenboundary.problem.classifier import Classifier
+from eigenboundary.problem.problem import Problem
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.precision import full_precision
+
+
+@full_precision()
+def input_plane(
+    model: nn.Module | Classifier | Analysis,
+    points: Any,
+    vectors: Any = None,
+    *,
+    resolution: int = 100,
+    border: float = BORDER,
+    box: tuple[float, float] | None = None,
+    output: Callable[[Any], Tensor] | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    batch_size: int | None = None,
+) -> InputPlane:
+    r"""Predictions and alignments on the plane through three inputs.
+
+    .. math:: x(u, w) = a + u\, e_1 + w\, e_2
+
+    with a the first point, :math:`e_1` pointing to the second, and the third on the side of
+    :math:`e_2`. Lengths in the plane are Euclidean distances of inputs.
+
+    Parameters
+    ----------
+    model : torch.nn.Module, Problem or Analysis
+        It is left exactly as it was. The loss of a bare module is the cross-entropy.
+    points : array or Tensor, shape (3, ...), or Section
+        Three inputs that are not in line; those of a section are :math:`x_t^+`, :math:`x_t^-` and
+        :math:`x_b`.
+    vectors : array or Tensor, shape (p, k) or (p,), optional
+        Directions in parameter space to align with; default: an analysis' eigenvectors, else none.
+    resolution : int
+        Grid points along each axis, at least two.
+    border : float
+        What is shown around the three points, as a share of their larger extent.
+    box : (low, high), optional
+        Range that every entry of an input has to stay in, e.g. (0, 1) for pixels: says which grid
+        points are inputs at all.
+    output, device, dtype, batch_size
+        See :class:`~eigenboundary.Problem`; a problem has its own.
+
+    Returns
+    -------
+    InputPlane
+
+    Raises
+    ------
+    InvalidInputError
+        If an argument is not as described, the points lie in one line, or the analysis was loaded
+        without its network.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import eigenboundary as eb
+    >>> model = torch.nn.Linear(5, 2)
+    >>> plane = eb.input_plane(model, torch.eye(5)[:3], resolution=20)
+    >>> plane.predictions.shape, plane.points.round(3).tolist()
+    ((20, 20), [[0.0, 0.0], [1.414, 0.0], [0.707, 1.225]])
+    """
+    _check_grid(resolution, border)
+    box = as_box(box)
+    options = Options(output, device, dtype, batch_size)
+    eigenvector = points.eigenvector if isinstance(points, Section) else None
+    inputs = _three_inputs(model, points)
+    network: Any = model
+    if isinstance(model, Analysis):
+        if model.classifier is None:
+            raise InvalidInputError(
+                "model must be an analysis that has its network (pass model= to load); this one "
+                "was loaded without."
+            )
+        network = model.classifier
+        # torch wants a writable array
+        vectors = np.array(model.eigenvectors) if vectors is None else vectors
+    classifier, at = classifier_for_inputs(network, inputs, options, "points")
+    if not in_box(at, box).all():
+        Geometry(box=box).check_inside(at, "points")
+    return plane_of(
+        classifier,
+        at,
+        vectors,
+        resolution=resolution,
+        border=float(border),
+        box=box,
+        eigenvector=eigenvector,
+    )
+
+
+def section_samples(model: Any, section: Section) -> NDArray[Any]:
+    r"""The samples :math:`x_t^+` and :math:`x_t^-` of a section, shape (2, ...).
+
+    Parameters
+    ----------
+    model : Problem or Analysis
+        What the section was found with.
+    section : Section
+
+    Raises
+    ------
+    InvalidInputError
+        If the model has no training samples, or an analysis from a file has not kept these two.
+    """
+    holder = model.classifier if isinstance(model, Analysis) else model
+    if isinstance(model, Analysis) and section.samples is not None:
+        _check_samples(section, model.n_samples)
+        return section.samples
+    if isinstance(holder, Problem):
+        _check_samples(section, holder.n_samples)
+        x = holder.inputs_at(torch.tensor(section.training_samples))
+        return np.asarray(x.cpu().numpy())
+    if not isinstance(model, Analysis):
+        raise InvalidInputError(
+            "model must be a Problem or an Analysis, which have the samples of a section; got "
+            f"{type(model).__name__}."
+        )
+    _check_samples(section, model.n_samples)
+    rows = [np.flatnonzero(model.input_indices == sample) for sample in section.training_samples]
+    if not all(map(len, rows)):
+        raise InvalidInputError(
+            f"model must have kept samples {section.training_samples[0]} and "
+            f"{section.training_samples[1]}; this analysis was loaded from a file, which holds "
+            f"{len(model.input_indices)} of {model.n_samples}."
+        )
+    return model.inputs[np.concatenate(rows)].reshape(2, *model.input_shape)
+
+
+def _check_samples(section: Section, n: int) -> None:
+    if max(section.training_samples) >= n:
+        raise InvalidInputError(
+            f"section must be one of the model's, which has {n} samples; got one with sample "
+            f"{max(section.training_samples)}."
+        )
+
+
+def _check_grid(resolution: Any, border: Any) -> None:
+    whole = isinstance(resolution, int | np.integer) and not isinstance(resolution, bool)
+    if not whole or resolution < 2:
+        raise InvalidInputError(f"resolution must be an integer of at least 2; got {resolution!r}.")
+    number = isinstance(border, int | float) and not isinstance(border, bool)
+    if not number or not math.isfinite(border) or border < 0:
+        raise InvalidInputError(f"border must be a number of at least 0; got {border!r}.")
+
+
+def _three_inputs(model: Any, points: Any) -> Tensor:
+    if isinstance(points, Section):
+        points = [*section_samples(model, points), points.boundary_point]
+    try:
+        held = [p.detach().cpu() if isinstance(p, Tensor) else np.asarray(p) for p in points]
+        shapes = [tuple(p.shape) for p in held]
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"points must be three inputs or a Section; got {type(points).__name__} ({error})."
+        ) from None
+    if len(held) != 3 or len(set(shapes)) != 1 or not shapes[0]:
+        came = f"{len(held)}" if len(held) != 3 else f"shapes {', '.join(map(str, shapes))}"
+        raise InvalidInputError(f"points must be three inputs of one shape (3, ...); got {came}.")
+    try:
+        tensors = [p if isinstance(p, Tensor) else torch.from_numpy(np.array(p)) for p in held]
+    except TypeError as error:
+        raise InvalidInputError(f"points must hold numbers; got others ({error}).") from None
+    kind = torch.promote_types(
+        torch.promote_types(tensors[0].dtype, tensors[1].dtype), tensors[2].dtype
+    )
+    return torch.stack([tensor.to(kind) for tensor in tensors])

@@ -1,0 +1,45 @@
+"""The provenance of an analysis: how its numbers came about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How the numbers came about.
+
+    Attributes
+    ----------
+    versions : dict
+        Of eigenboundary, torch, numpy and Python.
+    seed : int
+    dtype, device : str
+    solver, reason : str
+        The eigensolver, and why it was chosen.
+    tolerance : float
+        Relative residual asked of the eigenpairs.
+    products : int
+        Matrix-vector products used.
+    seconds : dict
+        By stage.
+    message : str
+        Empty, or why the eigensolver stopped early.
+    fingerprint : str
+        Hash of the network's weights and buffers.
+    computed : str
+        How the products were computed, and why.
+    """
+
+    versions: dict[str, str]
+    seed: int
+    dtype: str
+    device: str
+    solver: str
+    reason: str
+    tolerance: float
+    products: int
+    seconds: dict[str, float]
+    message: str
+    fingerprint: str
+    computed: str = ""

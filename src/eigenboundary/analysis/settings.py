@@ -1,0 +1,138 @@
+"""What an analysis is asked to compute, checked before anything is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Real
+
+import torch
+
+from eigenboundary.alignment.complexity import Complexity, Generalization
+from eigenboundary.alignment.error_bounds import mixture_errors
+from eigenboundary.alignment.reinforcing_gradients import training_alignment
+from eigenboundary.curvature import CURVATURES
+from eigenboundary.curvature.eigensolvers.range_finder import Enough, LeadingPairs
+from eigenboundary.curvature.eigensolvers.solve import METHODS
+from eigenboundary.curvature.spectrum.controls import CONTROLS
+from eigenboundary.problem.problem import Problem
+from eigenboundary.runtime.arguments import (
+    check_choice,
+    check_flag,
+    check_positive_integer,
+    check_seed,
+    check_tolerance,
+)
+from eigenboundary.runtime.errors import InvalidInputError
+
+_log = logging.getLogger(__name__)
+
+
+_EPSILON = 1e-3
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to compute of a problem, as :func:`~eigenboundary.analyze` was asked."""
+
+    k: int | None
+    curvature: str
+    method: str
+    tolerance: float | None
+    max_products: int | None
+    target: Target | None
+    controls: Sequence[str]
+    grid: int
+    bulk: bool
+    seed: int
+
+    def check(self) -> None:
+        """Raise InvalidInputError unless each is as described."""
+        check_flag(self.bulk, "bulk")
+        check_choice(self.curvature, "curvature", tuple(CURVATURES))
+        check_choice(self.method, "method", METHODS)
+        if self.method == "gram" and self.curvature != "gauss_newton":
+            raise InvalidInputError("method 'gram' needs curvature 'gauss_newton'; got 'hessian'.")
+        check_seed(self.seed)
+        check_tolerance(self.tolerance)
+        check_positive_integer(self.max_products, "max_products", optional=True)
+        check_positive_integer(self.k, "k", optional=True)
+        if self.target is not None:
+            self.target.check()
+            if self.method == "krylov":
+                raise InvalidInputError(
+                    "method must be 'auto' or 'range' with complexity_tolerance; got 'krylov'."
+                )
+        if not isinstance(self.controls, list | tuple | set):
+            raise InvalidInputError(f"controls must be a sequence of names; got {self.controls!r}.")
+        for kind in self.controls:
+            check_choice(kind, "controls", CONTROLS)
+        grid = self.grid
+        if not isinstance(grid, int) or isinstance(grid, bool) or grid < 0 or grid == 1:
+            raise InvalidInputError(f"grid must be 0 or an integer of at least 2; got {grid!r}.")
+
+
+def target_of(width: float | None, epsilon: float | None, k: int | None) -> Target | None:
+    """The width asked of the interval of G_θ, if one is."""
+    if width is None:
+        if epsilon is not None:
+            raise InvalidInputError(
+                f"complexity_tolerance must be given with epsilon; got epsilon={epsilon!r} alone."
+            )
+        return None
+    return Target(_EPSILON if epsilon is None else epsilon, width, k or 1)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A width that the interval of G_θ at an ε shall have at most.
+
+    Attributes
+    ----------
+    epsilon : float
+    width : float
+        Of the interval, as a share of p; 0 for a closed one.
+    least : int
+        Eigenpairs to find in any case.
+    """
+
+    epsilon: float
+    width: float
+    least: int = 1
+
+    def check(self) -> None:
+        """Raise InvalidInputError unless both are numbers in their ranges."""
+        for name, value, fits in (
+            ("complexity_tolerance", self.width, lambda v: 0 <= v < 1),
+            ("epsilon", self.epsilon, lambda v: 0 < v < 1),
+        ):
+            if not isinstance(value, Real) or isinstance(value, bool) or not fits(float(value)):
+                closed = "0 (included)" if name == "complexity_tolerance" else "0"
+                raise InvalidInputError(
+                    f"{name} must be a number between {closed} and 1; got {value!r}."
+                )
+
+    def reached(self, found: Generalization) -> bool:
+        """Whether an interval is as narrow as asked."""
+        low, high = found.interval
+        return high - low <= self.width
+
+    def enough(self, problem: Problem) -> Enough:
+        """What a search for eigenpairs asks whether the training samples' G_θ is sure enough."""
+        in_basis = torch.zeros(problem.n_samples, 0, dtype=torch.float64)
+        rounding = 10 * torch.finfo(problem.dtype).eps
+
+        def asked(leading: LeadingPairs) -> bool:
+            nonlocal in_basis
+            new = leading.basis[:, in_basis.shape[1] :]
+            aligned = training_alignment(problem, new).cosines.double().cpu()
+            in_basis = torch.cat([in_basis, aligned], dim=1)
+            alignment = (in_basis @ leading.coefficients).numpy()
+            errors = mixture_errors(alignment, leading.values, leading.norms, leading.rest)
+            complexity = Complexity(alignment, problem.n_parameters, errors + rounding)
+            found = complexity.generalization(self.epsilon)
+            _log.info("G at %g from %d eigenpairs: %s", self.epsilon, len(errors.T), found.interval)
+            return len(leading.values) >= self.least and self.reached(found)
+
+        return asked

@@ -1,0 +1,143 @@
+r"""The decision boundary of two-dimensional inputs as θ moves along a direction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from eigenboundary.boundary.planes import PlaneGrid, evaluate_plane
+from eigenboundary.landscape.points import (
+    as_direction,
+    as_steps,
+    blocks_of,
+    check_problem,
+    outputs_at,
+)
+from eigenboundary.problem.problem import Problem
+from eigenboundary.runtime.arguments import check_positive_integer
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.interrupts import safe_point
+from eigenboundary.runtime.precision import full_precision
+
+# The plane's extent needs a grid, not a fine one.
+_EXTENT_ONLY = 2
+
+
+@dataclass(frozen=True)
+class BoundaryMotion:
+    """What networks along a line in parameter space predict on a grid of the input plane.
+
+    Attributes
+    ----------
+    steps : array, shape (m,)
+        Distances from θ along the direction.
+    x, y : array, shape (c,) and (r,)
+        Coordinates of the columns and rows.
+    outputs : array, shape (m, r, c, C)
+        Frame by frame; row i, column j is the input (x[j], y[i]).
+    """
+
+    steps: NDArray[np.float64] = field(repr=False)
+    x: NDArray[np.float64] = field(repr=False)
+    y: NDArray[np.float64] = field(repr=False)
+    outputs: NDArray[np.float32] = field(repr=False)
+
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """Predicted classes, shape (m, r, c)."""
+        return self.outputs.argmax(-1)
+
+    @property
+    def changed(self) -> NDArray[np.float64]:
+        """Share of the grid that is predicted otherwise than at the step nearest 0, shape (m,)."""
+        start = self.predictions[np.abs(self.steps).argmin()]
+        return (self.predictions != start).mean((1, 2))
+
+
+@full_precision()
+def boundary_along(
+    problem: Problem,
+    direction: Any,
+    steps: Any,
+    grid: PlaneGrid | None = None,
+    *,
+    resolution: int = 100,
+) -> BoundaryMotion:
+    r"""Decision regions at :math:`\theta + t\, v/\|v\|`, for inputs in the plane.
+
+    Parameters
+    ----------
+    problem : Problem
+        Of two-dimensional inputs.
+    direction : array or Tensor, shape (p,)
+        v, e.g. an eigenvector, of any length.
+    steps : array, shape (m,)
+        Values of t.
+    grid : PlaneGrid, optional
+        On whose points to predict, e.g. ``analysis.grid``; default: the training inputs' extent
+        and a margin around it.
+    resolution : int
+        Grid points along each axis where no grid is given.
+
+    Returns
+    -------
+    BoundaryMotion
+
+    Raises
+    ------
+    InvalidInputError
+        If inputs are not two-dimensional, a shape does not fit or a number is not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import eigenboundary as eb
+    >>> problem = eb.Problem(torch.nn.Linear(2, 3), (torch.randn(9, 2), torch.arange(9) % 3))
+    >>> boundary_along(problem, torch.ones(9), [-1.0, 0.0, 1.0], resolution=20).predictions.shape
+    (3, 20, 20)
+    """
+    check_problem(problem)
+    check_positive_integer(resolution, "resolution")
+    if tuple(problem.input_shape) != (2,):
+        raise InvalidInputError(
+            "problem must have inputs of two features for its boundary to be drawn in a plane; "
+            f"got inputs of shape {tuple(problem.input_shape)}."
+        )
+    if grid is not None and not isinstance(grid, PlaneGrid):
+        raise InvalidInputError(f"grid must be a PlaneGrid; got {type(grid).__name__}.")
+    v = as_direction(problem, direction, "direction")
+    t = as_steps(steps)
+    x, y = (grid.x, grid.y) if grid is not None else _axes(problem, v, resolution)
+    columns, rows = np.meshgrid(x, y)
+    points = torch.from_numpy(np.stack([columns.ravel(), rows.ravel()], axis=1))
+    coefficients = np.stack([np.ones_like(t), t], axis=1)
+    frames = _frames(problem, coefficients, torch.stack([problem.theta, v]), points)
+    return BoundaryMotion(t, x, y, frames.reshape(len(t), len(y), len(x), -1))
+
+
+def _axes(
+    problem: Problem, v: Tensor, resolution: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    inputs, _ = problem.training_inputs(problem.n_samples)
+    corners = evaluate_plane(problem, v.unsqueeze(1), inputs, _EXTENT_ONLY)
+    x, y = (np.linspace(axis[0], axis[-1], resolution) for axis in (corners.x, corners.y))
+    return x, y
+
+
+@torch.no_grad()
+def _frames(
+    problem: Problem, coefficients: NDArray[np.float64], vectors: Tensor, points: Tensor
+) -> NDArray[np.float32]:
+    frames = []
+    for block in blocks_of(problem, coefficients, vectors):
+        parts = []
+        for inputs in problem.input_batches(points, problem.samples_per_chunk(len(block))):
+            safe_point()
+            parts.append(outputs_at(problem, block, inputs).float().cpu())
+        frames.append(torch.cat(parts, dim=1))
+    return torch.cat(frames).numpy()

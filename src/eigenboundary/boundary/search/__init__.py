@@ -1,0 +1,1 @@
+"""The search for the nearest boundary point of any input: starts, descent and refinement."""

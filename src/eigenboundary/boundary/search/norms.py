@@ -1,0 +1,184 @@
+r"""Lengths, steepest directions and tangent steps in the Euclidean and the maximum norm.
+
+The point of the plane :math:`\{y : \langle g, y - x\rangle = c\}` nearest to x in a norm is
+:math:`x + c\,u / \|g\|_*` with :math:`u` of unit norm along which the plane is met soonest and
+:math:`\|\cdot\|_*` the dual norm: :math:`u = g/\|g\|_2`, and :math:`u = \mathrm{sign}(g)` with the
+dual norm :math:`\|g\|_1` for the maximum norm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eigenboundary.runtime.errors import InvalidInputError
+
+_DOUBLINGS = 40
+_BISECTIONS = 60
+_STRETCHES = 6
+
+
+def column(values: Tensor, like: Tensor) -> Tensor:
+    """One number an input, (m,), shaped so that it multiplies inputs (m, ...)."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def as_box(box: Any) -> tuple[float, float] | None:
+    """Lowest and highest value an entry of an input may have.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is not a pair of numbers, the lower one first.
+    """
+    if box is None:
+        return None
+    pair = isinstance(box, Sequence) and len(box) == 2
+    if not pair or not all(isinstance(b, int | float) for b in box) or not box[0] < box[1]:
+        raise InvalidInputError(
+            f"box must be a pair (low, high) of numbers with low < high; got {box!r}."
+        )
+    return float(box[0]), float(box[1])
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A norm on inputs, and the box they have to stay in.
+
+    Attributes
+    ----------
+    norm : float
+        2 or infinity.
+    box : (low, high), optional
+    """
+
+    norm: float = 2.0
+    box: tuple[float, float] | None = None
+
+    def length(self, differences: Tensor) -> Tensor:
+        """Norms of differences of inputs (m, ...), shape (m,)."""
+        return torch.linalg.vector_norm(differences.flatten(1), self.norm, dim=1)
+
+    def steepest(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit directions of steepest ascent (m, ...), and the dual norms of gradients (m,)."""
+        if math.isinf(self.norm):
+            return gradient.sign(), gradient.flatten(1).abs().sum(1)
+        rate = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+        safe = torch.where(rate > 0, rate, torch.ones_like(rate))
+        return gradient / column(safe, gradient), rate
+
+    def direction(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Directions along gradients (m, ...) of about unit norm, and the dual norms (m,).
+
+        Unlike :meth:`steepest` proportional to the gradient in the maximum norm too, with entries
+        of mean size one.
+        """
+        if not math.isinf(self.norm):
+            return self.steepest(gradient)
+        rate = gradient.flatten(1).abs().sum(1)
+        safe = torch.where(rate > 0, rate, torch.ones_like(rate))
+        return gradient * column(gradient[0].numel() / safe, gradient), rate
+
+    def onto_sphere(self, x: Tensor, y: Tensor, radius: Tensor) -> Tensor:
+        """The inputs y moved to the radius (m,) around x; in the maximum norm, to within it."""
+        moved = y - x
+        if math.isinf(self.norm):
+            limit = column(radius, moved)
+            return x + torch.minimum(torch.maximum(moved, -limit), limit)
+        length = self.length(moved)
+        share = radius / torch.where(length > 0, length, torch.ones_like(length))
+        return x + column(share, x) * moved
+
+    def not_outwards(self, x: Tensor, gradient: Tensor) -> Tensor:
+        """Gradients without what points out of the box at its sides."""
+        if self.box is None:
+            return gradient
+        outwards = ((x >= self.box[1]) & (gradient > 0)) | ((x <= self.box[0]) & (gradient < 0))
+        return gradient.masked_fill(outwards, 0)
+
+    def inside(self, x: Tensor) -> Tensor:
+        """The nearest inputs in the box."""
+        return x if self.box is None else x.clamp(*self.box)
+
+    def check_inside(self, x: Tensor, name: str) -> None:
+        """Whether inputs lie in the box.
+
+        Raises
+        ------
+        InvalidInputError
+            If some do not.
+        """
+        if self.box is not None and not torch.equal(self.inside(x), x):
+            raise InvalidInputError(
+                f"{name} must lie in the box from {self.box[0]:g} to {self.box[1]:g}; got entries "
+                f"from {float(x.min()):g} to {float(x.max()):g}."
+            )
+
+    def nearest_on_plane(self, x: Tensor, gradient: Tensor, offset: Tensor) -> Tensor:
+        r"""Nearest input to x, in the box, with :math:`\langle g, y - x\rangle` the offset (m,).
+
+        Where the box does not reach the plane, its input nearest to that.
+        """
+        direction, rate = self.steepest(gradient)
+        step = offset / torch.where(rate > 0, rate, torch.ones_like(rate))
+        if self.box is None:
+            return x + column(step, x) * direction
+        # Entries that stop at the box' side are made up for by a longer step of the others.
+        low, high = torch.zeros_like(step), step
+        for _ in range(_DOUBLINGS):
+            short = self._reached(x, direction, gradient, high).abs() < offset.abs()
+            if not short.any():
+                break
+            high = torch.where(short, 2 * high, high)
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            short = self._reached(x, direction, gradient, middle).abs() < offset.abs()
+            low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+        return self.inside(x + column(high, x) * direction)
+
+    def as_far_as(self, x: Tensor, direction: Tensor, length: Tensor) -> Tensor:
+        """Inputs in the box, at most a length (m,) from x, along unit directions as far as it lets.
+
+        Entries stop at the box' side; the others go further for it.
+        """
+        ends = self.inside(x + column(length, x) * direction)
+        if self.box is None:
+            return ends
+        step = length
+        for _ in range(_STRETCHES):
+            reached = self.length(ends - x)
+            step = step * length / torch.where(reached > 0, reached, length)
+            further = self.inside(x + column(step, x) * direction)
+            within = self.length(further - x) <= length * (1 + torch.finfo(x.dtype).eps)
+            ends = torch.where(column(within, x), further, ends)
+        return ends
+
+    def reach(self, x: Tensor, direction: Tensor) -> Tensor:
+        """How many times the direction fits between x and the box' side, shape (m,)."""
+        if self.box is None:
+            return x.new_full((len(x),), math.inf)
+        sides = torch.where(direction > 0, self.box[1] - x, self.box[0] - x)
+        times = torch.where(direction == 0, math.inf, sides / direction)
+        return times.flatten(1).amin(1).clamp(min=0)
+
+    def _reached(self, x: Tensor, direction: Tensor, gradient: Tensor, step: Tensor) -> Tensor:
+        moved = self.inside(x + column(step, x) * direction) - x
+        return (moved * gradient).flatten(1).sum(1)
+
+
+def as_norm(norm: Any) -> float:
+    """2 or infinity.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is anything else.
+    """
+    if isinstance(norm, int | float) and not isinstance(norm, bool) and norm in (2, math.inf):
+        return float(norm)
+    raise InvalidInputError(f"norm must be 2 or inf; got {norm!r}.")

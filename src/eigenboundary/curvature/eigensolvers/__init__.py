@@ -1,0 +1,1 @@
+"""Eigenpairs of symmetric operators, each with a checked residual."""

@@ -1,0 +1,221 @@
+"""One entry point to the eigensolvers, which chooses by size and says what it chose."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eigenboundary.curvature.eigensolvers.dense import dense_eigenpairs
+from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs, default_tolerance
+from eigenboundary.curvature.eigensolvers.gram import gram_eigenpairs, gram_pays
+from eigenboundary.curvature.eigensolvers.krylov import Progress, krylov_eigenpairs
+from eigenboundary.curvature.eigensolvers.range_finder import Enough, range_eigenpairs
+from eigenboundary.curvature.operators.base import SymmetricOperator
+from eigenboundary.curvature.operators.hessian import GaussNewtonOperator
+from eigenboundary.runtime.arguments import (
+    check_choice,
+    check_positive_integer,
+    check_seed,
+    check_tolerance,
+)
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.precision import full_precision
+
+_log = logging.getLogger(__name__)
+
+METHODS = ("auto", "dense", "gram", "krylov", "range")
+_DENSE_BELOW = 400
+_DENSE_AT_MOST = 2048
+
+
+@full_precision()
+def top_eigenpairs(
+    operator: SymmetricOperator,
+    k: int | None,
+    *,
+    which: str = "largest",
+    method: str = "auto",
+    tolerance: float | None = None,
+    guard: int = 0,
+    max_products: int | None = None,
+    start: Any = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    enough: Enough | None = None,
+) -> Eigenpairs:
+    r"""Eigenpairs of a symmetric operator, each with its residual.
+
+    Parameters
+    ----------
+    operator : SymmetricOperator
+    k : int or None
+        How many; None for all that are numerically non-null: larger than rounding leaves of
+        :math:`|\lambda_1|`, or than ``tolerance`` times it where that is given.
+    which : {"largest", "smallest", "both"}
+        End of the spectrum; "both" gives the k largest and the k smallest.
+    method : {"auto", "dense", "gram", "krylov", "range"}
+        "dense" forms the p×p matrix; "gram" (Gauss–Newton only) the nC×nC one; "krylov" and
+        "range" use products alone, "range" for all non-null eigenpairs.
+    tolerance : float, optional
+        Residual :math:`\|A v - \lambda v\| / |\lambda_1|` to reach; default 1e-10 in float64,
+        1e-6 in float32.
+    guard : int
+        Further eigenvalues to estimate (to 0.1 %), without vectors. Where as many products take
+        more than 10¹³ operations fewer are sought, and none may be found.
+    max_products : int, optional
+        Where "krylov" gives up, leaving pairs marked as not converged, and "range" returns what
+        has converged.
+    start : Tensor, shape (p, j), optional
+        Vectors to start "krylov" or "range" from, e.g. the eigenvectors at an earlier checkpoint.
+    seed : int
+    progress : callable, optional
+        Called as ``progress(converged, wanted, products)``.
+    enough : callable, optional
+        With k=None: ends "range" once it returns True for the :class:`LeadingPairs` known by then.
+
+    Returns
+    -------
+    Eigenpairs
+
+    Raises
+    ------
+    InvalidInputError
+        If k is below 1 or above p, or an argument is not one of the above.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import eigenboundary as eb
+    >>> matrix = eb.MatrixOperator(torch.diag(torch.arange(500.0, dtype=torch.float64)))
+    >>> pairs = eb.top_eigenpairs(matrix, 3)
+    >>> [round(v, 6) for v in pairs.values.tolist()], bool(pairs.converged.all()), pairs.method
+    ([499.0, 498.0, 497.0], True, 'krylov')
+    """
+    check_choice(which, "which", ("largest", "smallest", "both"))
+    check_choice(method, "method", METHODS)
+    check_tolerance(tolerance)
+    check_seed(seed)
+    check_positive_integer(max_products, "max_products", optional=True)
+    if not isinstance(operator, SymmetricOperator):
+        raise InvalidInputError(
+            "operator must be a SymmetricOperator, e.g. HessianOperator(problem) or "
+            f"MatrixOperator(matrix); got {type(operator).__name__}."
+        )
+    if not isinstance(guard, int) or guard < 0:
+        raise InvalidInputError(f"guard must be an integer of at least 0; got {guard!r}.")
+    check_k(k, operator.size)
+    first = None if start is None else as_start(start, operator.size)
+    if which == "both" and k is not None:
+        k = min(k, operator.size // 2) or 1
+    chosen, reason = _choose(operator, k, which) if method == "auto" else (method, "as asked")
+    if k is None and chosen == "krylov":
+        raise InvalidInputError("k must be given for method 'krylov'; got None.")
+    if which != "largest" and chosen in ("gram", "range"):
+        raise InvalidInputError(f"which must be 'largest' for method {chosen!r}; got {which!r}.")
+    _plan_matrices(operator, chosen)
+    _log.info("solver: %s (%s)", chosen, reason)
+    limit = default_tolerance(operator.dtype) if tolerance is None else float(tolerance)
+
+    def solve() -> Eigenpairs:
+        if chosen == "dense":
+            n = operator.size if k is None else k
+            return dense_eigenpairs(operator, n, which=which, tolerance=limit, guard=guard)
+        if chosen == "gram":
+            return gram_eigenpairs(operator, k, tolerance=limit, guard=guard, seed=seed)
+        if chosen == "range":
+            null = limit if tolerance is not None else 0.0
+            return range_eigenpairs(
+                operator,
+                k,
+                tolerance=limit,
+                null=null,
+                guard=guard,
+                seed=seed,
+                progress=progress,
+                start=first,
+                max_products=max_products,
+                enough=enough if k is None else None,
+            )
+        assert k is not None
+        return krylov_eigenpairs(
+            operator,
+            k,
+            which=which,
+            tolerance=limit,
+            guard=guard,
+            max_products=max_products,
+            start=first,
+            seed=seed,
+            progress=progress,
+        )
+
+    pairs = operator.led(solve)
+    if not pairs.converged.all():
+        _log.warning(
+            "%d of %d eigenpairs are not certified to the tolerance %.0e (%s)",
+            int((~pairs.converged).sum()),
+            len(pairs.converged),
+            limit,
+            pairs.message or f"largest residual {float(pairs.residuals.max()):.1e}",
+        )
+    return dataclasses.replace(pairs, reason=reason)
+
+
+def as_start(start: Any, size: int) -> Tensor:
+    """Vectors to start from, as finite columns (p, j)."""
+    try:
+        vectors = torch.as_tensor(start)
+    except (TypeError, ValueError, RuntimeError):
+        raise InvalidInputError(
+            f"start must be an analysis or vectors of shape ({size}, j); got "
+            f"{type(start).__name__}."
+        ) from None
+    if vectors.ndim != 2 or vectors.shape[0] != size or not torch.isfinite(vectors).all():
+        raise InvalidInputError(
+            f"start must have finite eigenvectors of shape ({size}, j); got {tuple(vectors.shape)}."
+        )
+    return vectors
+
+
+def check_k(k: int | None, size: int) -> None:
+    """k is None, or between 1 and p."""
+    check_positive_integer(k, "k", optional=True)
+    if k is not None and k > size:
+        raise InvalidInputError(f"k must be at most p = {size}, the matrix' size; got {k}.")
+
+
+def _plan_matrices(operator: SymmetricOperator, method: str) -> None:
+    """Set the memory of direct methods aside: three p×p matrices, or three F and its Gram matrix.
+
+    Raises
+    ------
+    InvalidInputError
+        If a memory limit has no room for them.
+    """
+    if method == "dense":
+        vector = torch.finfo(operator.dtype).bits // 8 * operator.size
+        operator.memory.plan(-(-3 * operator.size // 2), vector, "the dense matrix")
+    if method == "gram" and isinstance(operator, GaussNewtonOperator):
+        rows = operator.problem.n_samples * operator.problem.n_classes
+        operator.memory.plan(12 * rows, max(rows, operator.size), "the Gram matrix")
+
+
+def _choose(operator: SymmetricOperator, k: int | None, which: str) -> tuple[str, str]:
+    size = operator.size
+    if size <= _DENSE_BELOW:
+        return "dense", f"p = {size} is small"
+    if (
+        isinstance(operator, GaussNewtonOperator)
+        and which == "largest"
+        and gram_pays(operator.problem)
+    ):
+        return "gram", f"nC = {operator.problem.n_samples * operator.problem.n_classes} is small"
+    if k is None:
+        return "range", "all non-null eigenpairs of a large matrix"
+    if 5 * k > size and size <= _DENSE_AT_MOST:
+        return "dense", f"k = {k} is a large part of p = {size}"
+    return "krylov", f"p = {size} is large and k = {k} small"

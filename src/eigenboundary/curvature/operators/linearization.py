@@ -1,0 +1,179 @@
+r"""Linear maps that are applied many times: what does not depend on the argument is computed once.
+
+Forward mode computes :math:`t \mapsto A t` for a matrix A of derivatives by running the network
+again for each t. The operations that do not see t give the same numbers every time. Here the map is
+traced once, and its operations are split in two: those that :meth:`LinearMap.prepare` runs once a
+chunk of data, and those that :meth:`LinearMap.apply` runs for each t. That is what
+``torch.func.linearize`` does; but one trace serves all chunks, and mutations are taken out, so that
+what is kept can be used again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, fx
+from torch.func import functionalize
+from torch.fx.experimental.proxy_tensor import make_fx
+
+_aten = torch.ops.aten
+# Without mutations, whatever gives its argument back is that.
+_COPIES = {
+    _aten._to_copy.default,
+    _aten.alias.default,
+    _aten.clone.default,
+    _aten.detach.default,
+    _aten.expand.default,
+    _aten.view.default,
+}
+_FUSED: dict[object, Callable[..., Tensor]] = {
+    _aten.mul.Tensor: _aten.addcmul.default,
+    _aten.mm.default: _aten.addmm.default,
+}
+
+#: (t, constants) to A t, all of them lists of tensors.
+Function = Callable[[list[Tensor], list[Tensor]], list[Tensor]]
+
+
+class LinearMap:
+    """A function that is linear in its first argument, split by what depends on that.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(tangents, constants)``, linear in the tangents; all lists of tensors.
+    tangents, constants : list of Tensor
+        Arguments to trace it with. It may later be used with constants of the same shapes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> product = lambda t, c: [c[0].exp() * t[0]]
+    >>> linear = LinearMap(product, [torch.ones(2)], [torch.zeros(2)])
+    >>> kept = linear.prepare([torch.tensor([0.0, 1.0]).log()])
+    >>> linear.apply([torch.tensor([5.0, 7.0])], kept)
+    [tensor([0., 7.])]
+    """
+
+    def __init__(self, function: Function, tangents: list[Tensor], constants: list[Tensor]) -> None:
+        count = len(tangents)
+
+        def flat(*arguments: Tensor) -> list[Tensor]:
+            return function(list(arguments[:count]), list(arguments[count:]))
+
+        # A mutation of something kept would be there again in the next product.
+        pure = functionalize(flat, remove="mutations")
+        traced = make_fx(pure)(*tangents, *constants)
+        _simplify(traced.graph)
+        self._prepare, self._apply = _split(traced, count)
+        _fuse(self._apply.graph)
+        self._apply.recompile()
+        self.operations = len(self._apply.graph.nodes)
+
+    def prepare(self, constants: list[Tensor]) -> list[Tensor]:
+        """All that does not depend on the tangents, for these constants."""
+        kept: list[Tensor] = self._prepare(*constants)
+        return kept
+
+    def apply(self, tangents: Iterable[Tensor], kept: list[Tensor]) -> list[Tensor]:
+        """The map's value, given what :meth:`prepare` returned."""
+        value: list[Tensor] = self._apply(*tangents, *kept)
+        return value
+
+
+def _simplify(graph: fx.Graph) -> None:
+    """Take out what changes nothing: copies, and sums with zeros, which derivatives are full of."""
+    for node in list(graph.nodes):
+        kept = None
+        if node.target is _aten.copy.default and _alike(node.args[0], node.args[1]):
+            kept = node.args[1]
+        elif node.target in _COPIES and _alike(node.args[0], node):
+            kept = node.args[0]
+        elif node.target is _aten.add.Tensor and not node.kwargs:
+            left, right = node.args
+            if _alike(left, right):
+                kept = right if _is_zero(left) else left if _is_zero(right) else None
+        if kept is not None:
+            node.replace_all_uses_with(kept)
+            graph.erase_node(node)
+    graph.eliminate_dead_code()
+
+
+def _fuse(graph: fx.Graph) -> None:
+    """Add products of entries, and of matrices, to what they are added to as they are computed."""
+    for node in list(graph.nodes):
+        if node.target is not _aten.add.Tensor or node.kwargs:
+            continue
+        for product, other in (node.args, node.args[::-1]):
+            if not isinstance(product, fx.Node) or not _fusible(product, other, node):
+                continue
+            fused = _FUSED[product.target]
+            with graph.inserting_before(node):
+                value = graph.call_function(fused, (other, *product.args))
+            value.meta = dict(node.meta)
+            node.replace_all_uses_with(value)
+            graph.erase_node(node)
+            graph.erase_node(product)
+            break
+
+
+def _fusible(product: fx.Node, other: object, total: fx.Node) -> bool:
+    """Whether a product is there for this sum alone, and all are of one kind."""
+    if product.target not in _FUSED or len(product.users) > 1 or other is product:
+        return False
+    nodes = [*product.args, total]
+    if not _alike(other, total) or not all(isinstance(node, fx.Node) for node in nodes):
+        return False
+    values = [node.meta["val"] for node in nodes if isinstance(node, fx.Node)]
+    # Sums that start with a matrix come out row by row.
+    same = len({(value.dtype, value.device) for value in values}) == 1
+    return same and bool(values[-1].is_contiguous())
+
+
+def _alike(one: object, other: object) -> bool:
+    """Whether both are tensors of one shape, type and layout."""
+    if not isinstance(one, fx.Node) or not isinstance(other, fx.Node):
+        return False
+    a, b = one.meta.get("val"), other.meta.get("val")
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+        return False
+    same = a.shape == b.shape and a.dtype == b.dtype and a.device == b.device
+    return same and a.stride() == b.stride()
+
+
+def _is_zero(node: fx.Node) -> bool:
+    return node.target is _aten.zeros_like.default
+
+
+def _split(traced: fx.GraphModule, count: int) -> tuple[fx.GraphModule, fx.GraphModule]:
+    """The traced operations as two graphs: constants to kept, (tangents, kept) to values."""
+    nodes = list(traced.graph.nodes)
+    (output,) = (node for node in nodes if node.op == "output")
+    arguments = [node for node in nodes if node.op == "placeholder"]
+    dependent = set(arguments[:count])
+    for node in nodes:
+        if any(parent in dependent for parent in node.all_input_nodes):
+            dependent.add(node)
+    boundary = [
+        node
+        for node in nodes
+        if node not in dependent and any(u in dependent or u is output for u in node.users)
+    ]
+    first, second = fx.Graph(), fx.Graph()
+    in_first: dict[fx.Node, fx.Node] = {}
+    in_second = {node: second.placeholder(node.name) for node in arguments[:count]}
+    in_second |= {node: second.placeholder(f"kept_{node.name}") for node in boundary}
+    for node, argument in in_second.items():
+        argument.meta = dict(node.meta)
+    for node in nodes:
+        if node is output or node in arguments[:count]:
+            continue
+        if node in dependent:
+            in_second[node] = second.node_copy(node, lambda parent: in_second[parent])
+        else:
+            in_first[node] = first.node_copy(node, lambda parent: in_first[parent])
+    first.output([in_first[node] for node in boundary])
+    second.output(fx.node.map_arg(output.args[0], lambda node: in_second[node]))
+    first.eliminate_dead_code()
+    return fx.GraphModule(traced, first), fx.GraphModule(torch.nn.Module(), second)

@@ -1,0 +1,1 @@
+"""The whole spectrum: trace, density, outliers, and eigenvectors to compare with."""

@@ -1,0 +1,104 @@
+"""What an analysis says of the eigenvalues that it does not compute: their sum, their spread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs
+from eigenboundary.curvature.operators.base import SymmetricOperator
+from eigenboundary.curvature.spectrum.density import SpectralDensity, spectral_density
+from eigenboundary.curvature.spectrum.trace import TraceEstimate, estimate_trace
+
+_TRACE_PRODUCTS = 60
+_PROBES, _STEPS = 10, 60
+# Matrices like the random vectors of a trace that there are at once.
+_TRACE_COPIES = 6
+# Shares of the largest eigenvalue above which eigenvalues are counted.
+_THRESHOLDS = (0.1, 0.01, 0.001)
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """The spectrum as a whole, estimated with error bars.
+
+    Attributes
+    ----------
+    trace : TraceEstimate
+    density : SpectralDensity
+    """
+
+    trace: TraceEstimate
+    density: SpectralDensity
+
+    def counts_above(self, largest: float) -> list[tuple[float, int, int]]:
+        """Threshold, least and greatest number of eigenvalues above it, with 95 % confidence.
+
+        The thresholds are a tenth, a hundredth and a thousandth of the largest eigenvalue; none
+        where that is not positive.
+        """
+        if not largest > 0:
+            return []
+        thresholds = largest * np.array(_THRESHOLDS)
+        band = self.density.count_above(thresholds)
+        return [
+            (float(t), int(low), int(high))
+            for t, low, high in zip(thresholds, band.low, band.high, strict=True)
+        ]
+
+    def summary(self, eigenvalues: NDArray[np.float64]) -> dict[str, Any]:
+        """The headline numbers as plain Python values, beside the eigenvalues computed."""
+        return {
+            "trace": self.trace.value,
+            "trace_error": self.trace.error,
+            "counts_above": [
+                {"threshold": t, "interval": [low, high]}
+                for t, low, high in self.counts_above(float(eigenvalues[0]))
+            ],
+            "products": self.trace.products + self.density.products,
+        }
+
+    def lines(self, eigenvalues: NDArray[np.float64]) -> list[str]:
+        """The same as lines of text."""
+        counts = ", ".join(
+            f"{low if low == high else f'{low} to {high}'} above {t:.2g}"
+            for t, low, high in self.counts_above(float(eigenvalues[0]))
+        )
+        return [
+            f"  trace            {self.trace.value:.4g} ± {self.trace.error:.1g}, of which these "
+            f"{len(eigenvalues)} are {eigenvalues.sum():.4g}",
+            *([f"  eigenvalues      {counts}"] if counts else []),
+        ]
+
+
+def estimate_bulk(
+    operator: SymmetricOperator,
+    eigenpairs: Eigenpairs,
+    *,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Bulk:
+    """Trace and density of an operator, some of whose eigenpairs are known: 660 products.
+
+    Fewer where a memory limit leaves no room for their vectors: then intervals are wider.
+    """
+    room = operator.memory.room(torch.finfo(operator.dtype).bits // 8 * operator.size)
+    products, steps = _TRACE_PRODUCTS, _STEPS
+    if room is not None:
+        products = min(products, max(4, 2 * (room // _TRACE_COPIES)))
+        steps = min(steps, max(4, room // 2))
+    trace = estimate_trace(operator, products=products, eigenpairs=eigenpairs, seed=seed)
+    density = spectral_density(
+        operator,
+        probes=_PROBES,
+        steps=steps,
+        eigenpairs=eigenpairs,
+        seed=seed,
+        progress=progress,
+    )
+    return Bulk(trace, density)

@@ -1,0 +1,99 @@
+"""The paper's controls: directions that should not know the boundary.
+
+Lowest eigenvectors, random eigenvectors and random directions. Most eigenvectors of a large
+network lie in the numerical null space of the Hessian, where any orthonormal basis will do; a
+random eigenvector is therefore drawn from the non-null ones with their share of p, and else
+uniformly from the null space.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs
+from eigenboundary.curvature.eigensolvers.krylov import INTERRUPTED
+from eigenboundary.curvature.eigensolvers.solve import check_k, top_eigenpairs
+from eigenboundary.curvature.operators.base import SymmetricOperator
+from eigenboundary.runtime.arguments import check_choice, check_seed
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.linalg import orthonormal_extension, random_block
+from eigenboundary.runtime.precision import full_precision
+
+CONTROLS = ("lowest", "random_eigenvectors", "random_directions")
+
+
+@full_precision()
+def control_vectors(
+    operator: SymmetricOperator,
+    kind: str,
+    k: int = 10,
+    *,
+    seed: int = 0,
+    eigenpairs: Eigenpairs | None = None,
+) -> Tensor:
+    """Orthonormal control directions.
+
+    Parameters
+    ----------
+    operator : SymmetricOperator
+    kind : {"lowest", "random_eigenvectors", "random_directions"}
+        "random_eigenvectors" needs all non-null eigenpairs first.
+    k : int
+    seed : int
+    eigenpairs : Eigenpairs, optional
+        All non-null ones of the operator, where they are known already.
+
+    Returns
+    -------
+    Tensor, shape (p, k)
+
+    Examples
+    --------
+    >>> import torch
+    >>> import eigenboundary as eb
+    >>> matrix = eb.MatrixOperator(torch.diag(torch.arange(9.0)))
+    >>> eb.control_vectors(matrix, "lowest", 2).argmax(0)
+    tensor([1, 0])
+    """
+    check_choice(kind, "kind", CONTROLS)
+    check_seed(seed)
+    check_k(k, operator.size)
+    return operator.led(lambda: _vectors(operator, kind, k, seed, eigenpairs))
+
+
+def _vectors(
+    operator: SymmetricOperator, kind: str, k: int, seed: int, eigenpairs: Eigenpairs | None
+) -> Tensor:
+    if kind == "lowest":
+        if eigenpairs is not None and eigenpairs.vectors.shape[1] >= k:
+            lowest = eigenpairs.vectors[:, -k:].flip(1)
+            if float(eigenpairs.values[-k]) < 0:  # else the null space lies below
+                return lowest.to(operator.device, operator.dtype)
+        return _uninterrupted(top_eigenpairs(operator, k, which="smallest", seed=seed))
+    like = (operator.size, operator.dtype, operator.device)
+    if kind == "random_directions":
+        return orthonormal_extension(random_block(like, k, seed), [])
+    if eigenpairs is None:
+        eigenpairs = top_eigenpairs(operator, None, seed=seed)
+    known = _uninterrupted(eigenpairs).to(operator.device, operator.dtype)
+    if eigenpairs.message:  # the rest is not null
+        raise InvalidInputError(
+            "controls must not hold 'random_eigenvectors' where not all eigenvectors can be "
+            f"found: {eigenpairs.message}."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randperm(operator.size, generator=generator)[:k]
+    picked = known[:, drawn[drawn < known.shape[1]].to(known.device)]
+    missing = k - picked.shape[1]
+    if not missing:
+        return picked
+    null = orthonormal_extension(random_block(like, missing, seed), [known])
+    return torch.cat([picked, null], dim=1)
+
+
+def _uninterrupted(pairs: Eigenpairs) -> Tensor:
+    """The vectors; half-found ones would be no control."""
+    if pairs.message == INTERRUPTED:
+        raise KeyboardInterrupt
+    return pairs.vectors

@@ -1,0 +1,106 @@
+"""Labelled data sets by name, split for training by a seed.
+
+The synthetic ones have the parameters of arXiv:2306.07104.
+
+Examples
+--------
+>>> import eigenboundary as eb
+>>> split = eb.datasets.load("checkerboard", seed=1, version="noisy")
+>>> [len(y) for _, y in (split.train, split.validation, split.test)]
+[200, 80, 120]
+>>> split.class_names
+('right', 'left')
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from eigenboundary.experiments.datasets.images import cifar10, mnist
+from eigenboundary.experiments.datasets.split import DataSplit
+from eigenboundary.experiments.datasets.synthetic import (
+    checkerboard,
+    circles,
+    gaussian_blobs,
+    half_moons,
+    hierarchical,
+    toy_1d,
+)
+from eigenboundary.experiments.datasets.tabular import digits, iris
+from eigenboundary.runtime.arguments import check_choice
+from eigenboundary.runtime.errors import InvalidInputError
+
+__all__ = [
+    "DATASETS",
+    "DataSplit",
+    "check_options",
+    "checkerboard",
+    "cifar10",
+    "circles",
+    "digits",
+    "gaussian_blobs",
+    "half_moons",
+    "hierarchical",
+    "iris",
+    "load",
+    "mnist",
+    "toy_1d",
+]
+
+DATASETS: dict[str, Callable[..., DataSplit]] = {
+    "toy_1d": toy_1d,
+    "gaussian_blobs": gaussian_blobs,
+    "circles": circles,
+    "half_moons": half_moons,
+    "hierarchical": hierarchical,
+    "checkerboard": checkerboard,
+    "iris": iris,
+    "digits": digits,
+    "mnist": mnist,
+    "cifar10": cifar10,
+}
+
+
+def load(name: str, seed: int = 0, **options: object) -> DataSplit:
+    """A data set by its name.
+
+    Parameters
+    ----------
+    name : str
+        "toy_1d", "gaussian_blobs", "circles", "half_moons", "hierarchical", "checkerboard",
+        "iris", "digits", "mnist" or "cifar10".
+    seed : int
+        Of the split, and of the samples where these are drawn.
+    **options
+        Those of the function of that name.
+
+    Returns
+    -------
+    DataSplit
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no such data set, it has no such option, or the option has no such value.
+
+    Examples
+    --------
+    >>> [len(y) for _, y in (load("iris").train, load("iris").validation, load("iris").test)]
+    [75, 30, 45]
+    """
+    check_choice(name, "name", tuple(DATASETS))
+    check_options(name, options)
+    return DATASETS[name](seed, **options)
+
+
+def check_options(name: str, options: dict[str, Any]) -> None:
+    """Refuse options that a data set does not take."""
+    known = [option for option in inspect.signature(DATASETS[name]).parameters if option != "seed"]
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise InvalidInputError(
+            f"options must be ones that data set {name!r} takes ({', '.join(known) or 'none'}); "
+            f"got {', '.join(unknown)}."
+        )

@@ -1,0 +1,57 @@
+"""The options several data sets share, checked."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+from eigenboundary.runtime.arguments import check_positive_integer
+from eigenboundary.runtime.errors import InvalidInputError
+
+_MOST_SAMPLES = 10_000_000
+_MOST_NOISE = 1e6
+#: The fewest samples of a class that leave one for each part of a split.
+FEWEST = 4
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def check_noise(noise: Any) -> None:
+    real = isinstance(noise, numbers.Real) and not isinstance(noise, bool)
+    if not real or not 0 <= float(noise) < math.inf:
+        raise InvalidInputError(f"noise must be a finite number of at least 0; got {noise!r}.")
+    if noise > _MOST_NOISE:
+        raise InvalidInputError(f"noise must be at most {_MOST_NOISE:,.0f}; got {noise!r}.")
+
+
+def check_samples(samples: Any, blobs: int) -> None:
+    if not _is_whole(samples) or samples < FEWEST * blobs:
+        raise InvalidInputError(
+            f"samples must be an integer of at least {FEWEST * blobs}; got {samples!r}."
+        )
+    if samples > _MOST_SAMPLES:
+        raise InvalidInputError(f"samples must be at most {_MOST_SAMPLES:,}; got {samples!r}.")
+
+
+def check_per_class(per_class: Any) -> None:
+    check_positive_integer(per_class, "per_class", optional=True)
+    if per_class is not None and per_class < FEWEST:
+        raise InvalidInputError(
+            f"per_class must be at least {FEWEST}, for a split in three; got {per_class!r}."
+        )
+
+
+def check_labels(classes: Any, noun: str) -> tuple[int, ...]:
+    """At least two different labels from 0 to 9, as plain integers."""
+    labels = tuple(classes) if isinstance(classes, Iterable) else ()
+    known = all(_is_whole(label) and 0 <= label <= 9 for label in labels)
+    if len(labels) < 2 or not known or len(set(labels)) < len(labels):
+        came = " ".join(repr(classes).split())  # an array's text has several lines
+        raise InvalidInputError(
+            f"classes must be at least two different {noun} from 0 to 9; got {came}."
+        )
+    return tuple(int(label) for label in labels)

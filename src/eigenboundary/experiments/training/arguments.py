@@ -1,0 +1,155 @@
+"""The models, data and seeds given to a training run, checked before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eigenboundary.experiments.training.evaluation import eval_mode
+from eigenboundary.experiments.training.plan import TrainingPlan
+from eigenboundary.problem.module import (
+    check_finite_inputs,
+    check_finite_parameters,
+    check_model,
+    select_parameters,
+)
+from eigenboundary.runtime.arguments import check_seed
+from eigenboundary.runtime.errors import InvalidInputError
+
+# Samples that the model is tried on.
+_TRIAL = 2
+
+
+def check_given(models: Any, data: Any, seeds: Any, plan: TrainingPlan) -> None:
+    """Find what would make a run fail, or train on nonsense.
+
+    Raises
+    ------
+    InvalidInputError
+        If the models, data and seeds do not fit together, or one of them cannot be used.
+    """
+    for name, given in (("models", models), ("data", data), ("seeds", seeds)):
+        if not isinstance(given, Sequence | nn.ModuleList):
+            raise InvalidInputError(f"{name} must be a sequence; got {type(given).__name__}.")
+    if not models or len({len(models), len(data), len(seeds)}) > 1:
+        raise InvalidInputError(
+            "models, data and seeds must be as many, at least one; got "
+            f"{len(models)}, {len(data)} and {len(seeds)}."
+        )
+    for seed in seeds:
+        check_seed(seed)
+    _check_models(models)
+    for x, y in _pairs(data):
+        _check_samples(x, y)
+    sizes = {(tuple(x.shape), x.dtype) for x, _ in data}
+    if len(sizes) > 1:
+        shown = ", ".join(f"{shape} of {_short(dtype)}" for shape, dtype in sorted(sizes, key=str))
+        raise InvalidInputError(f"data must be of one shape and type of inputs; got {shown}.")
+    for model, (x, y) in zip(models, data, strict=True):
+        _check_fit(model, x, y, plan)
+
+
+def _check_models(models: Sequence[nn.Module]) -> None:
+    for model in models:
+        check_model(model)
+        select_parameters(model, None)
+        check_finite_parameters(model)
+    if len({id(model) for model in models}) < len(models):
+        raise InvalidInputError("models must be different objects; got the same one twice.")
+    kinds = [[(n, p.shape, p.dtype, p.device) for n, p in m.named_parameters()] for m in models]
+    if any(kind != kinds[0] for kind in kinds):
+        raise InvalidInputError(
+            "models must be of one architecture, dtype and device; their parameters differ."
+        )
+
+
+def _pairs(data: Sequence[Any]) -> list[tuple[Tensor, Tensor]]:
+    for pair in data:
+        tensors = isinstance(pair, tuple | list) and all(isinstance(t, Tensor) for t in pair)
+        if not tensors or len(pair) != 2:
+            came = type(pair).__name__
+            if isinstance(pair, tuple | list):
+                came = f"({', '.join(type(part).__name__ for part in pair)})"
+            raise InvalidInputError(f"data must be pairs (x, y) of tensors; got {came}.")
+    return [(x, y) for x, y in data]
+
+
+def _check_samples(x: Tensor, y: Tensor) -> None:
+    if x.ndim == 0 or y.ndim != 1 or len(x) != len(y) or not len(x):
+        raise InvalidInputError(
+            "data must be of one shape, inputs (n, ...) and labels (n,) of at least one sample; "
+            f"got {tuple(x.shape)} and {tuple(y.shape)}."
+        )
+    if y.dtype.is_floating_point or y.dtype.is_complex or y.dtype == torch.bool:
+        raise InvalidInputError(f"data must have integer labels; got {_short(y.dtype)}.")
+    if y.device != x.device:
+        raise InvalidInputError(
+            f"data must have inputs and labels on one device; got {x.device} and {y.device}."
+        )
+
+
+def _check_fit(model: nn.Module, x: Tensor, y: Tensor, plan: TrainingPlan) -> None:
+    """Try the model and the loss on a few samples."""
+    parameter = next(model.parameters())
+    if x.device != parameter.device:
+        raise InvalidInputError(
+            f"data must be on the model's device, {parameter.device}; got {x.device}."
+        )
+    check_finite_inputs(x, "data")
+    if plan.attack is not None:
+        plan.attack.check_inputs(x)
+    outputs = _outputs(model, x[:_TRIAL])
+    if not isinstance(outputs, Tensor) or outputs.ndim != 2 or outputs.shape[1] < 2:
+        came = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise InvalidInputError(
+            f"model must give outputs (n, C) of at least two classes; got {came} for "
+            f"{len(x[:_TRIAL])} samples."
+        )
+    classes = outputs.shape[1]
+    if int(y.min()) < 0 or int(y.max()) >= classes:
+        raise InvalidInputError(
+            f"data must have labels from 0 to {classes - 1}, as many as the model has outputs; got "
+            f"{int(y.min())} to {int(y.max())}."
+        )
+    totals = outputs.double().logsumexp(-1)
+    if plan.loss == "nll" and not torch.allclose(totals, torch.zeros_like(totals), atol=1e-2):
+        raise InvalidInputError(
+            "model must give log-probabilities for loss 'nll'; its exponentials add up to "
+            f"{float(totals[0].exp()):.3g}, not 1."
+        )
+    _check_loss(plan, outputs, y[:_TRIAL].long())
+
+
+def _outputs(model: nn.Module, x: Tensor) -> Any:
+    try:
+        with torch.no_grad(), eval_mode(model):
+            return model(x)
+    except Exception as error:
+        raise InvalidInputError(
+            f"model must take inputs {tuple(x.shape)} of {_short(x.dtype)}, as data has; it raised "
+            f"{_first_line(error)}."
+        ) from error
+
+
+def _check_loss(plan: TrainingPlan, outputs: Tensor, y: Tensor) -> None:
+    try:
+        loss = plan.mean_loss(outputs, y)
+        came = "NaN" if bool(loss.isnan().any()) else None
+    except Exception as error:
+        came = _first_line(error)
+    if came is not None:
+        raise InvalidInputError(
+            f"loss must give a number for each of the outputs and labels; got {came}."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    lines = (str(error).strip() or "no message").splitlines()
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}"
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,178 @@
+r"""Inputs perturbed against the network that is trained on them (adversarial training).
+
+Training that is robust within a radius r minimises the loss at the worst inputs around the
+samples (Madry et al. 2018, arXiv:1706.06083, eq. 2.1),
+
+.. math:: \min_\theta \frac1n \sum_s \max_{\|x - x_s\| \le r} \ell(f_\theta(x), y_s),
+
+with the inner maximum by projected gradient ascent (PGD) from a random start in the ball,
+
+.. math:: x^{(t+1)} = P\bigl(x^{(t)} + \eta\,u^{(t)}\bigr),
+
+where :math:`u` is the direction of steepest ascent of the loss in the norm, and P projects onto
+the ball, and onto the box where there is one.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eigenboundary.boundary.search.norms import Geometry, as_box, as_norm, column
+from eigenboundary.runtime.arguments import check_positive_integer
+from eigenboundary.runtime.errors import InvalidInputError
+
+_STEPS = 10
+# Of the radius: what all steps together may go. Madry et al. take 2.5 for their attack with 100
+# steps, so that the ball's far side is reached from any start.
+_REACH = 2.5
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Projected gradient ascent around an input.
+
+    Attributes
+    ----------
+    radius : float
+        Of the ball.
+    steps : int
+    step_size : float
+        Length of a step, before the projection.
+    geometry : Geometry
+        The ball's norm, and the box that inputs stay in.
+    """
+
+    radius: float
+    steps: int
+    step_size: float
+    geometry: Geometry
+
+    def check_inputs(self, x: Tensor, name: str = "data") -> None:
+        """Whether inputs can be perturbed.
+
+        Raises
+        ------
+        InvalidInputError
+            If they are integers, or some lie outside the box.
+        """
+        if not x.is_floating_point():
+            raise InvalidInputError(
+                f"{name} must hold floating-point inputs where attack_radius is given; got "
+                f"{str(x.dtype).removeprefix('torch.')}."
+            )
+        box = self.geometry.box
+        if box is not None and not bool(((x >= box[0]) & (x <= box[1])).all()):
+            raise InvalidInputError(
+                f"{name} must lie in the attack_box from {box[0]:g} to {box[1]:g}; got entries "
+                f"from {float(x.min()):g} to {float(x.max()):g}."
+            )
+
+    def nearest_allowed(self, points: Tensor, x: Tensor) -> Tensor:
+        """Points (m, ...) brought back into the balls around x, and into the box."""
+        moved = points - x
+        if math.isinf(self.geometry.norm):
+            moved = moved.clamp(-self.radius, self.radius)
+        else:
+            length = self.geometry.length(moved)
+            moved = moved * column(self.radius / length.clamp(min=self.radius), moved)
+        # x is in the box: to clamp an entry brings it nearer to that of x, so the ball is kept.
+        return self.geometry.inside(x + moved)
+
+
+def as_attack(radius: Any, steps: Any, step_size: Any, norm: Any, box: Any) -> Attack | None:
+    """The attack that a plan's settings describe; None where there is no radius.
+
+    Raises
+    ------
+    InvalidInputError
+        If a setting is not as :class:`TrainingPlan` describes it.
+    """
+    if radius is None:
+        settings = {"steps": steps, "step_size": step_size, "norm": norm, "box": box}
+        for name, value in settings.items():
+            if value is not None:
+                raise InvalidInputError(
+                    f"attack_{name} must be left out unless attack_radius is given; got {value!r}."
+                )
+        return None
+    _check_length(radius, "attack_radius")
+    check_positive_integer(steps, "attack_steps", optional=True)
+    steps = _STEPS if steps is None else int(steps)
+    if step_size is None:
+        step_size = _REACH * radius / steps
+    _check_length(step_size, "attack_step_size")
+    try:
+        geometry = Geometry(as_norm(2 if norm is None else norm), as_box(box))
+    except InvalidInputError as error:  # its sentence begins with "norm" or "box"
+        raise InvalidInputError(f"attack_{error}") from None
+    return Attack(float(radius), steps, float(step_size), geometry)
+
+
+def random_start(attack: Attack, x: Tensor, generator: torch.Generator) -> Tensor:
+    """Inputs drawn evenly from the balls around x (b, ...), brought into the box.
+
+    Examples
+    --------
+    >>> attack = as_attack(0.5, None, None, None, None)
+    >>> x = torch.zeros(100, 2)
+    >>> start = random_start(attack, x, torch.Generator().manual_seed(0))
+    >>> bool(start.norm(dim=1).max() <= 0.5), bool(start.norm(dim=1).max() > 0.45)
+    (True, True)
+    """
+    if math.isinf(attack.geometry.norm):
+        moved = 2 * torch.rand(x.shape, generator=generator, dtype=x.dtype) - 1
+    else:
+        normal = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        moved, _ = attack.geometry.steepest(normal)
+        share = torch.rand(len(x), generator=generator, dtype=x.dtype)
+        moved = moved * column(share ** (1 / x[0].numel()), x)
+    return attack.nearest_allowed(x + attack.radius * moved.to(x.device), x)
+
+
+def perturbed(
+    attack: Attack, x: Tensor, start: Tensor, gradient: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Inputs near x (m, ...) at which a loss is large.
+
+    Parameters
+    ----------
+    attack : Attack
+    x : Tensor, shape (m, ...)
+        In the box.
+    start : Tensor, shape (m, ...)
+        Where the ascent begins.
+    gradient : callable
+        From inputs (m, ...), the gradient of each one's loss in it, up to a positive factor.
+
+    Returns
+    -------
+    Tensor, shape (m, ...)
+        In the ball of the attack's radius around x, and in its box.
+
+    Examples
+    --------
+    The loss grows along the first axis:
+
+    >>> attack = as_attack(0.5, 4, None, None, None)
+    >>> x = torch.zeros(1, 2)
+    >>> perturbed(attack, x, x, lambda points: torch.tensor([[3.0, 0.0]]))
+    tensor([[0.5000, 0.0000]])
+    """
+    points = start
+    for _ in range(attack.steps):
+        direction, _ = attack.geometry.steepest(gradient(points))
+        points = attack.nearest_allowed(points + attack.step_size * direction, x)
+    return points
+
+
+def _check_length(value: Any, name: str) -> None:
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (real and 0 < value < math.inf):
+        raise InvalidInputError(f"{name} must be a number above 0; got {value!r}.")

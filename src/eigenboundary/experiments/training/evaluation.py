@@ -1,0 +1,40 @@
+"""Loss and accuracy of a network on some samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eigenboundary.experiments.training.plan import TrainingPlan
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
+    """The model in eval mode; afterwards each of its modules has the mode that it had."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        yield model.eval()
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, data: tuple[Tensor, Tensor], loss: Any = "cross_entropy"
+) -> tuple[float, float]:
+    """Mean loss and accuracy of a model, in eval mode."""
+    x, y = data
+    with eval_mode(model):
+        outputs = model(x)
+    return loss_and_accuracy(TrainingPlan(1, 1.0, loss=loss), outputs, y)
+
+
+def loss_and_accuracy(plan: TrainingPlan, outputs: Tensor, y: Tensor) -> tuple[float, float]:
+    """Mean loss and accuracy of outputs (n, C)."""
+    accuracy = float((outputs.argmax(-1) == y).double().mean())
+    return float(plan.mean_loss(outputs, y)), accuracy

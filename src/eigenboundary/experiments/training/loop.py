@@ -1,0 +1,185 @@
+"""A training loop on tensors, for one network or for many of one architecture at once.
+
+No data loader: on small data it would take most of the time. Samples are shuffled by a generator
+for each network, so that a network trained among others sees the batches it would see alone.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from eigenboundary.experiments.training.arguments import check_given
+from eigenboundary.experiments.training.ensembles import CannotBeTrainedAtOnceError, is_traceable
+from eigenboundary.experiments.training.plan import TrainingPlan
+from eigenboundary.experiments.training.run import (
+    Pair,
+    TrainingProgress,
+    TrainingResult,
+    TrainingRun,
+)
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.files import new_file
+from eigenboundary.runtime.interrupts import deferred_interrupts
+from eigenboundary.runtime.random_state import preserved_random_state
+
+
+def train(
+    model: nn.Module,
+    data: Pair,
+    *,
+    seed: int = 0,
+    progress: TrainingProgress | None = None,
+    state_file: str | Path | None = None,
+    **settings: Any,
+) -> TrainingResult:
+    """Train a classifier in place.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    data : (x, y)
+        Inputs (n, ...) and integer labels (n,), tensors on the model's device.
+    seed : int
+        Of the order of the samples, and of whatever else is random.
+    progress : callable, optional
+        Called as ``progress(epoch, epochs)`` every tenth epoch.
+    state_file : path, optional
+        Where the run's state is kept while it lasts: an interrupted run, called again with the
+        model it began with, goes on from there and ends at the same weights. The file is removed
+        at the end.
+    **settings
+        The attributes of :class:`TrainingPlan`.
+
+    Returns
+    -------
+    TrainingResult
+
+    Raises
+    ------
+    InvalidInputError
+        If an argument is not as described, or the state is of another run.
+    KeyboardInterrupt
+        On Ctrl-C, between two epochs; the state is written before, and the model is as it was.
+        A second Ctrl-C does not wait for the epoch's end: the state is then the last one written.
+
+    Examples
+    --------
+    >>> import eigenboundary as eb
+    >>> model = eb.networks.build("fnn", inputs=2, classes=3, hidden=(8,))
+    >>> data = eb.datasets.load("gaussian_blobs").train
+    >>> train(model, data, epochs=200, learning_rate=0.1, target_accuracy=0.9).accuracy >= 0.9
+    True
+    """
+    return train_many(
+        [model], [data], seeds=[seed], progress=progress, state_file=state_file, **settings
+    )[0]
+
+
+def train_many(
+    models: Sequence[nn.Module],
+    data: Sequence[Pair],
+    *,
+    seeds: Sequence[int],
+    progress: TrainingProgress | None = None,
+    state_file: str | Path | None = None,
+    **settings: Any,
+) -> list[TrainingResult]:
+    """Train classifiers of one architecture in place, all at once where they can be.
+
+    Each is trained as :func:`train` would train it alone, to rounding. Networks with batch
+    normalisation, dropout or frozen parameters, and those that differ in more than their weights,
+    are trained one after the other.
+
+    Parameters
+    ----------
+    models : sequence of torch.nn.Module
+    data : sequence of (x, y)
+        One pair a model, all of one shape.
+    seeds : sequence of int
+        One a model.
+    progress, state_file, **settings
+        See :func:`train`.
+
+    Returns
+    -------
+    list of TrainingResult
+
+    Raises
+    ------
+    InvalidInputError
+        If an argument is not as described.
+    """
+    plan = _plan(settings)
+    check_given(models, data, seeds, plan)
+    path = None
+    if state_file is not None:
+        path = new_file(state_file, overwrite=True, name="state_file")
+    if is_traceable(models[0]) or len(models) == 1:
+        try:
+            return _finish(models, data, seeds, plan, path, progress)
+        except CannotBeTrainedAtOnceError:
+            pass
+    return _one_after_the_other(models, data, seeds, plan, path, progress)
+
+
+def _one_after_the_other(
+    models: Sequence[nn.Module],
+    data: Sequence[Pair],
+    seeds: Sequence[int],
+    plan: TrainingPlan,
+    path: Path | None,
+    progress: TrainingProgress | None,
+) -> list[TrainingResult]:
+    """Each keeps its state when it has finished, so that an interrupt costs none of them."""
+    paths = [None if path is None else _numbered(path, index) for index in range(len(models))]
+    trained = copy.deepcopy(list(models))
+    results = [
+        _finish([model], [pair], [seed], plan, place, progress, keep_state=True)[0]
+        for model, pair, seed, place in zip(trained, data, seeds, paths, strict=True)
+    ]
+    for model, with_weights in zip(models, trained, strict=True):
+        model.load_state_dict(with_weights.state_dict())
+    for place in paths:
+        if place is not None:
+            place.unlink(missing_ok=True)
+    return results
+
+
+def _finish(
+    models: Sequence[nn.Module],
+    data: Sequence[Pair],
+    seeds: Sequence[int],
+    plan: TrainingPlan,
+    path: Path | None,
+    progress: TrainingProgress | None,
+    keep_state: bool = False,
+) -> list[TrainingResult]:
+    """Begin a run, or take it up, and finish it."""
+    with preserved_random_state(seeds[0]), deferred_interrupts():
+        run = TrainingRun(models, data, seeds, plan, path)
+        results = run.finish(progress)
+        if keep_state:
+            run.save()
+    # Not before: leaving the block raises a Ctrl-C that came meanwhile, and the results are lost.
+    if path is not None and not keep_state:
+        path.unlink(missing_ok=True)
+    return results
+
+
+def _plan(settings: dict[str, Any]) -> TrainingPlan:
+    try:
+        return TrainingPlan(**settings)
+    except TypeError as error:
+        known = ", ".join(TrainingPlan.__dataclass_fields__)
+        raise InvalidInputError(
+            f"settings must be among {known}, with epochs and learning_rate; {error}."
+        ) from None
+
+
+def _numbered(path: Path, index: int) -> Path:
+    return path.with_name(f"{path.stem}-{index}{path.suffix}")

@@ -1,0 +1,299 @@
+"""A training run between two epochs: what is trained, and the state that goes to disk."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from eigenboundary.experiments.training.attacks import perturbed, random_start
+from eigenboundary.experiments.training.checkpoint import (
+    fingerprint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from eigenboundary.experiments.training.ensembles import Ensemble, State, make_ensemble
+from eigenboundary.experiments.training.evaluation import evaluate, loss_and_accuracy
+from eigenboundary.experiments.training.plan import TrainingPlan
+from eigenboundary.problem.losses import PerSampleLoss
+from eigenboundary.runtime import version
+from eigenboundary.runtime.interrupts import safe_point
+
+_log = logging.getLogger(__name__)
+
+Pair = tuple[Tensor, Tensor]
+#: Called with (epoch, epochs).
+TrainingProgress = Callable[[int, int], None]
+
+# Epochs between looks at all training samples, and seconds between states written to disk.
+_LOOK = 10
+_SAVE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How the training of one network ended.
+
+    Attributes
+    ----------
+    loss, accuracy : float
+        Over all training samples, in eval mode.
+    epochs : int
+    seconds : float
+        Of the whole run, that of all networks where several were trained at once.
+    checkpoints : dict of int to state dict
+        Weights after the epochs the plan asked for.
+    """
+
+    loss: float
+    accuracy: float
+    epochs: int
+    seconds: float
+    checkpoints: dict[int, State] = field(default_factory=dict, repr=False)
+
+
+def _named(loss: str | PerSampleLoss) -> str:
+    """A loss as every process would call it: the text of a function has its address."""
+    if isinstance(loss, str):
+        return loss
+    if isinstance(loss, nn.Module):
+        return repr(loss)
+    kind = loss if hasattr(loss, "__qualname__") else type(loss)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+class TrainingRun:
+    """A training run between two epochs; the models get their weights when it has finished."""
+
+    def __init__(
+        self,
+        models: Sequence[nn.Module],
+        data: Sequence[Pair],
+        seeds: Sequence[int],
+        plan: TrainingPlan,
+        path: Path | None,
+    ) -> None:
+        self.models, self.plan, self.path = list(models), plan, path
+        self.attack = plan.attack
+        # An interrupt leaves the models at their start, from which the run can be taken up.
+        self.in_training = copy.deepcopy(self.models)
+        self.x = torch.stack([x for x, _ in data])
+        self.y = torch.stack([y.long() for _, y in data])
+        weights = [tensor for model in models for tensor in model.state_dict().values()]
+        settings = vars(plan) | {"loss": _named(plan.loss)}, [*map(int, seeds)]
+        self.started_from = fingerprint(
+            (*settings, version.TRAINING_ALGORITHM), [self.x, self.y, *weights]
+        )
+        first = slice(0, plan.batch_size or self.x.shape[1])
+        self.ensemble: Ensemble = make_ensemble(
+            self.in_training, plan.mean_loss, self.x[:, first], self.y[:, first]
+        )
+        self.optimizer = plan.make_optimizer(list(self.ensemble.parameters.values()))
+        self.scheduler = plan.make_scheduler(self.optimizer)
+        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        self.epoch, self.seconds = 0, 0.0
+        self.between_epochs = True
+        #: The networks that the ensemble still has, in its order.
+        self.active = list(range(len(models)))
+        #: By network that has reached its targets: the epoch, and its weights then.
+        self.finished: dict[int, tuple[int, State]] = {}
+        self.checkpoints: dict[int, dict[int, State]] = {}
+        if path is not None and path.exists():
+            self._restore(path)
+
+    # ------------------------------------------------------------------------------ the epochs
+
+    def finish(self, progress: TrainingProgress | None) -> list[TrainingResult]:
+        """Train from the present epoch to the last."""
+        began = time.perf_counter() - self.seconds
+        last_saved = time.perf_counter()
+        self._keep_checkpoint()
+        try:
+            while self.epoch < self.plan.epochs and len(self.finished) < len(self.models):
+                self.between_epochs = False
+                self._train_one_epoch()
+                self.between_epochs = True
+                self.seconds = time.perf_counter() - began
+                if self.epoch % _LOOK == 0 or self.epoch == self.plan.epochs:
+                    self._look()
+                    if progress is not None:
+                        progress(self.epoch, self.plan.epochs)
+                safe_point()
+                if self.path is not None and time.perf_counter() - last_saved > _SAVE_SECONDS:
+                    self.save()
+                    last_saved = time.perf_counter()
+        except KeyboardInterrupt:
+            if self.between_epochs:  # else some of an epoch's steps would be taken twice
+                self.save()
+            raise
+        return self._results()
+
+    def _train_one_epoch(self) -> None:
+        n, members = self.x.shape[1], torch.tensor(self.active, device="cpu").unsqueeze(1)
+        generators = [self.generators[member] for member in self.active]
+        orders = torch.stack([torch.randperm(n, generator=g, device="cpu") for g in generators])
+        for rows in orders.split(self.plan.batch_size or n, dim=1):
+            x, y = self.x[members, rows], self.y[members, rows]
+            if self.attack is not None:
+                x = self._perturbed(x, y)
+            self.ensemble.compute_gradients(x, y)
+            self.optimizer.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        self.epoch += 1
+        self._keep_checkpoint()
+
+    def _perturbed(self, x: Tensor, y: Tensor) -> Tensor:
+        """A batch (S, b, ...) perturbed against the networks, from each one's own random start."""
+        assert self.attack is not None
+        loss = self.plan.attacked_loss
+        generators = [self.generators[member] for member in self.active]
+        pairs = zip(x, generators, strict=True)
+        start = torch.cat([random_start(self.attack, inputs, g) for inputs, g in pairs])
+
+        def gradient(points: Tensor) -> Tensor:
+            return self.ensemble.input_gradients(points.reshape(x.shape), y, loss).flatten(0, 1)
+
+        return perturbed(self.attack, x.flatten(0, 1), start, gradient).reshape(x.shape)
+
+    def _keep_checkpoint(self) -> None:
+        if self.epoch in self.plan.checkpoints:
+            self.checkpoints[self.epoch] = {
+                member: self.ensemble.state(position)
+                for position, member in enumerate(self.active)
+                if member not in self.finished
+            }
+
+    def _look(self) -> None:
+        """See who has reached the targets."""
+        plan = self.plan
+        if plan.target_accuracy is None and plan.target_loss is None:
+            return
+        outputs = self.ensemble.outputs(self.x[self.active])
+        for position, member in enumerate(self.active):
+            if member in self.finished:
+                continue
+            loss, accuracy = loss_and_accuracy(plan, outputs[position], self.y[member])
+            reached = (plan.target_accuracy is None or accuracy >= plan.target_accuracy) and (
+                plan.target_loss is None or loss <= plan.target_loss
+            )
+            if reached:
+                self.finished[member] = self.epoch, self.ensemble.state(position)
+        self._leave_finished()
+
+    def _leave_finished(self) -> None:
+        """Go on without the finished networks, once they are half of the ensemble."""
+        going_on = [i for i, member in enumerate(self.active) if member not in self.finished]
+        if going_on and 2 * len(going_on) <= len(self.active):
+            self.ensemble.keep(going_on, self.optimizer)
+            self.active = [self.active[position] for position in going_on]
+
+    def _results(self) -> list[TrainingResult]:
+        results = []
+        for member, model in enumerate(self.models):
+            if member not in self.finished:
+                position = self.active.index(member)
+                self.finished[member] = self.epoch, self.ensemble.state(position)
+            epoch, state = self.finished[member]
+            model.load_state_dict(state)
+            kept = {e: states[member] for e, states in self.checkpoints.items() if member in states}
+            loss, accuracy = evaluate(model, (self.x[member], self.y[member]), self.plan.loss)
+            results.append(TrainingResult(loss, accuracy, epoch, self.seconds, kept))
+        diverged = [i for i, result in enumerate(results) if not math.isfinite(result.loss)]
+        if diverged:
+            _log.warning(
+                "training diverged (the loss is not finite) for %d of %d network(s); a smaller "
+                "learning_rate may help",
+                len(diverged),
+                len(results),
+            )
+        return results
+
+    # ------------------------------------------------------------------------------ the state
+
+    def save(self) -> None:
+        """Write the state to disk, if there is a place for it."""
+        if self.path is None:
+            return
+        tensors = {f"parameter.{n}": p for n, p in self.ensemble.parameters.items()}
+        if self.ensemble.size == 1:
+            tensors |= {f"state.{n}": t for n, t in self.ensemble.state(0).items()}
+        for index, entries in self.optimizer.state_dict()["state"].items():
+            tensors |= {
+                f"optimizer.{index}.{name}": torch.as_tensor(value)
+                for name, value in entries.items()
+                if value is not None
+            }
+        for member, generator in enumerate(self.generators):
+            tensors[f"generator.{member}"] = generator.get_state()
+        tensors["random_state"] = torch.get_rng_state()
+        if self._device.type == "cuda":
+            tensors["random_state_of_gpu"] = torch.cuda.get_rng_state(self._device)
+        for member, (_, state) in self.finished.items():
+            tensors |= {f"finished.{member}.{n}": t for n, t in state.items()}
+        for epoch, states in self.checkpoints.items():
+            for member, state in states.items():
+                tensors |= {f"checkpoint.{epoch}.{member}.{n}": t for n, t in state.items()}
+        numbers = {
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+            "active": self.active,
+            "finished": {str(member): epoch for member, (epoch, _) in self.finished.items()},
+        }
+        write_checkpoint(self.path, tensors, numbers, self.started_from)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self.ensemble.parameters.values())).device
+
+    def _restore(self, path: Path) -> None:
+        tensors, numbers = read_checkpoint(path, self.started_from)
+
+        def under(prefix: str) -> State:
+            start = f"{prefix}."
+            return {n[len(start) :]: t for n, t in tensors.items() if n.startswith(start)}
+
+        def on_device(prefix: str) -> State:
+            return {n: t.to(self._device) for n, t in under(prefix).items()}
+
+        self.active = list(numbers["active"])
+        self.ensemble.keep(self.active, self.optimizer)
+        with torch.no_grad():
+            for name, parameter in self.ensemble.parameters.items():
+                parameter.copy_(tensors[f"parameter.{name}"])
+        buffers = dict(self.in_training[0].named_buffers()) if self.ensemble.size == 1 else {}
+        for name, buffer in buffers.items():
+            if f"state.{name}" in tensors:
+                buffer.copy_(tensors[f"state.{name}"])
+        optimizer = self.optimizer.state_dict()
+        for key, tensor in under("optimizer").items():
+            index, name = key.split(".")
+            optimizer["state"].setdefault(int(index), {})[name] = tensor
+        self.optimizer.load_state_dict(optimizer)
+        self.epoch, self.seconds = int(numbers["epoch"]), float(numbers["seconds"])
+        with warnings.catch_warnings():  # a schedule is taken up before the optimizer's first step
+            warnings.simplefilter("ignore")
+            for _ in range(self.epoch if self.scheduler is not None else 0):
+                assert self.scheduler is not None
+                self.scheduler.step()
+        for member, generator in enumerate(self.generators):
+            generator.set_state(tensors[f"generator.{member}"])
+        torch.set_rng_state(tensors["random_state"])
+        if "random_state_of_gpu" in tensors and self._device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random_state_of_gpu"], self._device)
+        self.finished = {
+            int(member): (int(epoch), on_device(f"finished.{member}"))
+            for member, epoch in numbers["finished"].items()
+        }
+        for place in {tuple(name.split(".")[:2]) for name in under("checkpoint")}:
+            states = self.checkpoints.setdefault(int(place[0]), {})
+            states[int(place[1])] = on_device(f"checkpoint.{place[0]}.{place[1]}")
+        self.checkpoints = dict(sorted(self.checkpoints.items()))

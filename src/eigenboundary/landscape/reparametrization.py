@@ -1,0 +1,357 @@
+r"""Networks that compute the same function from other weights.
+
+A layer followed by a positively homogeneous activation, :math:`\varphi(\alpha u) = \alpha
+\varphi(u)` for :math:`\alpha > 0`, can pass a factor on to the next one. With
+:math:`\prod_l \alpha_l = 1` the network of
+
+.. math:: W_l \to \alpha_l W_l, \qquad b_l \to \Big(\prod_{j \le l} \alpha_j\Big) b_l
+
+predicts what it did, while its Hessian is another one (Dinh et al. 2017, arXiv:1703.04933). What
+does not change is in :mod:`eigenboundary.landscape.coordinates`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from eigenboundary.problem.module import (
+    check_finite_inputs,
+    check_finite_parameters,
+    check_model,
+    unwrapped,
+)
+from eigenboundary.runtime.arguments import check_positive_integer, check_seed
+from eigenboundary.runtime.errors import InvalidInputError
+
+Layer = tuple[str, str | None]
+
+_CONVOLUTIONS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
+_LAYERS = (nn.Linear, *_CONVOLUTIONS)
+# f(αu) = αf(u) for α > 0, in eval mode.
+_HOMOGENEOUS = (
+    *(nn.ReLU, nn.LeakyReLU, nn.RReLU, nn.PReLU, nn.Identity, nn.Flatten, nn.Unflatten),
+    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
+    *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
+    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
+)
+
+_MOST_REDRAWS = 1000
+# Outputs, relative to the largest of an input, agree to far better than this in float64.
+_UNCHANGED = 1e-9
+_TRIALS = 32
+
+
+# --------------------------------------------------------------------------------- factors
+
+
+def random_alphas(
+    n_layers: int, low: float = 0.1, high: float = 10.0, seed: int = 0
+) -> NDArray[np.float64]:
+    r"""Random factors for :func:`reparametrize`, their product one.
+
+    The logarithms are uniform, less their mean. Factors beyond [low, high] are drawn again; where
+    a thousand draws do not help, the last one is drawn towards one until it fits.
+
+    Parameters
+    ----------
+    n_layers : int
+    low, high : float
+        Below and above one.
+    seed : int
+
+    Returns
+    -------
+    array, shape (n_layers,)
+
+    Examples
+    --------
+    >>> alphas = random_alphas(3, seed=1)
+    >>> bool(((alphas > 0.1) & (alphas < 10)).all()), round(float(alphas.prod()), 12)
+    (True, 1.0)
+    """
+    check_positive_integer(n_layers, "n_layers")
+    check_seed(seed)
+    real = isinstance(low, Real) and isinstance(high, Real)
+    if not (real and np.isfinite([low, high]).all() and 0 < low < 1 < high):
+        raise InvalidInputError(
+            f"low and high must be positive numbers with low < 1 < high; got {low!r} and {high!r}."
+        )
+    lowest, highest = np.log(low), np.log(high)
+    generator = np.random.default_rng(seed)
+    for _ in range(_MOST_REDRAWS):
+        logs = generator.uniform(lowest, highest, n_layers)
+        logs -= logs.mean()
+        if lowest <= logs.min() and logs.max() <= highest:
+            break
+    overshoot = max(1.0, logs.min() / lowest, logs.max() / highest)
+    alphas: NDArray[np.float64] = np.exp(logs / overshoot)
+    return alphas
+
+
+def _cumulative(alphas: ArrayLike | Tensor, n_layers: int) -> tuple[list[float], list[float]]:
+    """The factors of weights and of biases; the last one of each is what makes the product one."""
+    try:
+        values = np.asarray(alphas.detach().cpu() if isinstance(alphas, Tensor) else alphas)
+    except (TypeError, ValueError):  # ragged, or of a dtype that numpy does not have
+        raise InvalidInputError(
+            f"alphas must be {n_layers} numbers, one a layer; got {alphas!r}."
+        ) from None
+    if values.shape != (n_layers,) or values.dtype.kind not in "iuf":
+        raise InvalidInputError(
+            f"alphas must be {n_layers} numbers, one a layer; got shape {values.shape} of "
+            f"{values.dtype}."
+        )
+    rounding = np.finfo(values.dtype if values.dtype.kind == "f" else np.float64).eps
+    factors = values.astype(np.float64)
+    if not np.isfinite(factors).all() or not (factors > 0).all():
+        raise InvalidInputError(f"alphas must be positive and finite; got {factors.tolist()}.")
+    logs = np.log(factors)
+    if abs(logs.sum()) > 4 * float(rounding) * (1 + np.abs(logs)).sum():
+        raise InvalidInputError(
+            f"alphas must have product 1; got {factors.tolist()} with product {factors.prod():.9g}."
+        )
+    products = np.append(np.cumprod(factors)[:-1], 1.0)
+    factors[-1] = 1.0 / products[-2] if n_layers > 1 else 1.0
+    return factors.tolist(), products.tolist()
+
+
+# --------------------------------------------------------------------------------- networks
+
+
+def layer_parameters(model: nn.Module) -> tuple[Layer, ...]:
+    """The layers of a network in the order they are registered.
+
+    Returns
+    -------
+    tuple of (str, str or None)
+        The names of each layer's weight and, if it has one, bias.
+
+    Raises
+    ------
+    InvalidInputError
+        If parameters are shared, or belong to anything but Linear and convolution layers (and
+        PReLU, whose slopes are no layer).
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> layer_parameters(nn.Sequential(nn.Linear(2, 5), nn.ReLU(), nn.Linear(5, 3, bias=False)))
+    (('0.weight', '0.bias'), ('2.weight', None))
+    """
+    check_model(model)
+    layers: list[Layer] = []
+    owners: dict[int, str] = {}
+    for path, module in unwrapped(model).named_modules(remove_duplicate=False):
+        own = dict(module.named_parameters(path, recurse=False, remove_duplicate=False))
+        for name, parameter in own.items():
+            if id(parameter) in owners:
+                raise InvalidInputError(
+                    f"model must not share weights between layers to be reparametrised; "
+                    f"{name!r} is {owners[id(parameter)]!r} again."
+                )
+            owners[id(parameter)] = name
+        # Without weights of its own it is still no layer: in training mode it undoes any factor.
+        normalizes = isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if not normalizes and (not own or type(module) is nn.PReLU):
+            continue
+        weight, bias = (f"{path}.{part}".removeprefix(".") for part in ("weight", "bias"))
+        if not isinstance(module, _LAYERS) or weight not in own or not own.keys() <= {weight, bias}:
+            raise InvalidInputError(
+                "model must hold its parameters in Linear and convolution layers to be "
+                f"reparametrised; {path or 'the model'!r} is a {type(module).__name__} with "
+                f"{', '.join(own) or 'statistics of its inputs'}."
+            )
+        layers.append((weight, bias if bias in own else None))
+    if not layers:
+        raise InvalidInputError(
+            f"model must have a Linear or convolution layer to be reparametrised; got a "
+            f"{type(model).__name__} without."
+        )
+    return tuple(layers)
+
+
+def reparametrize(model: nn.Module, alphas: ArrayLike | Tensor, x: Any = None) -> nn.Module:
+    r"""The same function from other weights: layer l scaled by :math:`\alpha_l`.
+
+    Weights become :math:`\alpha_l W_l` and biases :math:`(\prod_{j \le l} \alpha_j) b_l`. For an
+    ``nn.Sequential`` of Linear and convolution layers with positively homogeneous modules between
+    (ReLU, LeakyReLU, pooling, Flatten, Dropout, ...) the predictions are unchanged by
+    construction. Any other network is tried out in float64 on inputs of many sizes.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Left as it is.
+    alphas : array, shape (n_layers,)
+        Positive, of product one to the rounding of their dtype; one for each layer that
+        :func:`layer_parameters` lists.
+    x : array or Tensor, shape (n, ...), optional
+        Inputs to try the network out on. Needed where its first layer does not tell their shape.
+
+    Returns
+    -------
+    torch.nn.Module
+        A copy with the new weights.
+
+    Raises
+    ------
+    InvalidInputError
+        If the factors do not fit, or the network's predictions change: because an activation is
+        not homogeneous, layers are not called one after the other in the order they are
+        registered, or anything is added to or divided by what passes between them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import eigenboundary as eb
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(2, 5), nn.ReLU(), nn.Linear(5, 3))
+    >>> other = eb.reparametrize(model, [4.0, 0.25])
+    >>> torch.equal(other[0].weight, 4 * model[0].weight)
+    True
+    >>> inputs = torch.randn(7, 2)
+    >>> torch.allclose(other(inputs), model(inputs), atol=1e-6)
+    True
+    """
+    layers = layer_parameters(model)
+    model = unwrapped(model)
+    check_finite_parameters(model)
+    factors, products = _cumulative(alphas, len(layers))
+    if not _is_homogeneous_chain(model, len(layers)):
+        _check_unchanged(model, layers, x)
+    return _scaled(_copied(model), layers, factors, products)
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        raise InvalidInputError(
+            f"model must be copyable with copy.deepcopy; got {type(error).__name__}: {error}."
+        ) from None
+
+
+@torch.no_grad()
+def _scaled(
+    model: nn.Module, layers: Sequence[Layer], factors: list[float], products: list[float]
+) -> nn.Module:
+    named = dict(model.named_parameters())
+    for (weight, bias), factor, product in zip(layers, factors, products, strict=True):
+        for name, scale in ((weight, factor), (bias, product)):
+            if name is None:
+                continue
+            # Multiplied in float64: a factor rounded to float32 would scale all entries wrongly.
+            scaled = (named[name].double() * scale).to(named[name].dtype)
+            _check_in_range(name, named[name], scaled)
+            named[name].copy_(scaled)
+    return model
+
+
+def _check_in_range(name: str, before: Tensor, after: Tensor) -> None:
+    limits = torch.finfo(after.dtype)
+    largest = float(after.abs().max()) if after.numel() else 0.0
+    lost = largest < limits.tiny / limits.eps and bool((before != 0).any())
+    if lost or not np.isfinite(largest):
+        raise InvalidInputError(
+            "alphas must leave the weights in the range of "
+            f"{str(after.dtype).removeprefix('torch.')}; the largest entry of {name!r} would be "
+            f"{largest:.3g}."
+        )
+
+
+def _chain(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules that a (nested) nn.Sequential calls, in order."""
+    if type(module) is nn.Sequential and not _is_altered(module):
+        for child in module:
+            yield from _chain(child)
+    else:
+        yield module
+
+
+def _is_altered(module: nn.Module) -> bool:
+    """Whether a call does something else than the class' own forward."""
+    hooked = bool(module._forward_hooks or module._forward_pre_hooks)
+    return hooked or "forward" in vars(module)
+
+
+def _is_homogeneous_chain(model: nn.Module, n_layers: int) -> bool:
+    chain = list(_chain(model))
+    places = [i for i, module in enumerate(chain) if type(module) in _LAYERS]
+    if len(places) != n_layers or any(_is_altered(module) for module in chain):
+        return False
+    # Before the first layer and after the last nothing is scaled: anything may stand there.
+    between = chain[places[0] : places[-1]]
+    return all(type(module) in (*_LAYERS, *_HOMOGENEOUS) for module in between)
+
+
+def _check_unchanged(model: nn.Module, layers: Sequence[Layer], x: Any) -> None:
+    """Try out in float64, with factors of a fixed seed, that the predictions stay."""
+    inputs = _trial_inputs(model, layers, x)
+    alphas = random_alphas(len(layers), 0.5, 2.0)
+    original = _copied(model).eval().double().cpu()
+    other = _scaled(_copied(original), layers, *_cumulative(alphas, len(layers)))
+    name = type(model).__name__
+    try:
+        with torch.no_grad():
+            before, after = original(inputs), other(inputs)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise InvalidInputError(
+            f"x must be inputs that the model takes, to try out whether {name} can be "
+            f"reparametrised; for shape {tuple(inputs.shape)} it raised: {reason}."
+        ) from error
+    if not isinstance(before, Tensor):
+        raise InvalidInputError(
+            f"model must return a tensor to be reparametrised; {name} gave a "
+            f"{type(before).__name__}."
+        )
+    change = (after - before).abs().flatten(1).amax(1)
+    size = before.abs().flatten(1).amax(1)
+    if not bool((change <= _UNCHANGED * size).all()):
+        worst = float((change / size.clamp_min(torch.finfo(size.dtype).tiny)).max())
+        raise InvalidInputError(
+            "model must call its layers one after the other in the order they are registered, "
+            "with nothing but positively homogeneous operations (ReLU, pooling) between, to be "
+            f"reparametrised; outputs of this {name} changed by a factor of {worst:.2g}."
+        )
+
+
+def _trial_inputs(model: nn.Module, layers: Sequence[Layer], x: Any) -> Tensor:
+    if x is not None:
+        try:
+            given = x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
+        except (TypeError, ValueError):
+            raise InvalidInputError(
+                f"x must be a numeric array or tensor; got {type(x).__name__}."
+            ) from None
+        if given.ndim < 2 or not len(given) or given.dtype == torch.bool or given.is_complex():
+            raise InvalidInputError(
+                f"x must be a batch of inputs, shape (n, ...); got shape {tuple(given.shape)} of "
+                f"{str(given.dtype).removeprefix('torch.')}."
+            )
+        check_finite_inputs(given, "x")
+        trials = given[:_TRIALS].cpu().double()
+        return torch.cat([trials, 0.1 * trials, 10 * trials])
+    first = model.get_submodule(layers[0][0].rpartition(".")[0])
+    if not isinstance(first, nn.Linear):
+        raise InvalidInputError(
+            f"x must be given, to try out whether this {type(model).__name__} can be "
+            f"reparametrised: its first layer, a {type(first).__name__}, does not tell the inputs' "
+            "shape."
+        )
+    generator = torch.Generator().manual_seed(0)
+    unit = torch.randn(_TRIALS, first.in_features, dtype=torch.float64, generator=generator)
+    # Of many sizes: a clipped activation shows itself only on large inputs, a bias on small ones.
+    return unit * torch.logspace(-2, 2, _TRIALS, dtype=torch.float64).unsqueeze(1)

@@ -1,0 +1,296 @@
+"""The samples a loss is taken over: arrays, a Dataset or a DataLoader, in one fixed order.
+
+Every pass over the data must see the same samples in the same order, or products with the
+Hessian would belong to different matrices. A source therefore replays what a loader draws:
+shuffling is taken out, random draws are re-seeded, and the caller's random state is kept.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+)
+
+from eigenboundary.problem.inputs import LABELS, Layout, as_tensor
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.random_state import _random_states, preserved_random_state
+
+_DEFAULT_BATCH = 256
+
+
+class SampleSource(Protocol):
+    """Batches ``(x, y)``, the same ones in every pass.
+
+    Attributes
+    ----------
+    layout : Layout or None
+        What x holds, where the inputs are named tensors; known once a batch has been read.
+    """
+
+    layout: Layout | None
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+    def size(self) -> int:
+        """How many samples there are."""
+
+    def part(self, start: int, stop: int) -> SampleSource:
+        """Some of the samples; the others are not read where that can be avoided."""
+
+
+class TensorSource:
+    """Samples held in memory."""
+
+    def __init__(self, x: Tensor, y: Tensor, layout: Layout | None = None) -> None:
+        self.x, self.y, self.layout = x, y, layout
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield self.x, self.y
+
+    def size(self) -> int:
+        """How many samples there are."""
+        return len(self.x)
+
+    def mapped(
+        self, of_x: Callable[[Tensor], Tensor], of_y: Callable[[Tensor], Tensor]
+    ) -> TensorSource:
+        """The same samples elsewhere."""
+        return TensorSource(of_x(self.x), of_y(self.y), self.layout)
+
+    def part(self, start: int, stop: int) -> TensorSource:
+        """Some of the samples, as views."""
+        return TensorSource(self.x[start:stop], self.y[start:stop], self.layout)
+
+
+class _Window:
+    """Some of a source's samples, where those before them have to be read, too."""
+
+    def __init__(self, source: SampleSource, start: int, stop: int) -> None:
+        self.source, self.start, self.stop = source, start, stop
+        self.layout = source.layout
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        position = 0
+        for x, y in self.source:
+            rows = slice(max(0, self.start - position), max(0, self.stop - position))
+            if len(x[rows]):
+                yield x[rows], y[rows]
+            position += len(x)
+            if position >= self.stop:
+                return
+
+    def size(self) -> int:
+        return self.stop - self.start
+
+    def part(self, start: int, stop: int) -> _Window:
+        return _Window(self.source, self.start + start, self.start + stop)
+
+
+class LoaderSource:
+    """Samples streamed from a loader, replayed identically in every pass."""
+
+    def __init__(self, loader: DataLoader[Any], seed: int, layout: Layout | None = None) -> None:
+        self.loader, self.seed, self.layout = loader, seed, layout
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        with preserved_random_state(self.seed):
+            try:
+                for batch in self.loader:
+                    x, y, self.layout = _as_pair(batch, "each batch of data", self.layout)
+                    yield x, y
+            except (InvalidInputError, GeneratorExit):
+                raise
+            except Exception as error:
+                reason = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
+                raise InvalidInputError(
+                    "data must be readable from the first sample to the last; it raised "
+                    f"{type(error).__name__}: {reason}."
+                ) from error
+
+    def size(self) -> int:
+        """How many samples there are; those that have no index are counted by reading them."""
+        batches = self._batches()
+        return sum(len(x) for x, _ in self) if batches is None else sum(map(len, batches))
+
+    def part(self, start: int, stop: int) -> SampleSource:
+        """Some of the samples, read by their indices unless reading them draws random numbers."""
+        batches = self._batches()
+        if batches is None or self._draws(batches[0][0]):
+            return _Window(self, start, stop)
+        indices = list(itertools.chain.from_iterable(batches))[start:stop]
+        n_batches = -(-len(indices) // max(map(len, batches)))
+        size = -(-len(indices) // n_batches)
+        loader = DataLoader(
+            self.loader.dataset,
+            batch_sampler=[indices[i : i + size] for i in range(0, len(indices), size)],
+            num_workers=self.loader.num_workers,
+            collate_fn=self.loader.collate_fn,
+            worker_init_fn=self.loader.worker_init_fn,
+        )
+        return LoaderSource(loader, self.seed, self.layout)
+
+    def _batches(self) -> list[list[Any]] | None:
+        """The indices of the samples of each batch, if they have any."""
+        sampler = self.loader.batch_sampler
+        if sampler is None or isinstance(self.loader.dataset, IterableDataset):
+            return None
+        return [list(batch) for batch in sampler]
+
+    def _draws(self, index: Any) -> bool:
+        """Whether reading a sample draws random numbers, which differ with what was read before."""
+        with preserved_random_state(self.seed):
+            before = _random_states()
+            try:
+                self.loader.dataset[index]
+            except Exception:  # it is said when all are read
+                return True
+            return before != _random_states()
+
+
+def as_source(data: Any, *, cache_bytes: int, seed: int, divided: bool = False) -> SampleSource:
+    """Wrap the user's ``data``; what fits in ``cache_bytes`` is read once and kept.
+
+    Parameters
+    ----------
+    data : pair of array-likes, Dataset, or DataLoader of ``(x, y)``
+        x may be a mapping of named tensors; such a mapping alone holds the labels, too.
+    cache_bytes : int
+        Datasets and loaders up to this size are kept in memory; larger ones are streamed.
+    seed : int
+        Seeds whatever randomness the dataset has, in every pass.
+    divided : bool
+        Whether samples will be divided among processes: then a loader that has divided them
+        already (DistributedSampler) stands for its whole dataset.
+
+    Raises
+    ------
+    InvalidInputError
+        If ``data`` is of another kind, or changes from one pass to the next.
+    """
+    if isinstance(data, DataLoader):
+        source = LoaderSource(_replayable(data, seed, divided), seed)
+    elif isinstance(data, Dataset):
+        source = LoaderSource(DataLoader(data, batch_size=_DEFAULT_BATCH), seed)
+    else:
+        x, y, layout = _as_pair(data, "data", None)
+        if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
+            raise InvalidInputError(
+                f"data must hold as many labels as inputs; got x of shape {tuple(x.shape)} "
+                f"and y of shape {tuple(y.shape)}."
+            )
+        return TensorSource(x, y, layout)
+    return _cached(source, cache_bytes)
+
+
+def _cached(source: LoaderSource, cache_bytes: int) -> SampleSource:
+    """Keep the samples if they fit; check that two passes agree if they do not."""
+    kept: list[tuple[Tensor, Tensor]] = []
+    size = 0
+    for x, y in source:
+        size += x.nbytes + y.nbytes
+        if size > cache_bytes:
+            _check_replays(source)
+            return source
+        kept.append((x, y))
+    if not kept:
+        raise InvalidInputError("data must hold at least one sample; got an empty one.")
+    xs, ys = zip(*kept, strict=True)
+    if ys[0].ndim == 0 or any(len(x) != len(y) for x, y in kept):
+        raise InvalidInputError(
+            "data must give batches (x, y) with one label an input; got x of shape "
+            f"{tuple(xs[0].shape)} and y of shape {tuple(ys[0].shape)} (batch_size=None?)."
+        )
+    if len({tuple(x.shape[1:]) for x in xs}) > 1:
+        raise InvalidInputError("data must hold inputs of one shape; batches differ in shape.")
+    return TensorSource(torch.cat(xs), torch.cat(ys), source.layout)
+
+
+def _check_replays(source: LoaderSource) -> None:
+    first, second = (next(iter(source)) for _ in range(2))
+    if not (torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])):
+        raise InvalidInputError(
+            "data must give the same samples in every pass; two passes over the DataLoader "
+            "differed (take out random augmentation)."
+        )
+
+
+def _replayable(loader: DataLoader[Any], seed: int, divided: bool) -> DataLoader[Any]:
+    """The loader without its shuffling: a fixed order, every sample once."""
+    if isinstance(loader.dataset, IterableDataset):
+        return loader
+    batch_size = loader.batch_size or _DEFAULT_BATCH
+    # An order the user chose (a subset, a weighting) is drawn once and kept.
+    plain = isinstance(loader.sampler, SequentialSampler | RandomSampler)
+    if isinstance(loader.sampler, RandomSampler):
+        plain = not loader.sampler.replacement and len(loader.sampler) == len(
+            loader.sampler.data_source
+        )
+    if divided and isinstance(loader.sampler, DistributedSampler):
+        plain = True
+    if loader.batch_sampler is None or loader.batch_size is None:
+        plain = False
+    common: dict[str, Any] = {
+        "num_workers": loader.num_workers,
+        "collate_fn": loader.collate_fn,
+        "worker_init_fn": loader.worker_init_fn,
+    }
+    if plain:
+        return DataLoader(loader.dataset, batch_size=batch_size, shuffle=False, **common)
+    generators = {
+        id(g): g
+        for part in (loader, loader.sampler, loader.batch_sampler)
+        if isinstance(g := getattr(part, "generator", None), torch.Generator)
+    }.values()
+    states = [g.get_state() for g in generators]
+    with preserved_random_state(seed):
+        drawn = list(loader.batch_sampler if loader.batch_sampler is not None else loader.sampler)
+    for generator, state in zip(generators, states, strict=True):
+        generator.set_state(state)
+    if loader.batch_sampler is None:
+        return DataLoader(loader.dataset, batch_size=None, sampler=drawn, **common)
+    return DataLoader(loader.dataset, batch_sampler=drawn, **common)
+
+
+def _as_pair(batch: Any, name: str, layout: Layout | None) -> tuple[Tensor, Tensor, Layout | None]:
+    """Inputs and labels of a batch, named inputs packed by the layout, or one of their own."""
+    if isinstance(batch, Mapping):
+        batch = batch, _labels_among(batch, name)
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        came = (
+            f"{type(batch).__name__} of length {len(batch)}"
+            if isinstance(batch, tuple | list)
+            else type(batch).__name__
+        )
+        raise InvalidInputError(
+            f"{name} must be a pair (x, y)"
+            f"{', a Dataset or a DataLoader' if name == 'data' else ''}; got {came}."
+        )
+    x, y = batch
+    if layout is None and isinstance(x, Mapping):
+        layout = Layout.of(x, name)
+    return (
+        as_tensor(x, name) if layout is None else layout.pack(x, name),
+        as_tensor(y, name),
+        layout,
+    )
+
+
+def _labels_among(inputs: Mapping[str, Any], name: str) -> Any:
+    for key in LABELS:
+        if key in inputs:
+            return inputs[key]
+    raise InvalidInputError(
+        f"{name} must be a pair (x, y), or hold the labels under 'labels'; got a mapping with "
+        f"{', '.join(map(str, inputs)) or 'nothing'}."
+    )

@@ -1,0 +1,322 @@
+r"""Derivatives of a classifier with respect to θ, for whole blocks of directions at once.
+
+And one with respect to the input of what they give, :func:`squared_alignment_slopes`.
+
+With :math:`J_s = \partial f_\theta(x_s)/\partial\theta` (shape (C, p)) and directions as the
+columns of V (p, k):
+
+=======================  =============================================
+:func:`pushforward`      :math:`J_s V`, forward mode
+:func:`pullback`         :math:`J_s^T r_s` for each sample, reverse mode
+:func:`summed_pullback`  :math:`\sum_s J_s^T u_s`, reverse mode
+:func:`hessian_product`  :math:`\nabla^2_\theta \sum_s \ell_s\, V`, forward over reverse
+=======================  =============================================
+
+Where an operation of the network lacks forward mode or a batching rule, the same numbers are
+computed one direction or sample at a time, with reverse mode alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
+
+import torch
+import torch._dynamo  # torch.func imports it at its first gradient: two seconds, paid here
+from torch import Tensor
+from torch.func import grad, jvp, vjp, vmap
+
+from eigenboundary.problem.classifier import Classifier, Tree
+from eigenboundary.runtime.precision import full_precision
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+def hessian_product(classifier: Classifier, x: Tensor, y: Tensor, vectors: Tensor) -> Tensor:
+    r"""Product :math:`\nabla^2_\theta \sum_s \ell(f_\theta(x_s), y_s)\, V` over one batch.
+
+    Parameters
+    ----------
+    x, y : Tensor
+        A batch as :meth:`Problem.batches` yields it.
+    vectors : Tensor, shape (p, k)
+
+    Returns
+    -------
+    Tensor, shape (p, k)
+    """
+    return scalar_hessian_product(
+        classifier, x, lambda f: classifier.loss.per_sample(f, y).sum(), vectors
+    )
+
+
+@full_precision()
+def scalar_hessian_product(
+    classifier: Classifier, x: Tensor, scalar: Callable[[Tensor], Tensor], vectors: Tensor
+) -> Tensor:
+    """Product of the Hessian in θ of ``scalar(outputs)`` with each column, shape (p, k)."""
+
+    def value(parameters: Tree) -> Tensor:
+        return scalar(classifier.outputs(parameters, x))
+
+    def forward_over_reverse() -> Tensor:
+        tangents = classifier.unflatten(vectors.T.contiguous())
+        gradient = grad(value)
+        products = vmap(lambda t: jvp(gradient, (classifier.parameters,), (t,))[1])(tangents)
+        return classifier.flatten(products).T
+
+    @_differentiating()
+    def reverse_over_reverse() -> Tensor:
+        variables = _variables(classifier)
+        flat = _differentiable_pullback(value(variables), variables, None)
+        return _transposed_products(flat, variables, vectors)
+
+    return _either(classifier, "hessian_product", forward_over_reverse, reverse_over_reverse)
+
+
+@full_precision()
+def kept_hessian_product(
+    classifier: Classifier, x: Tensor, y: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """:func:`hessian_product` of one batch: backward through its gradient's graph, kept for it."""
+    with _differentiating():
+        variables = _variables(classifier)
+        value = classifier.loss.per_sample(classifier.outputs(variables, x), y).sum()
+        flat = _differentiable_pullback(value, variables, None)
+    return lambda vectors: _transposed_products(flat, variables, vectors)
+
+
+def batch_hessian_product(
+    classifier: Classifier, x: Tensor, y: Tensor, weights: Tensor, parameters: Tree, tangents: Tree
+) -> Tree:
+    r"""Product :math:`\nabla^2_\theta \sum_s w_s \ell_s\, t` with one direction, forward mode only.
+
+    A pure function of all its tensors, for tracing; t and the product are one tensor a parameter.
+    """
+
+    def value(theta: Tree) -> Tensor:
+        return (classifier.loss.per_sample(classifier.outputs(theta, x), y) * weights).sum()
+
+    product: Tree = jvp(grad(value), (parameters,), (tangents,))[1]
+    return product
+
+
+def batch_gauss_newton_product(
+    classifier: Classifier, x: Tensor, y: Tensor, weights: Tensor, parameters: Tree, tangents: Tree
+) -> Tree:
+    r"""Product :math:`\sum_s w_s J_s^T \Lambda_s J_s\, t`; see :func:`batch_hessian_product`."""
+
+    def outputs(theta: Tree) -> Tensor:
+        return classifier.outputs(theta, x)
+
+    values, pull = vjp(outputs, parameters)[:2]
+    pushed = jvp(outputs, (parameters,), (tangents,))[1]
+    curved = classifier.loss.output_hessian_product(values, y, pushed)
+    product: Tree = pull(curved * weights.unsqueeze(1))[0]
+    return product
+
+
+@full_precision()
+def pushforward(classifier: Classifier, x: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Outputs and their derivative along each direction, :math:`J_s V`.
+
+    Returns
+    -------
+    outputs : Tensor, shape (n, C)
+    tangents : Tensor, shape (k, n, C)
+    """
+
+    def outputs(parameters: Tree) -> Tensor:
+        return classifier.outputs(parameters, x)
+
+    def forward_mode() -> tuple[Tensor, Tensor]:
+        tangents = classifier.unflatten(vectors.T.contiguous())
+        values, derivatives = vmap(lambda t: jvp(outputs, (classifier.parameters,), (t,))[:2])(
+            tangents
+        )
+        return values[0], derivatives
+
+    @_differentiating()
+    def double_reverse() -> tuple[Tensor, Tensor]:
+        # J^T u is linear in u, so its derivative along v is (J v): reverse mode twice.
+        variables = _variables(classifier)
+        values = outputs(variables)
+        dual = torch.zeros_like(values, requires_grad=True)
+        flat = _differentiable_pullback(values, variables, dual)
+        rows = [torch.autograd.grad(flat, dual, v, retain_graph=True)[0] for v in vectors.unbind(1)]
+        return values.detach(), torch.stack(rows)
+
+    return _either(classifier, "pushforward", forward_mode, double_reverse)
+
+
+@full_precision()
+def pullback(classifier: Classifier, x: Tensor, cotangents: Tensor) -> Tensor:
+    r"""Per-sample pulled-back cotangents :math:`J_s^T r_s`.
+
+    Parameters
+    ----------
+    cotangents : Tensor, shape (n, r, C)
+        r cotangents a sample.
+
+    Returns
+    -------
+    Tensor, shape (n, r, p)
+    """
+
+    def one_sample(sample: Tensor, rows: Tensor) -> Tensor:
+        pull = vjp(
+            lambda parameters: classifier.outputs(parameters, sample.unsqueeze(0)).squeeze(0),
+            classifier.parameters,
+        )[1]
+        return classifier.flatten(vmap(pull)(rows)[0])
+
+    @_differentiating()
+    def one_by_one() -> Tensor:
+        variables = _variables(classifier)
+        pulled = []
+        for sample, rows in zip(x, cotangents, strict=True):
+            values = classifier.outputs(variables, sample.unsqueeze(0)).squeeze(0)
+            pulled.append(_transposed_products(values, variables, rows.T).T)
+        return pulled[0].unsqueeze(0) if len(pulled) == 1 else torch.stack(pulled)
+
+    if cotangents.shape[:2] == (1, 1):  # nothing to vectorise
+        return one_by_one()
+    return _either(classifier, "pullback", lambda: vmap(one_sample)(x, cotangents), one_by_one)
+
+
+@full_precision()
+def summed_pullback(classifier: Classifier, x: Tensor, cotangents: Tensor) -> Tensor:
+    r"""Pulled-back cotangents summed over a batch, :math:`\sum_s J_s^T u_s`.
+
+    Parameters
+    ----------
+    cotangents : Tensor, shape (k, n, C)
+
+    Returns
+    -------
+    Tensor, shape (p, k)
+    """
+
+    def batched() -> Tensor:
+        pull = vjp(lambda parameters: classifier.outputs(parameters, x), classifier.parameters)[1]
+        return classifier.flatten(vmap(pull)(cotangents)[0]).T
+
+    @_differentiating()
+    def looped() -> Tensor:
+        variables = _variables(classifier)
+        values = classifier.outputs(variables, x).reshape(-1)
+        return _transposed_products(values, variables, cotangents.flatten(1).T)
+
+    return _either(classifier, "summed_pullback", batched, looped)
+
+
+@full_precision()
+def squared_alignment_slopes(
+    classifier: Classifier, x: Tensor, directions: Tensor
+) -> tuple[Tensor, Tensor]:
+    r"""Gradients in the input of each input's squared alignment with a direction of its own.
+
+    .. math:: \frac{\partial}{\partial x} \frac{(g(x)^T v)^2}{\|g(x)\|^2}, \quad
+        g(x) = \nabla_\theta\, \ell\bigl(f_\theta(x), \arg\max f_\theta(x)\bigr):
+
+    reverse mode over reverse mode.
+
+    Parameters
+    ----------
+    x : Tensor, shape (m, ...)
+    directions : Tensor, shape (p, m)
+        Unit columns.
+
+    Returns
+    -------
+    slopes : Tensor, shape (m, ...)
+    squares : Tensor, shape (m,)
+    """
+
+    def square_of(values: Tensor, v: Tensor, pull: Callable[[Tensor], Tensor]) -> Tensor:
+        residual, _ = classifier.loss.residual(values, values.argmax(-1))
+        g = pull(residual)
+        return (g @ v).square() / g.square().sum()
+
+    def square(one: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        values, pull = vjp(
+            lambda parameters: classifier.outputs(parameters, one.unsqueeze(0)),
+            classifier.parameters,
+        )[:2]
+        value = square_of(values, v, lambda r: classifier.flatten(pull(r)[0], leading=0))
+        return value, value.detach()
+
+    def batched() -> tuple[Tensor, Tensor]:
+        slopes, squares = vmap(grad(square, has_aux=True))(x, directions.T)
+        return slopes, squares
+
+    @_differentiating()
+    def looped() -> tuple[Tensor, Tensor]:
+        variables, slopes, squares = _variables(classifier), [], []
+        for one, v in zip(x.split(1), directions.unbind(1), strict=True):
+            inputs = one.detach().clone().requires_grad_(True)
+            values = classifier.outputs(variables, inputs)
+            value = square_of(values, v, partial(_differentiable_pullback, values, variables))
+            slopes.append(torch.autograd.grad(value, inputs)[0])
+            squares.append(value.detach())
+        return torch.cat(slopes), torch.stack(squares)
+
+    return _either(classifier, "squared_alignment_slopes", batched, looped)
+
+
+def _either(
+    classifier: Classifier, name: str, vectorised: Callable[[], _T], reverse_only: Callable[[], _T]
+) -> _T:
+    """The vectorised form, or, once it has failed on this network, the reverse-mode one."""
+    if name not in classifier.reverse_only:
+        try:
+            return vectorised()
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, NotImplementedError) as error:
+            reason = str(error).strip().splitlines()[0]
+            _log.info("%s: falling back to reverse mode (%s)", name, reason)
+    result = reverse_only()
+    classifier.reverse_only.add(name)
+    return result
+
+
+@contextmanager
+def _differentiating() -> Iterator[None]:
+    """Plain backward passes, also where a caller has switched gradients off."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def _variables(classifier: Classifier) -> Tree:
+    return {k: v.detach().clone().requires_grad_(True) for k, v in classifier.parameters.items()}
+
+
+def _differentiable_pullback(values: Tensor, variables: Tree, dual: Tensor | None) -> Tensor:
+    pieces = torch.autograd.grad(
+        values,
+        list(variables.values()),
+        dual,
+        create_graph=True,
+        allow_unused=True,
+        materialize_grads=True,
+    )
+    return torch.cat([piece.reshape(-1) for piece in pieces])
+
+
+def _transposed_products(values: Tensor, variables: Tree, columns: Tensor) -> Tensor:
+    """``(d values / d variables)^T columns`` one column at a time, flat: (p, k)."""
+    inputs = list(variables.values())
+    if not values.requires_grad:
+        return columns.new_zeros(sum(v.numel() for v in inputs), columns.shape[1])
+    products = []
+    for column in columns.unbind(1):
+        pieces = torch.autograd.grad(
+            values, inputs, column, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        products.append(torch.cat([piece.reshape(-1) for piece in pieces]))
+    return products[0].unsqueeze(1) if len(products) == 1 else torch.stack(products, dim=1)

@@ -1,0 +1,191 @@
+"""Inputs of several named tensors, as a text classifier takes them, carried as one tensor.
+
+What computes with inputs slices, indexes, concatenates and vectorises over one tensor x. Named
+tensors are packed into one, a row a sample, and the classifier takes them apart again where it
+calls the network, ``model(**named)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eigenboundary.runtime.errors import InvalidInputError
+
+#: Under which Hugging Face keeps the labels among the inputs; never given to the network.
+LABELS = ("labels", "label")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the named inputs of a network are.
+
+    A single tensor stays as it is. Several are packed into rows of int64, floating-point ones by
+    their bits: no boundary can be looked for between such inputs, as between all integers.
+
+    Attributes
+    ----------
+    names : tuple of str
+    shapes : tuple of tuple of int
+        Of one sample's part.
+    dtypes : tuple of torch.dtype
+
+    Examples
+    --------
+    >>> named = {"ids": torch.tensor([[4, 7]]), "weight": torch.tensor([0.5])}
+    >>> layout = Layout.of(named, "data")
+    >>> packed = layout.pack(named, "data")
+    >>> packed.shape, packed.dtype
+    (torch.Size([1, 3]), torch.int64)
+    >>> layout.unpack(packed, torch.float32)
+    {'ids': tensor([[4, 7]]), 'weight': tensor([0.5000])}
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[torch.dtype, ...]
+
+    @classmethod
+    def of(cls, inputs: Mapping[str, Any], name: str) -> Layout:
+        """That of some inputs, without labels.
+
+        Raises
+        ------
+        InvalidInputError
+            If there are none, or they are not numeric.
+        """
+        tensors = _tensors(inputs, name)
+        if not tensors:
+            raise InvalidInputError(
+                f"{name} must hold inputs by their names; got only {', '.join(inputs) or 'none'}."
+            )
+        return cls(
+            tuple(tensors),
+            tuple(tuple(t.shape[1:]) for t in tensors.values()),
+            tuple(t.dtype for t in tensors.values()),
+        )
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one tensor, so that they are packed."""
+        return len(self.names) > 1
+
+    def pack(self, inputs: Any, name: str) -> Tensor:
+        """Inputs as one tensor, shape (n, d), or as it is where there is a single one.
+
+        Raises
+        ------
+        InvalidInputError
+            If they are not a mapping with the same names, and parts of the same shapes and kinds.
+        """
+        if not isinstance(inputs, Mapping):
+            raise InvalidInputError(
+                f"{name} must hold {', '.join(self.names)} by their names, as the training inputs; "
+                f"got {type(inputs).__name__}."
+            )
+        tensors = _tensors(inputs, name)
+        if set(tensors) != set(self.names):
+            raise InvalidInputError(
+                f"{name} must hold {', '.join(self.names)} in every batch; got "
+                f"{', '.join(tensors) or 'none'}."
+            )
+        n = len(tensors[self.names[0]])
+        rows = []
+        for key, shape, dtype in zip(self.names, self.shapes, self.dtypes, strict=True):
+            tensor = tensors[key]
+            if tuple(tensor.shape) != (n, *shape):
+                raise InvalidInputError(
+                    f"{name} must hold inputs of one shape, {key} of shape {(n, *shape)}; got "
+                    f"{tuple(tensor.shape)} (pad all of them to one length)."
+                )
+            rows.append(tensor if not self.several else _as_integers(tensor, dtype, name, key))
+        return torch.cat(rows, dim=1) if self.several else rows[0]
+
+    def unpack(self, x: Tensor, floating: torch.dtype) -> dict[str, Tensor]:
+        """The named tensors that lie in x; floating-point ones as ``floating``."""
+        if not self.several:
+            return {self.names[0]: x}
+        named = {}
+        pieces = x.split([math.prod(shape) for shape in self.shapes], dim=1)
+        for key, shape, dtype, piece in zip(
+            self.names, self.shapes, self.dtypes, pieces, strict=True
+        ):
+            numbers = piece.reshape(len(x), *shape)
+            if dtype.is_floating_point:
+                named[key] = numbers.view(torch.float64).to(floating)
+            else:
+                named[key] = numbers.to(dtype)
+        return named
+
+    def values(self, x: Tensor) -> Tensor:
+        """Inputs as one row of float64 a sample, whatever they were, in the order of the names."""
+        parts = self.unpack(x, torch.float64).values()
+        return torch.cat([_rows(part).double() for part in parts], dim=1)
+
+    def to_record(self) -> list[Any]:
+        """The same in JSON's terms."""
+        names = (str(dtype).removeprefix("torch.") for dtype in self.dtypes)
+        return [list(part) for part in zip(self.names, self.shapes, names, strict=True)]
+
+    @classmethod
+    def from_record(cls, record: list[Any]) -> Layout:
+        """Inverse of :meth:`to_record`."""
+        names, shapes, dtypes = zip(*record, strict=True)
+        return cls(names, tuple(map(tuple, shapes)), tuple(getattr(torch, d) for d in dtypes))
+
+    def __str__(self) -> str:
+        return ", ".join(
+            f"{key} {shape}" for key, shape in zip(self.names, self.shapes, strict=True)
+        )
+
+
+def _tensors(inputs: Mapping[str, Any], name: str) -> dict[str, Tensor]:
+    tensors = {}
+    for key, values in inputs.items():
+        if key in LABELS:
+            continue
+        tensor = as_tensor(values, f"{name}[{key!r}]")
+        if tensor.ndim == 0 or tensor.is_complex():
+            raise InvalidInputError(
+                f"{name} must hold real tensors with a row a sample; got {key} of shape "
+                f"{tuple(tensor.shape)} and dtype {str(tensor.dtype).removeprefix('torch.')}."
+            )
+        tensors[str(key)] = tensor
+    return tensors
+
+
+def _as_integers(tensor: Tensor, dtype: torch.dtype, name: str, key: str) -> Tensor:
+    """Rows of int64 that hold a tensor's numbers, or the bits of those that are not integers."""
+    if not dtype.is_floating_point:
+        if tensor.is_floating_point():
+            raise InvalidInputError(
+                f"{name} must hold integers for {key}, as the training inputs; got "
+                f"{str(tensor.dtype).removeprefix('torch.')}."
+            )
+        return _rows(tensor).long()
+    if not torch.isfinite(tensor).all():
+        raise InvalidInputError(f"{name} must be finite; {key} holds NaN or inf.")
+    return _rows(tensor).double().view(torch.int64)
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    return tensor.flatten(1) if tensor.ndim > 1 else tensor.unsqueeze(1)
+
+
+def as_tensor(values: Any, name: str) -> Tensor:
+    """A tensor of its own, whatever becomes of the values."""
+    if isinstance(values, Tensor):
+        return values.detach().clone()  # the caller may change it while the analysis holds it
+    try:
+        array = np.asarray(values)
+        return torch.from_numpy(np.array(array))
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"{name} must hold numeric arrays or tensors; got {type(values).__name__} ({error})."
+        ) from None

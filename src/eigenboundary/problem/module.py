@@ -1,0 +1,172 @@
+"""Every user's mistake found before any long computation, each with one sentence."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eigenboundary.runtime.errors import InvalidInputError
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_MODE_DEPENDENT = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+
+
+def check_model(model: Any) -> None:
+    if not isinstance(model, nn.Module):
+        raise InvalidInputError(
+            f"model must be a torch.nn.Module instance; got {type(model).__name__}."
+        )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InvalidInputError(
+            "model must be a plain torch.nn.Module; got a TorchScript module, which has no second "
+            "derivatives here."
+        )
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
+        raise InvalidInputError(
+            "model must have initialised parameters; got a lazy module that has seen no data."
+        )
+    devices = sorted({str(p.device) for p in model.parameters()})
+    if len(devices) > 1:
+        raise InvalidInputError(
+            f"model must have all its parameters on one device; got {', '.join(devices)}."
+        )
+    if devices == ["meta"]:
+        raise InvalidInputError("model must have real parameters; got ones on the meta device.")
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise InvalidInputError(
+                f"model must treat samples independently in eval mode; {name!r} is a "
+                f"{type(module).__name__} without running statistics."
+            )
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network itself, where the model only spreads it over devices."""
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        inner = model.module
+        assert isinstance(inner, nn.Module)
+        return inner
+    return model
+
+
+def resolve_device(device: str | torch.device | None, model: nn.Module) -> torch.device:
+    if device is None:
+        return next((p.device for p in model.parameters()), torch.device("cpu"))
+    try:
+        resolved = torch.device(device)
+        if resolved.type == "meta":
+            raise ValueError("it holds no numbers")
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError, TypeError, ValueError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].split(".")[0][:100]
+        raise InvalidInputError(
+            f"device must be one that torch can use here; got {device!r} ({reason})."
+        ) from None
+    return resolved
+
+
+def resolve_dtype(dtype: str | torch.dtype | None, model: nn.Module) -> torch.dtype:
+    if dtype is None:
+        found = {p.dtype for p in model.parameters() if p.is_floating_point()}
+        if len(found) == 1 and found <= set(_DTYPES.values()):
+            return found.pop()
+        if not found:
+            return torch.get_default_dtype()
+        names = ", ".join(sorted(str(d).removeprefix("torch.") for d in found))
+        raise InvalidInputError(
+            "dtype must be given as float32 or float64 for a model whose parameters are not all "
+            f"one of these; got a model in {names}."
+        )
+    resolved = _DTYPES.get(dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
+    if resolved not in _DTYPES.values():
+        raise InvalidInputError(f"dtype must be float32 or float64; got {dtype!r}.")
+    assert isinstance(resolved, torch.dtype)
+    return resolved
+
+
+def select_parameters(model: nn.Module, patterns: str | Sequence[str] | None) -> tuple[str, ...]:
+    trainable = [name for name, p in model.named_parameters() if p.requires_grad]
+    if not trainable:
+        raise InvalidInputError(
+            "model must have at least one parameter that requires a gradient; got "
+            f"{sum(1 for _ in model.parameters())} parameters, none of which does."
+        )
+    if patterns is None:
+        return tuple(trainable)
+    if not isinstance(patterns, str | list | tuple) or not patterns:
+        raise InvalidInputError(
+            f"parameters must be a glob pattern or several of them; got {patterns!r}."
+        )
+    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
+    for pattern in wanted:
+        if not isinstance(pattern, str) or not fnmatch.filter(trainable, pattern):
+            raise InvalidInputError(
+                f"parameters must match a trainable parameter by name; {pattern!r} matches none "
+                f"of {', '.join(trainable[:8])}{', …' if len(trainable) > 8 else ''}."
+            )
+    return tuple(n for n in trainable if any(fnmatch.fnmatchcase(n, w) for w in wanted))
+
+
+def count_parameters(model: nn.Module, patterns: str | Sequence[str] | None) -> int:
+    """The length p of θ."""
+    model = unwrapped(model)
+    named = dict(model.named_parameters())
+    return sum(named[name].numel() for name in select_parameters(model, patterns))
+
+
+def check_finite_parameters(module: nn.Module) -> None:
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise InvalidInputError(f"model must have finite weights; {name!r} holds NaN or inf.")
+
+
+def depends_on_mode(module: nn.Module) -> bool:
+    """Whether the module computes something else in training than in eval mode."""
+    dropout = getattr(module, "dropout", 0)  # recurrent and attention layers hold its probability
+    return isinstance(module, _MODE_DEPENDENT) or (isinstance(dropout, float) and dropout > 0)
+
+
+def training_mode_notes(model: nn.Module) -> tuple[str, ...]:
+    training = [m for m in model.modules() if m.training and depends_on_mode(m)]
+    if not training:
+        return ()
+    names = {type(m).__name__ for m in training}
+    return (
+        f"The model was in training mode and has {', '.join(sorted(names))}: it was analysed in "
+        "eval mode (running statistics, no dropout).",
+    )
+
+
+def check_finite_inputs(x: Tensor, name: str) -> None:
+    if x.is_floating_point() and not torch.isfinite(x).all():
+        bad = int((~torch.isfinite(x)).flatten(1).any(1).sum()) if x.ndim > 1 else 1
+        raise InvalidInputError(f"{name} must be finite; {bad} input(s) hold NaN or inf.")
+
+
+def prepare_inputs(x: Any, input_shape: torch.Size, floating: bool, name: str) -> Tensor:
+    """Inputs given later, as a tensor of the shape and kind the training inputs had."""
+    tensor = x.detach() if isinstance(x, Tensor) else None
+    if tensor is None:
+        try:
+            tensor = torch.from_numpy(np.array(x))
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"{name} must be a numeric array or tensor; got {type(x).__name__} ({error})."
+            ) from None
+    if tensor.shape[1:] != input_shape or tensor.ndim == 0:
+        wanted = ", ".join(["n", *map(str, input_shape)])
+        raise InvalidInputError(
+            f"{name} must have shape ({wanted}), as the training inputs; got {tuple(tensor.shape)}."
+        )
+    check_finite_inputs(tensor, name)
+    if tensor.is_floating_point() and not floating:
+        raise InvalidInputError(
+            f"{name} must hold integers, as the training inputs; got "
+            f"{str(tensor.dtype).removeprefix('torch.')}."
+        )
+    return tensor.double() if floating and not tensor.is_floating_point() else tensor

@@ -1,0 +1,313 @@
+"""One pass over the data: every sample, label and output is checked before anything long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from eigenboundary.problem.classifier import Classifier
+from eigenboundary.problem.data import SampleSource
+from eigenboundary.problem.derivatives import scalar_hessian_product, summed_pullback
+from eigenboundary.problem.module import check_finite_inputs
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.precision import full_precision, program_default
+from eigenboundary.runtime.processes import Processes
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over the data found."""
+
+    labels: Tensor
+    predictions: Tensor
+    loss_value: float
+
+
+def survey(classifier: Classifier, source: SampleSource, processes: Processes) -> Survey:
+    """Check every sample, its label and the network's output for it.
+
+    Tells the classifier what only data show: its input shape, classes and activations. Each process
+    reads its own part of the samples.
+    """
+    found = processes.gather(lambda: _survey_part(classifier, source))
+    processes.check_alike(
+        (
+            classifier.layout,
+            classifier.input_shape,
+            classifier.floating_inputs,
+            classifier.n_classes,
+        ),
+        "data must hold inputs of one shape and type; those of some processes differ.",
+    )
+    labels, predictions, totals = found
+    if len(labels.unique()) < 2:
+        raise InvalidInputError(
+            f"data must hold samples of at least two classes; all labels are {int(labels[0])}."
+        )
+    return Survey(labels, predictions, float(totals.sum()) / len(labels))
+
+
+@full_precision()
+def _survey_part(classifier: Classifier, source: SampleSource) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels, predictions and the summed loss of the source's samples."""
+    labels, predictions = [], []
+    total = 0.0
+    seen = False
+    for x_all, y_all in source:
+        _check_batch(x_all, y_all, classifier.input_shape if seen else None)
+        if not seen:
+            seen = True
+            classifier.input_shape = x_all.shape[1:]
+            classifier.floating_inputs = x_all.is_floating_point()
+            probe(classifier, x_all)
+            size = classifier.sample_bytes(1)
+            classifier.memory.require_part(size, "the activations of one sample")
+            check_loss(classifier)
+            check_derivatives(classifier, x_all[:3])
+        for x, y in _chunks(classifier, x_all, y_all):
+            _check_labels(y, classifier.n_classes)
+            outputs = classifier.evaluate(x)
+            _check_outputs(classifier, outputs, len(x))
+            total += float(classifier.loss.per_sample(outputs, y).double().sum())
+            labels.append(y.cpu())
+            predictions.append(outputs.argmax(-1).cpu())
+    if not seen:
+        raise InvalidInputError("data must hold at least one sample; got an empty one.")
+    return torch.cat(labels), torch.cat(predictions), torch.tensor([total], dtype=torch.float64)
+
+
+def _chunks(classifier: Classifier, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    for part in classifier.chunks(len(x), classifier.samples_per_chunk(0)):
+        yield classifier.to_compute(x[part]), y[part].to(classifier.device, torch.int64)
+
+
+def _check_batch(x: Tensor, y: Tensor, expected: torch.Size | None) -> None:
+    if len(x) == 0 and expected is None:
+        raise InvalidInputError("data must hold at least one sample; got an empty one.")
+    if len(x) != y.shape[0] or y.ndim != 1:
+        raise InvalidInputError(
+            f"data must hold one integer label a sample, y of shape ({len(x)},); got y of shape "
+            f"{tuple(y.shape)}{_label_hint(y)}."
+        )
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise InvalidInputError(
+            "data must hold integer class labels; got y of dtype "
+            f"{str(y.dtype).removeprefix('torch.')}."
+        )
+    if expected is not None and x.shape[1:] != expected:
+        raise InvalidInputError(
+            f"data must hold inputs of one shape, {tuple(expected)}; got {tuple(x.shape[1:])}."
+        )
+    check_finite_inputs(x, "data")
+
+
+def _label_hint(y: Tensor) -> str:
+    if y.ndim != 2:
+        return ""
+    return " (pass y.squeeze(1))" if y.shape[1] == 1 else " (one-hot labels: pass y.argmax(1))"
+
+
+def _check_labels(y: Tensor, n_classes: int) -> None:
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= n_classes:
+        raise InvalidInputError(
+            f"data must hold labels from 0 to {n_classes - 1}, for the model's {n_classes} "
+            f"outputs; got labels from {low} to {high}."
+        )
+
+
+class _ForwardCounter(TorchDispatchMode):
+    """Counts what a forward pass computes, however its layers are written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = self.flops = self.operations = 0
+        self.half = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        self.operations += not func.is_view
+        counted = flop_registry.get(func.overloadpacket)
+        if counted is not None:
+            self.flops += int(counted(*args, **kwargs, out_val=result))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, Tensor) and not func.is_view:
+                self.numbers += tensor.numel()
+                self.half |= counted is not None and tensor.dtype in _HALF
+        return result
+
+
+def check_derivatives(classifier: Classifier, x: Tensor) -> None:
+    r"""The outputs must be differentiable functions of θ, twice.
+
+    The gradient of a random combination of outputs is compared with plain autograd's, and its
+    Hessian must be symmetric: :math:`u^T H v = v^T H u`.
+    """
+    x = classifier.to_compute(x)
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn(classifier.n_classes, generator=generator).to(x.device, classifier.dtype)
+    rows = weights.expand(1, len(x), -1)
+    try:
+        ours = summed_pullback(classifier, x, rows).squeeze(1)
+        plain = _plain_gradient(classifier, x, weights)
+        directions = torch.randn(classifier.n_parameters, 2, generator=generator)
+        directions = directions.to(x.device, classifier.dtype)
+        images = scalar_hessian_product(classifier, x, lambda f: (f * weights).sum(), directions)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise InvalidInputError(
+            f"model must be twice differentiable in its parameters; torch says: {reason}."
+        ) from error
+    small = 1e-3 if classifier.dtype == torch.float32 else 1e-7
+    if not float(plain.abs().max()) > 0:
+        raise InvalidInputError(
+            "model must give outputs that depend on its parameters; their gradient is zero "
+            "(is something detached?)."
+        )
+    if float((ours - plain).abs().max()) > small * float(plain.abs().max()):
+        raise InvalidInputError(
+            "model must use its parameters as they are when it is called; the gradient differs "
+            "from autograd's (are parameters sliced out of a ParameterList?)."
+        )
+    cross = directions.double().T @ images.double()
+    scale = float(images.double().norm(dim=0).max() * directions.double().norm(dim=0).max())
+    if abs(float(cross[0, 1] - cross[1, 0])) > small * scale:
+        raise InvalidInputError(
+            "model must be twice differentiable in its parameters; its Hessian is not symmetric "
+            "(the second derivative of one of its layers is wrong)."
+        )
+
+
+@full_precision()
+def _plain_gradient(classifier: Classifier, x: Tensor, weights: Tensor) -> Tensor:
+    """The same gradient by calling the module as its author would."""
+    chosen = [dict(classifier.module.named_parameters())[n] for n in classifier.parameter_names]
+    for parameter in chosen:
+        parameter.requires_grad_(True)
+    try:
+        with torch.enable_grad():
+            positional, named = classifier.arguments(x)
+            with program_default():
+                outputs = classifier.picked(classifier.module(*positional, **named))
+            if not outputs.requires_grad:
+                return torch.zeros(classifier.n_parameters)
+            pieces = torch.autograd.grad(
+                (outputs * weights).sum(), chosen, allow_unused=True, materialize_grads=True
+            )
+    finally:
+        for parameter in chosen:
+            parameter.requires_grad_(False)
+    return torch.cat([piece.reshape(-1) for piece in pieces])
+
+
+def probe(classifier: Classifier, x: Tensor) -> None:
+    """Tell the classifier its classes, and what a forward pass takes, from a few samples."""
+    two = classifier.to_compute(x[:8])
+    theta = classifier.theta
+    counter = _ForwardCounter()
+    with counter:
+        outputs = classifier.evaluate(two)
+    if counter.half:
+        raise InvalidInputError(
+            "model must compute in the precision of its parameters; its forward pass multiplies in "
+            "half precision (take autocast out of it, or give dtype='float64', which autocast "
+            "leaves as it is)."
+        )
+    if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(two):
+        came = (
+            f"shape {tuple(outputs.shape)}"
+            if isinstance(outputs, Tensor)
+            else type(outputs).__name__
+        )
+        raise InvalidInputError(
+            f"model must give outputs of shape ({len(two)}, C) for {len(two)} inputs (output= can "
+            f"pick them); got {came}."
+        )
+    n_classes = outputs.shape[1]
+    if n_classes < 2:
+        raise InvalidInputError(
+            "model must have at least two outputs, one a class; got outputs of shape "
+            f"{tuple(outputs.shape)}."
+        )
+    if not torch.equal(theta, classifier.theta):
+        raise InvalidInputError(
+            "model must not change its parameters when it is called; they differ after one forward "
+            "pass (an Embedding with max_norm does that)."
+        )
+    _check_samples_independent(classifier, two, outputs)
+    classifier.n_classes = n_classes
+    classifier.activations = max(1, counter.numbers // len(two))
+    classifier.flops, classifier.operations = counter.flops // len(two), counter.operations
+
+
+def _check_samples_independent(classifier: Classifier, two: Tensor, outputs: Tensor) -> None:
+    if not torch.isfinite(outputs).all():
+        return  # said of all samples later
+    again, alone = classifier.evaluate(two), classifier.evaluate(two[:1])
+    change = max(float((again - outputs).abs().max()), float((alone - outputs[:1]).abs().max()))
+    if change > 1e-3 * float(outputs.abs().max()):
+        raise InvalidInputError(
+            "model must treat samples independently and deterministically in eval mode; the "
+            "output for one sample changed when it was computed alone."
+        )
+
+
+def _check_outputs(classifier: Classifier, outputs: Tensor, n: int) -> None:
+    if len(outputs) != n or not torch.isfinite(outputs).all():
+        raise InvalidInputError(
+            f"model must give finite outputs for every input; got NaN or inf among {n} samples."
+        )
+    if classifier.loss.normalized_outputs:
+        off = float(outputs.logsumexp(-1).abs().max())
+        if off > 1e-3:
+            raise InvalidInputError(
+                "loss 'nll' must be given log-probabilities (rows with logsumexp 0); got rows "
+                f"with logsumexp up to {off:.3g} (for logits use 'cross_entropy')."
+            )
+
+
+def check_loss(classifier: Classifier) -> None:
+    """A user's loss must be per-sample and twice differentiable in the outputs."""
+    n_classes = classifier.n_classes
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(3, n_classes, generator=generator).to(classifier.device, classifier.dtype)
+    outputs = outputs.log_softmax(-1)
+    labels = torch.arange(3, device=classifier.device) % n_classes
+    name = classifier.loss.name
+    try:
+        values = classifier.loss.per_sample(outputs, labels)
+        shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        first = classifier.loss.per_sample(outputs[:1], labels[:1]) if shape == (3,) else None
+    except Exception as error:
+        raise InvalidInputError(
+            f"loss must map outputs (n, C) and labels (n,) to (n,); {name!r} raised "
+            f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}."
+        ) from None
+    if first is None or not torch.allclose(first, values[:1], rtol=1e-4, atol=1e-6):
+        came = f"{shape} for 3 samples" if shape != (3,) else "values that depend on other samples"
+        raise InvalidInputError(
+            f"loss must give one value a sample, of shape (n,) (reduction='none'); {name!r} gave "
+            f"{came}."
+        )
+    try:
+        hessian = classifier.loss.output_hessian(outputs, labels)
+        curved = bool(torch.isfinite(hessian).all()) and bool((hessian != 0).any())
+        reason = "its second derivative in the outputs is zero or not finite"
+    except Exception as error:
+        curved, reason = False, (str(error).strip() or type(error).__name__).splitlines()[0]
+    if not curved:
+        raise InvalidInputError(
+            f"loss must be twice differentiable in the outputs; {name!r} is not ({reason}). For "
+            "the negative log-likelihood of log-probabilities use loss='nll'."
+        )

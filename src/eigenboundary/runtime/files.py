@@ -1,0 +1,103 @@
+"""Files and folders that results are written to: nothing is overwritten silently or left half."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from eigenboundary.runtime.errors import InvalidInputError
+
+
+def new_file(path: str | Path, *, overwrite: bool, name: str = "path") -> Path:
+    """The path, if a file may be written there.
+
+    Raises
+    ------
+    InvalidInputError
+        If the file exists and may not be overwritten, or its folder does not exist.
+    """
+    target = _as_path(path, name)
+    if target.exists() and not overwrite:
+        raise InvalidInputError(
+            f"{name} must not exist yet, or overwriting be allowed; {str(target)!r} exists."
+        )
+    if target.is_dir():
+        raise InvalidInputError(f"{name} must be a file; {str(target)!r} is a folder.")
+    if not target.absolute().parent.is_dir():
+        raise InvalidInputError(
+            f"{name} must be in an existing folder; {str(target.parent)!r} does not exist."
+        )
+    if not os.access(target.absolute().parent, os.W_OK):
+        raise InvalidInputError(
+            f"{name} must be in a folder that can be written to; {str(target.parent)!r} cannot."
+        )
+    return target
+
+
+def new_folder(path: str | Path, *, overwrite: bool, name: str = "folder") -> Path:
+    """The path of a folder, made if need be, where files may be written.
+
+    Raises
+    ------
+    InvalidInputError
+        If it holds files and may not be written over, or cannot be made.
+    """
+    target = _as_path(path, name)
+    if target.exists() and not target.is_dir():
+        raise InvalidInputError(f"{name} must be a folder; {str(target)!r} is a file.")
+    if target.is_dir() and any(target.iterdir()) and not overwrite:
+        raise InvalidInputError(
+            f"{name} must be a new or empty folder, or overwriting be allowed; {str(target)!r} "
+            "holds files."
+        )
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(
+            f"{name} must be a folder that can be made; {str(target)!r} could not be "
+            f"({type(error).__name__})."
+        ) from None
+    return target
+
+
+@contextmanager
+def replaced_when_complete(target: Path, name: str = "path") -> Iterator[Path]:
+    """A file to write to, which takes the target's place once all of it is there.
+
+    Raises
+    ------
+    InvalidInputError
+        If the file cannot be written.
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.chmod(0o666 & ~_umask())  # safetensors makes files that only the owner reads
+        os.replace(partial, target)
+    except (OSError, SafetensorError) as error:
+        raise InvalidInputError(
+            f"{name} must be a place that can be written to; {str(target)!r} could not be "
+            f"({type(error).__name__})."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _as_path(path: Any, name: str) -> Path:
+    try:
+        return Path(path)
+    except TypeError:
+        raise InvalidInputError(
+            f"{name} must be a path; got {path!r} of type {type(path).__name__}."
+        ) from None

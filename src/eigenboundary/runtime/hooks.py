@@ -1,0 +1,29 @@
+"""Names by which a result reaches what stands above it, such as the page that shows it.
+
+The package's face registers where each name is found. Nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_PLACES: dict[str, str] = {}
+
+
+def register(name: str, place: str) -> None:
+    """Say where a name is found, as ``"module:attribute"``."""
+    _PLACES[name] = place
+
+
+def reach(name: str) -> Any:
+    """Import what is registered under a name.
+
+    Examples
+    --------
+    >>> register("square root", "math:sqrt")
+    >>> reach("square root")(9.0)
+    3.0
+    """
+    module, _, attribute = _PLACES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,188 @@
+"""Tall-and-skinny linear algebra with float64 sums over vectors of any precision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.linalg
+import torch
+from torch import Tensor
+
+from eigenboundary.runtime.errors import InvalidInputError
+
+_ROWS, _SHORT = 2**12, 2**8
+# Of a block, converted to float64 at once.
+_ENTRIES = 2**22
+
+
+def inner(left: Tensor, right: Tensor) -> Tensor:
+    """``left.T @ right`` in float64: (p, a) and (p, b) give (a, b).
+
+    float32 sums over a million entries would cost the digits that small eigenvalues live in; those
+    over a few thousand do not, and sums of these are taken in float64.
+    """
+    if left.dtype != right.dtype:
+        left, right = left.double(), right.double()
+    whole = 0 if left.dtype == torch.float64 else left.shape[0] // _ROWS * _ROWS
+    # The narrow factor first: twice as fast in float64.
+    total = (right[whole:].T @ left[whole:]).T.double()
+    if whole:
+        one = left[:whole].T.unflatten(1, (-1, _ROWS)).transpose(0, 1)
+        other = right[:whole].T.unflatten(1, (-1, _ROWS)).permute(1, 2, 0)
+        total += torch.bmm(one, other).double().sum(0)
+    return total
+
+
+def column_norms(block: Tensor) -> Tensor:
+    """Euclidean norm of each column, in float64, without underflow or overflow."""
+    if block.dtype == torch.float32 and block.shape[0] >= 2 * _ROWS:
+        fast = _norms_by_blocks(block)
+        if bool(((fast > 1e-12) & (fast < 1e12)).all()):
+            return fast
+    norms = torch.linalg.vector_norm(block, dim=0, dtype=torch.float64)
+    # Only squares of float64 entries can leave its range.
+    usual = (norms > 1e-140) & (norms < 1e140)
+    if block.dtype == torch.float64 and block.numel() and not usual.all():
+        largest = block.abs().amax(0)
+        safe = torch.where(largest > 0, largest, torch.ones_like(largest))
+        norms = safe * torch.linalg.vector_norm(block / safe, dim=0)
+    return norms
+
+
+def _norms_by_blocks(block: Tensor) -> Tensor:
+    """Norms of long columns, of a few hundred entries at a time in their own precision."""
+    whole = block.shape[0] // _SHORT * _SHORT
+    parts = torch.linalg.vector_norm(block[:whole].T.unflatten(1, (-1, _SHORT)), dim=2)
+    rest = torch.linalg.vector_norm(block[whole:], dim=0, dtype=torch.float64)
+    return torch.linalg.vector_norm(torch.cat([parts.T.double(), rest.unsqueeze(0)]), dim=0)
+
+
+def column_products(left: Tensor, right: Tensor) -> Tensor:
+    """Inner products of the columns of one block with those of another, in float64."""
+    step = max(1, _ENTRIES // max(left.shape[0], 1))
+    parts = [
+        (a.double() * b.double()).sum(0)
+        for a, b in zip(left.split(step, dim=1), right.split(step, dim=1), strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def mixed(block: Tensor, coefficients: Tensor) -> Tensor:
+    """Combinations ``block @ coefficients`` of columns, one after the other in memory."""
+    return (coefficients.to(block).T @ block.T).T
+
+
+def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, descending, and eigenvectors of symmetric (…, m, m) matrices, in float64.
+
+    In float32 LAPACK's divide and conquer returns NaN or fails on some finite matrices with many
+    zero rows, which dead units leave in a Hessian.
+
+    Raises
+    ------
+    InvalidInputError
+        If a matrix holds NaN or inf.
+    """
+    matrix = _finite_double(matrix)
+    try:
+        values, vectors = torch.linalg.eigh(matrix)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        values = vectors = matrix.new_full((), torch.nan)
+    if not (values.isfinite().all() and vectors.isfinite().all()):
+        values, vectors = _eigh_by_qr(matrix)
+    return values.flip(-1), vectors.flip(-1)
+
+
+def eigvalsh(matrix: Tensor) -> Tensor:
+    """Eigenvalues of a symmetric (m, m) matrix, descending, in float64.
+
+    Raises
+    ------
+    InvalidInputError
+        If the matrix holds NaN or inf.
+    """
+    matrix = _finite_double(matrix)
+    try:
+        values = torch.linalg.eigvalsh(matrix)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        values = matrix.new_full((), torch.nan)
+    return (values if values.isfinite().all() else _eigh_by_qr(matrix)[0]).flip(-1)
+
+
+def _finite_double(matrix: Tensor) -> Tensor:
+    if not matrix.isfinite().all():
+        raise InvalidInputError(
+            "curvature must be finite at these weights; got products that hold NaN or inf "
+            "(dtype='float64' has a larger range)."
+        )
+    return matrix.double()
+
+
+def _eigh_by_qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, ascending, and eigenvectors by LAPACK's slower QR iteration."""
+    size = matrix.shape[-1]
+    matrices = matrix.reshape(-1, size, size).cpu().numpy()
+    pairs = [scipy.linalg.eigh(each, driver="ev") for each in matrices]
+    values, vectors = (
+        torch.from_numpy(np.stack(part)).to(matrix) for part in zip(*pairs, strict=True)
+    )
+    return values.reshape(matrix.shape[:-1]), vectors.reshape(matrix.shape)
+
+
+def random_block(like: Tensor | tuple[int, torch.dtype, torch.device], k: int, seed: int) -> Tensor:
+    """Standard normal columns, the same on every device for one seed."""
+    size, dtype, device = (
+        (like.shape[0], like.dtype, like.device) if isinstance(like, Tensor) else like
+    )
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(size, k, dtype=torch.float64, generator=generator).to(device, dtype)
+
+
+def remainder(block: Tensor, bases: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """What of ``block`` lies outside of the span of orthonormal ``bases``; its parts in each.
+
+    The parts, (a, b) of a basis (p, a), are on the CPU in float64.
+    """
+    parts = []
+    for basis in bases:
+        part = inner(basis, block)
+        if basis.shape[1]:
+            block = block - (part.to(block.dtype).T @ basis.to(block.dtype).T).T
+        parts.append(part.cpu().double())
+    return block, parts
+
+
+def orthonormal_extension(block: Tensor, bases: Sequence[Tensor]) -> Tensor:
+    """Orthonormal basis of what ``block`` adds to the span of the orthonormal ``bases``.
+
+    Directions that are lost in rounding are left out, so the result may have fewer columns
+    than ``block``, even none.
+    """
+    norms = column_norms(block)
+    # Divided in float64: a tiny column's norm may be zero in its own precision.
+    block, _ = _orthonormal((block[:, norms > 0] / norms[norms > 0]).to(block.dtype))
+    for _ in range(3):  # "twice is enough"; the third pass mends what the first left out
+        block, least = _orthonormal(remainder(block, bases)[0])
+        if least > 0.25:
+            break
+    return block
+
+
+def _orthonormal(block: Tensor) -> tuple[Tensor, float]:
+    """Orthonormal basis of the span, and the least squared length of what went into it."""
+    tiny = 1e-10 if block.dtype == torch.float64 else 1e-5
+    # Symmetric orthonormalisation shows which directions are only rounding.
+    squares, rotation = eigh(inner(block, block).cpu())
+    kept = squares > tiny**2
+    if not kept.any():
+        return block[:, :0], 1.0
+    squares = squares[kept]
+    return mixed(block, rotation[:, kept] / squares.sqrt()), float(squares[-1])
+
+
+def fix_signs(vectors: Tensor) -> Tensor:
+    """Each column with the sign that makes its largest entry positive."""
+    step = max(1, _ENTRIES // max(vectors.shape[0], 1))
+    largest = [part.abs().argmax(0, keepdim=True) for part in vectors.split(step, dim=1)]
+    return vectors * vectors.gather(0, torch.cat(largest, dim=1)).sign()
