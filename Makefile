@@ -25,9 +25,10 @@ test: lint types ## Lint, check types, run the tests
 test-all: lint types ## The same with the tests that take minutes
 	$(PYTEST)
 
-lint: $(STAMP) ## Check style and formatting
+lint: $(STAMP) ## Check style, formatting and the rooms' imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff check --fix .

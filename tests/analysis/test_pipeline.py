@@ -155,7 +155,7 @@ def test_unconverged_pairs_are_noted(caplog: pytest.LogCaptureFixture) -> None:
         ({"k": "ten"}, "k must be"),
         ({"curvature": "fisher"}, "curvature must be one of 'hessian', 'gauss_newton'"),
         ({"method": "fast"}, "method must be one of"),
-        ({"method": "gram"}, "needs curvature 'gauss_newton'"),
+        ({"method": "gram"}, "curvature must be 'gauss_newton'"),
         ({"tolerance": -1}, "tolerance must be"),
         ({"max_products": 0}, "max_products must be"),
         ({"controls": ["highest"]}, "controls must be one of"),

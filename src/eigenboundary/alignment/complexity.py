@@ -249,7 +249,7 @@ class Complexity:
             return random_alignment(self.n_parameters)
         if not isinstance(epsilon, Real) or not 0 < float(epsilon) < 1:
             raise InvalidInputError(
-                f"epsilon must be a number between 0 and 1, or 'random'; got {epsilon!r}."
+                "epsilon", "be a number between 0 and 1, or 'random'", repr(epsilon)
             )
         return float(epsilon)
 

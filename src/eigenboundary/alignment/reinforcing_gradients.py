@@ -93,7 +93,7 @@ def alignments(problem: Classifier, x: Any, vectors: Any) -> Tensor:
     torch.Size([5, 4])
     """
     if not isinstance(problem, Classifier):
-        raise InvalidInputError(f"problem must be a Problem; got {type(problem).__name__}.")
+        raise InvalidInputError("problem", "be a Problem", type(problem).__name__)
     inputs = problem.prepare(x)
     batches = problem.input_batches(inputs, _samples(problem, vectors))
     return _warned(align(problem, batches, vectors)).cosines
@@ -184,12 +184,13 @@ def unit_columns(classifier: Classifier, vectors: Any) -> Tensor:
         columns = columns.unsqueeze(1)
     if columns.ndim != 2 or columns.shape[0] != classifier.n_parameters or not columns.shape[1]:
         raise InvalidInputError(
-            f"vectors must have shape ({classifier.n_parameters}, k); got "
-            f"{tuple(torch.as_tensor(vectors).shape)}."
+            "vectors",
+            f"have shape ({classifier.n_parameters}, k)",
+            f"{tuple(torch.as_tensor(vectors).shape)}",
         )
     norms = column_norms(columns)
     if not torch.isfinite(norms).all() or not (norms > 0).all():
-        raise InvalidInputError("vectors must be finite and not zero.")
+        raise InvalidInputError("vectors", "be finite and not zero")
     # One vector after the other in memory: what splits it into parameters then copies nothing.
     return (columns / norms.to(columns.dtype)).T.contiguous().T
 

@@ -220,7 +220,7 @@ def _subject(
     check_positive_integer(k, "k", optional=True)
     for name in options:
         if name not in _OPTIONS:
-            raise InvalidInputError(f"options must be among {', '.join(_OPTIONS)}; got {name!r}.")
+            raise InvalidInputError("options", f"be among {', '.join(_OPTIONS)}", repr(name))
     if isinstance(model, Analysis):
         return _from_analysis(model, data, k, geometry, options)
     curvature = options.pop("curvature", "hessian")
@@ -233,7 +233,7 @@ def _subject(
         check_model(model)
         if data is None:
             raise InvalidInputError(
-                "data must be given for a model that is a torch.nn.Module; got None."
+                "data", "be given for a model that is a torch.nn.Module", "None"
             )
         problem = Problem(model, data, seed=seed, **options)
     k = min(_EIGENPAIRS, problem.n_parameters) if k is None else k
@@ -256,7 +256,7 @@ def _from_analysis(
     k = analysis.k if k is None else k
     if k > analysis.k:
         raise InvalidInputError(
-            f"k must be at most the {analysis.k} eigenvectors that the analysis has; got {k}."
+            "k", f"be at most the {analysis.k} eigenvectors that the analysis has", f"{k}"
         )
     problem = _problem_of(analysis, data, options)
     check_has_boundary(problem, geometry)
@@ -277,12 +277,13 @@ def _problem_of(analysis: Analysis, data: Any, options: dict[str, Any]) -> Probl
     _refuse(options, None, "Analysis")
     if classifier is None:
         raise InvalidInputError(
-            "model must be an analysis that has its network (pass model= to load); this one was "
-            "loaded without."
+            "model",
+            "be an analysis that has its network (pass model= to load)",
+            because="this one was loaded without",
         )
     if data is None:
         raise InvalidInputError(
-            "data must be given with an analysis that was loaded from a file; got None."
+            "data", "be given with an analysis that was loaded from a file", "None"
         )
     problem = with_data(classifier, data)
     same = problem.n_samples == analysis.n_samples and np.array_equal(
@@ -290,8 +291,9 @@ def _problem_of(analysis: Analysis, data: Any, options: dict[str, Any]) -> Probl
     )
     if not same:
         raise InvalidInputError(
-            f"data must be the {analysis.n_samples} samples that were analysed, in their order; "
-            f"got {problem.n_samples} samples, or other labels."
+            "data",
+            f"be the {analysis.n_samples} samples that were analysed, in their order",
+            f"{problem.n_samples} samples, or other labels",
         )
     return problem
 
@@ -301,8 +303,9 @@ def _refuse(options: dict[str, Any], data: Any, kind: str) -> None:
     for name, value in given.items():
         if value is not None:
             raise InvalidInputError(
-                f"{name} must be left out for a model that is {_article(kind)} {kind}, which has "
-                f"its own; got {type(value).__name__}."
+                name,
+                f"be left out for a model that is {_article(kind)} {kind}, which has its own",
+                type(value).__name__,
             )
 
 

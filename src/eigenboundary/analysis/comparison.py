@@ -114,19 +114,17 @@ def _check(analyses: Any) -> None:
     if not isinstance(analyses, Mapping) or len(analyses) < 2:
         got = f"{len(analyses)}" if isinstance(analyses, Mapping) else type(analyses).__name__
         raise InvalidInputError(
-            f"analyses must be a mapping of at least two names to their analyses; got {got}."
+            "analyses", "be a mapping of at least two names to their analyses", f"{got}"
         )
     for name, analysis in analyses.items():
         if not isinstance(analysis, Analysis):
             raise InvalidInputError(
-                f"analyses must hold Analysis objects; got {type(analysis).__name__} for {name!r}."
+                "analyses", "hold Analysis objects", f"{type(analysis).__name__} for {name!r}"
             )
     for what in ("curvature", "loss", "n_classes", "input_shape"):
         values = {getattr(analysis, what) for analysis in analyses.values()}
         if len(values) > 1:
-            raise InvalidInputError(
-                f"analyses must all have the same {what}; got {sorted(values)}."
-            )
+            raise InvalidInputError("analyses", f"all have the same {what}", f"{sorted(values)}")
 
 
 def _row(analysis: Analysis, k: int, seed: int) -> dict[str, float]:

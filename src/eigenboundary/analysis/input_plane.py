@@ -90,8 +90,9 @@ def input_plane(
     if isinstance(model, Analysis):
         if model.classifier is None:
             raise InvalidInputError(
-                "model must be an analysis that has its network (pass model= to load); this one "
-                "was loaded without."
+                "model",
+                "be an analysis that has its network (pass model= to load)",
+                because="this one was loaded without",
             )
         network = model.classifier
         # torch wants a writable array
@@ -134,16 +135,18 @@ def section_samples(model: Any, section: Section) -> NDArray[Any]:
         return np.asarray(x.cpu().numpy())
     if not isinstance(model, Analysis):
         raise InvalidInputError(
-            "model must be a Problem or an Analysis, which have the samples of a section; got "
-            f"{type(model).__name__}."
+            "model",
+            "be a Problem or an Analysis, which have the samples of a section",
+            type(model).__name__,
         )
     _check_samples(section, model.n_samples)
     rows = [np.flatnonzero(model.input_indices == sample) for sample in section.training_samples]
     if not all(map(len, rows)):
         raise InvalidInputError(
-            f"model must have kept samples {section.training_samples[0]} and "
-            f"{section.training_samples[1]}; this analysis was loaded from a file, which holds "
-            f"{len(model.input_indices)} of {model.n_samples}."
+            "model",
+            f"have kept samples {section.training_samples[0]} and {section.training_samples[1]}",
+            because="this analysis was loaded from a file, which holds "
+            f"{len(model.input_indices)} of {model.n_samples}",
         )
     return model.inputs[np.concatenate(rows)].reshape(2, *model.input_shape)
 
@@ -151,18 +154,19 @@ def section_samples(model: Any, section: Section) -> NDArray[Any]:
 def _check_samples(section: Section, n: int) -> None:
     if max(section.training_samples) >= n:
         raise InvalidInputError(
-            f"section must be one of the model's, which has {n} samples; got one with sample "
-            f"{max(section.training_samples)}."
+            "section",
+            f"be one of the model's, which has {n} samples",
+            f"one with sample {max(section.training_samples)}",
         )
 
 
 def _check_grid(resolution: Any, border: Any) -> None:
     whole = isinstance(resolution, int | np.integer) and not isinstance(resolution, bool)
     if not whole or resolution < 2:
-        raise InvalidInputError(f"resolution must be an integer of at least 2; got {resolution!r}.")
+        raise InvalidInputError("resolution", "be an integer of at least 2", repr(resolution))
     number = isinstance(border, int | float) and not isinstance(border, bool)
     if not number or not math.isfinite(border) or border < 0:
-        raise InvalidInputError(f"border must be a number of at least 0; got {border!r}.")
+        raise InvalidInputError("border", "be a number of at least 0", repr(border))
 
 
 def _three_inputs(model: Any, points: Any) -> Tensor:
@@ -173,15 +177,15 @@ def _three_inputs(model: Any, points: Any) -> Tensor:
         shapes = [tuple(p.shape) for p in held]
     except (TypeError, ValueError) as error:
         raise InvalidInputError(
-            f"points must be three inputs or a Section; got {type(points).__name__} ({error})."
+            "points", "be three inputs or a Section", f"{type(points).__name__} ({error})"
         ) from None
     if len(held) != 3 or len(set(shapes)) != 1 or not shapes[0]:
         came = f"{len(held)}" if len(held) != 3 else f"shapes {', '.join(map(str, shapes))}"
-        raise InvalidInputError(f"points must be three inputs of one shape (3, ...); got {came}.")
+        raise InvalidInputError("points", "be three inputs of one shape (3, ...)", f"{came}")
     try:
         tensors = [p if isinstance(p, Tensor) else torch.from_numpy(np.array(p)) for p in held]
     except TypeError as error:
-        raise InvalidInputError(f"points must hold numbers; got others ({error}).") from None
+        raise InvalidInputError("points", "hold numbers", f"others ({error})") from None
     kind = torch.promote_types(
         torch.promote_types(tensors[0].dtype, tensors[1].dtype), tensors[2].dtype
     )

@@ -294,8 +294,9 @@ class _Job:
         )
         if not len(pairs.values):
             raise InvalidInputError(
-                "k=None asks for all eigenpairs that are not null; in this precision the loss has "
-                "none (dtype='float64' may see some)."
+                "k",
+                "be a number where no eigenpair is known not to be null",
+                because="in this precision the loss has none (dtype='float64' may see some)",
             )
         return pairs
 
@@ -329,4 +330,4 @@ def _accuracy(problem: Problem, test_data: Any) -> float:
     try:
         return with_data(problem, test_data).accuracy
     except InvalidInputError as error:
-        raise InvalidInputError(str(error).replace("data ", "test_data ", 1)) from error
+        raise error.renamed(error.name.replace("data", "test_data", 1)) from error

@@ -195,8 +195,9 @@ class Analysis:
         """
         if self.classifier is None:
             raise InvalidInputError(
-                "model must be given to load(path, model=...) before alignment(x) can be "
-                "computed; this analysis was loaded without one."
+                "model",
+                "be given to load(path, model=...) before alignment(x) can be computed",
+                because="this analysis was loaded without one",
             )
         cosines = alignments(self.classifier, x, self.eigenvectors)
         return np.asarray(cosines.cpu().double().numpy())

@@ -53,7 +53,7 @@ class Settings:
         check_choice(self.curvature, "curvature", tuple(CURVATURES))
         check_choice(self.method, "method", METHODS)
         if self.method == "gram" and self.curvature != "gauss_newton":
-            raise InvalidInputError("method 'gram' needs curvature 'gauss_newton'; got 'hessian'.")
+            raise InvalidInputError("curvature", "be 'gauss_newton' for method 'gram'", "'hessian'")
         check_seed(self.seed)
         check_tolerance(self.tolerance)
         check_positive_integer(self.max_products, "max_products", optional=True)
@@ -62,15 +62,15 @@ class Settings:
             self.target.check()
             if self.method == "krylov":
                 raise InvalidInputError(
-                    "method must be 'auto' or 'range' with complexity_tolerance; got 'krylov'."
+                    "method", "be 'auto' or 'range' with complexity_tolerance", "'krylov'"
                 )
         if not isinstance(self.controls, list | tuple | set):
-            raise InvalidInputError(f"controls must be a sequence of names; got {self.controls!r}.")
+            raise InvalidInputError("controls", "be a sequence of names", repr(self.controls))
         for kind in self.controls:
             check_choice(kind, "controls", CONTROLS)
         grid = self.grid
         if not isinstance(grid, int) or isinstance(grid, bool) or grid < 0 or grid == 1:
-            raise InvalidInputError(f"grid must be 0 or an integer of at least 2; got {grid!r}.")
+            raise InvalidInputError("grid", "be 0 or an integer of at least 2", repr(grid))
 
 
 def target_of(width: float | None, epsilon: float | None, k: int | None) -> Target | None:
@@ -78,7 +78,7 @@ def target_of(width: float | None, epsilon: float | None, k: int | None) -> Targ
     if width is None:
         if epsilon is not None:
             raise InvalidInputError(
-                f"complexity_tolerance must be given with epsilon; got epsilon={epsilon!r} alone."
+                "complexity_tolerance", "be given with epsilon", f"epsilon={epsilon!r} alone"
             )
         return None
     return Target(_EPSILON if epsilon is None else epsilon, width, k or 1)
@@ -109,9 +109,7 @@ class Target:
         ):
             if not isinstance(value, Real) or isinstance(value, bool) or not fits(float(value)):
                 closed = "0 (included)" if name == "complexity_tolerance" else "0"
-                raise InvalidInputError(
-                    f"{name} must be a number between {closed} and 1; got {value!r}."
-                )
+                raise InvalidInputError(name, f"be a number between {closed} and 1", repr(value))
 
     def reached(self, found: Generalization) -> bool:
         """Whether an interval is as narrow as asked."""

@@ -98,7 +98,7 @@ def load(
         )
     except (KeyError, TypeError) as error:
         raise InvalidInputError(
-            f"path must be a complete analysis file; {str(path)!r} lacks {error}."
+            "path", "be a complete analysis file", because=f"{str(path)!r} lacks {error}"
         ) from None
     _check_shapes(analysis, path)
     if model is None:
@@ -113,14 +113,17 @@ def load(
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not path.is_file():
-        raise InvalidInputError(f"path must be an existing analysis file; {str(path)!r} is none.")
+        raise InvalidInputError(
+            "path", "be an existing analysis file", because=f"{str(path)!r} is none"
+        )
     try:
         with safe_open(path, framework="np") as stored:
             metadata = stored.metadata() or {}
             if _KEY not in metadata:
                 raise InvalidInputError(
-                    f"path must be a file written by Analysis.save; {str(path)!r} is another kind "
-                    "of safetensors file."
+                    "path",
+                    "be a file written by Analysis.save",
+                    because=f"{str(path)!r} is another kind of safetensors file",
                 )
             arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         header = json.loads(metadata[_KEY])
@@ -128,14 +131,17 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise
     except (SafetensorError, ValueError, OSError) as error:
         raise InvalidInputError(
-            f"path must be a file written by Analysis.save; {str(path)!r} is not, or is damaged "
-            f"({type(error).__name__})."
+            "path",
+            "be a file written by Analysis.save",
+            because=f"{str(path)!r} is not, or is damaged ({type(error).__name__})",
         ) from None
     if not isinstance(header, dict) or header.get("format") != FORMAT_VERSION:
         header = header if isinstance(header, dict) else {}
         raise InvalidInputError(
-            f"path must be of format version {FORMAT_VERSION}; {str(path)!r} is of version "
-            f"{header.get('format')!r} (use the eigenboundary that wrote it)."
+            "path",
+            f"be of format version {FORMAT_VERSION}",
+            because=f"{str(path)!r} is of version {header.get('format')!r} (use the eigenboundary "
+            "that wrote it)",
         )
     return arrays, header
 
@@ -172,8 +178,9 @@ def _check_shapes(analysis: Analysis, path: str | Path) -> None:
     for name, (came, wanted) in expected.items():
         if came != wanted:
             raise InvalidInputError(
-                f"path must be an undamaged analysis file; in {str(path)!r} {name} must have "
-                f"shape {wanted}, and has {came}."
+                "path",
+                "be an undamaged analysis file",
+                because=f"in {str(path)!r} {name} must have shape {wanted}, and has {came}",
             )
 
 
@@ -186,7 +193,7 @@ def _attach(
 ) -> Classifier:
     if loss is None and analysis.loss not in LOSSES:
         raise InvalidInputError(
-            f"loss must be given to load an analysis made with the custom loss {analysis.loss!r}."
+            "loss", f"be given to load an analysis made with the custom loss {analysis.loss!r}"
         )
     classifier = Classifier(
         model,
@@ -198,8 +205,9 @@ def _attach(
     )
     if classifier.fingerprint() != analysis.provenance.fingerprint:
         raise InvalidInputError(
-            "model must be the network that was analysed; its weights differ from those of the "
-            "analysis."
+            "model",
+            "be the network that was analysed",
+            because="its weights differ from those of the analysis",
         )
     classifier.input_shape = torch.Size(analysis.input_shape)
     classifier.n_classes = analysis.n_classes

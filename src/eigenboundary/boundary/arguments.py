@@ -37,8 +37,9 @@ class Options:
         for name in ("output", "device", "dtype", "batch_size"):
             if getattr(self, name) is not None:
                 raise InvalidInputError(
-                    f"{name} must be left out for a model that is a {type(model).__name__}, which "
-                    f"has its own; got {getattr(self, name)!r}."
+                    name,
+                    f"be left out for a model that is a {type(model).__name__}, which has its own",
+                    repr(getattr(self, name)),
                 )
 
 
@@ -59,7 +60,7 @@ def classifier_with_samples(
         check_model(model)
         if data is None:
             raise InvalidInputError(
-                "data must be given for a model that is a torch.nn.Module; got None."
+                "data", "be given for a model that is a torch.nn.Module", "None"
             )
         classifier, data = Problem(model, data, seed=seed, **vars(options)), None
     if data is not None:
@@ -100,8 +101,9 @@ def _kind(classifier: Classifier) -> str:
 
 def _one_class(name: str, label: int, n: int) -> InvalidInputError:
     return InvalidInputError(
-        f"{name} must hold samples that the model predicts as different classes; it predicts "
-        f"class {label} for all {n}."
+        name,
+        "hold samples that the model predicts as different classes",
+        because=f"it predicts class {label} for all {n}",
     )
 
 
@@ -132,7 +134,7 @@ def _read_inputs(classifier: Classifier, data: Any, seed: int) -> tuple[Tensor, 
     if not classifier.n_classes:
         classifier.layout = source.layout
         if not len(x):
-            raise InvalidInputError("data must hold at least one sample; got an empty one.")
+            raise InvalidInputError("data", "hold at least one sample", "an empty one")
         classifier.input_shape, classifier.floating_inputs = x.shape[1:], x.is_floating_point()
         probe(classifier, x)
     step = max(1, -(-len(x) // _POOL))
@@ -145,7 +147,7 @@ def _first_inputs(x: Any, name: str) -> Tensor:
     shape = torch.as_tensor(x).shape if not isinstance(x, str) else torch.Size()
     if len(shape) < 2 or not shape[0]:
         raise InvalidInputError(
-            f"{name} must have shape (n, ...) with at least one input; got {tuple(shape)}."
+            name, "have shape (n, ...) with at least one input", f"{tuple(shape)}"
         )
     return prepare_inputs(x, shape[1:], True, name)
 
@@ -157,8 +159,9 @@ def _check_continuous(classifier: Classifier, x: Tensor, name: str) -> None:
 
 def _not_continuous(name: str, came: str) -> InvalidInputError:
     return InvalidInputError(
-        f"{name} must hold floating-point inputs, between which a boundary can be looked for; got "
-        f"{came}."
+        name,
+        "hold floating-point inputs, between which a boundary can be looked for",
+        f"{came}",
     )
 
 

@@ -241,8 +241,9 @@ def ascend(
         except (RuntimeError, NotImplementedError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise InvalidInputError(
-                "constrained must be True for a network without second derivatives in parameters "
-                f"and inputs; torch says: {reason}."
+                "constrained",
+                "be True for a network without second derivatives in parameters and inputs",
+                because=f"torch says: {reason}",
             ) from error
         better = value > highest
         best[better], highest[better] = x[better], value[better]

@@ -105,11 +105,12 @@ def boundary_along(
     check_positive_integer(resolution, "resolution")
     if tuple(problem.input_shape) != (2,):
         raise InvalidInputError(
-            "problem must have inputs of two features for its boundary to be drawn in a plane; "
-            f"got inputs of shape {tuple(problem.input_shape)}."
+            "problem",
+            "have inputs of two features for its boundary to be drawn in a plane",
+            f"inputs of shape {tuple(problem.input_shape)}",
         )
     if grid is not None and not isinstance(grid, PlaneGrid):
-        raise InvalidInputError(f"grid must be a PlaneGrid; got {type(grid).__name__}.")
+        raise InvalidInputError("grid", "be a PlaneGrid", type(grid).__name__)
     v = as_direction(problem, direction, "direction")
     t = as_steps(steps)
     x, y = (grid.x, grid.y) if grid is not None else _axes(problem, v, resolution)

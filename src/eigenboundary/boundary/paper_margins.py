@@ -115,12 +115,12 @@ def paper_margins(
     True
     """
     if not isinstance(problem, Problem):
-        raise InvalidInputError(f"problem must be a Problem; got {type(problem).__name__}.")
+        raise InvalidInputError("problem", "be a Problem", type(problem).__name__)
     check_positive_integer(n_points, "n_points")
     check_positive_integer(n_steps, "n_steps")
     check_seed(seed)
     if not isinstance(learning_rate, int | float) or not 0 < learning_rate < float("inf"):
-        raise InvalidInputError(f"learning_rate must be a positive number; got {learning_rate!r}.")
+        raise InvalidInputError("learning_rate", "be a positive number", repr(learning_rate))
     directions = unit_columns(problem, vectors)
     cosines = training_alignment(problem, directions).cosines
     samples = torch.stack([cosines.argmax(0), cosines.argmin(0)], dim=1)  # (k, 2)

@@ -213,7 +213,7 @@ def _axes(points: Tensor, dtype: torch.dtype) -> tuple[Tensor, Array]:
     for i, j in itertools.combinations(range(3), 2):
         if torch.equal(points[i], points[j]):
             raise InvalidInputError(
-                f"points must be three different inputs; got the same one as points {i} and {j}."
+                "points", "be three different inputs", f"the same one as points {i} and {j}"
             )
     first = points[1] - points[0]
     unit = first / first.norm()
@@ -224,8 +224,9 @@ def _axes(points: Tensor, dtype: torch.dtype) -> tuple[Tensor, Array]:
     smallest = 1e-10 if dtype == torch.float64 else 1e-5
     if not float(rest.norm()) > smallest * longest:
         raise InvalidInputError(
-            "points must not lie in one line, through which there is no single plane; the third "
-            f"is {float(rest.norm()):.1e} from the line through the first two."
+            "points",
+            "not lie in one line, through which there is no single plane",
+            because=f"the third is {float(rest.norm()):.1e} from the line through the first two",
         )
     axes = torch.stack([unit, rest / rest.norm()])
     coordinates = (points - points[0]) @ axes.T

@@ -164,7 +164,7 @@ def points_between(
 def _check_spacing(spacing: Any) -> None:
     number = isinstance(spacing, int | float) and not isinstance(spacing, bool)
     if not number or not 0 <= spacing < 1:
-        raise InvalidInputError(f"spacing must be a number from 0 to below 1; got {spacing!r}.")
+        raise InvalidInputError("spacing", "be a number from 0 to below 1", repr(spacing))
 
 
 def _draw_pairs(samples: Samples, m: int, generator: torch.Generator, memory: Memory) -> Tensor:

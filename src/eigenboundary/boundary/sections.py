@@ -269,8 +269,10 @@ def sections_of(
     points = boundary_points(problem, n=n_points, seed=seed)
     if not len(points):
         raise InvalidInputError(
-            "data must hold samples between which the boundary can be sampled; no point where two "
-            "outputs are equal was found between samples of different predicted classes."
+            "data",
+            "hold samples between which the boundary can be sampled",
+            because="no point where two outputs are equal was found between samples of different "
+            "predicted classes",
         )
     places = problem.to_compute(torch.from_numpy(points.points))
     directions = torch.as_tensor(np.array(vectors)).to(problem.device, problem.dtype)

@@ -60,23 +60,25 @@ class Outputs:
                 continue
             if name == "--picture" and path.suffix not in _PICTURES:
                 raise InvalidInputError(
-                    f"--picture must end in {', '.join(_PICTURES)}; got {str(path)!r}."
+                    "--picture", f"end in {', '.join(_PICTURES)}", repr(str(path))
                 )
             if path.exists() and not self.force:
                 raise InvalidInputError(
-                    f"{name} must be a new file unless --force is given; {str(path)!r} exists."
+                    name,
+                    "be a new file unless --force is given",
+                    because=f"{str(path)!r} exists",
                 )
             new_file(path, overwrite=True, name=name)
             if any(other is not None and _same(path, other) for other in inputs):
                 raise InvalidInputError(
-                    f"{name} must not be one of the files that are read; got {str(path)!r}."
+                    name, "not be one of the files that are read", repr(str(path))
                 )
         if self.pictures is not None:
             with _named_as("--pictures", "folder"):
                 new_folder(self.pictures, overwrite=self.force)
         if self.save is not None and self.report is not None and _same(self.save, self.report):
             raise InvalidInputError(
-                f"--save and --report must be two files; got {str(self.save)!r} for both."
+                "--save and --report", "be two files", f"{str(self.save)!r} for both"
             )
 
 
@@ -175,7 +177,9 @@ def _named(runs: list[str]) -> dict[str, Path]:
         name = path.stem if str(path) == run else name
         if name in paths:
             raise InvalidInputError(
-                f"RUN must have a name of its own; {name!r} came twice (NAME=FILE gives another)."
+                "RUN",
+                "have a name of its own",
+                because=f"{name!r} came twice (NAME=FILE gives another)",
             )
         paths[name] = path
     return paths
@@ -202,8 +206,9 @@ def demo(shell: Terminal, folder: Path, *, seed: int, force: bool) -> None:
     results_are_here = any((folder / f"{run.name}.safetensors").exists() for run in RUNS)
     if report.exists() and not force and not results_are_here:
         raise InvalidInputError(
-            f"--output must be an empty folder or an earlier demo's unless --force is given; "
-            f"{str(report)!r} exists."
+            "--output",
+            "be an empty folder or an earlier demo's unless --force is given",
+            because=f"{str(report)!r} exists",
         )
     reused: list[str] = []
     with StageProgress(shell) as progress:
@@ -266,14 +271,14 @@ def _named_as(option: str, argument: str) -> Iterator[None]:
     try:
         yield
     except InvalidInputError as error:
-        raise InvalidInputError(str(error).replace(argument, option, 1)) from None
+        raise error.renamed(option) if error.name == argument else error from None
 
 
 def _eigenpairs(text: str) -> int | None:
     if text == "all":
         return None
     if not text.isdecimal() or int(text) < 1:
-        raise InvalidInputError(f"--k must be an integer of at least 1 or 'all'; got {text!r}.")
+        raise InvalidInputError("--k", "be an integer of at least 1 or 'all'", repr(text))
     return int(text)
 
 

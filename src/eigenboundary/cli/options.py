@@ -163,5 +163,4 @@ def arguments_named_as_options() -> Iterator[None]:
     try:
         yield
     except InvalidInputError as error:
-        name, _, rest = str(error).partition(" ")
-        raise InvalidInputError(f"{_OPTIONS.get(name, name)} {rest}") from error
+        raise error.renamed(_OPTIONS.get(error.name, error.name)) from error

@@ -59,7 +59,7 @@ def resolve(reference: str, option: str) -> Any:
     module_name, _, path = reference.partition(":")
     if not module_name or not path:
         raise InvalidInputError(
-            f"{option} must be given as module:function, e.g. my_model:build; got {reference!r}."
+            option, "be given as module:function, e.g. my_model:build", repr(reference)
         )
     found = _import(module_name, option)
     for name in path.split("."):
@@ -68,7 +68,9 @@ def resolve(reference: str, option: str) -> Any:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f" (there is {close[0]!r})" if close else ""
             raise InvalidInputError(
-                f"{option} must name something in {module_name!r}; it has no {name!r}{hint}."
+                option,
+                f"name something in {module_name!r}",
+                because=f"it has no {name!r}{hint}",
             )
         found = getattr(found, name)
     return found
@@ -81,17 +83,19 @@ def _import(name: str, option: str) -> Any:
         missing = error.name or ""
         if name != missing and not name.startswith(f"{missing}."):
             raise InvalidInputError(
-                f"{option} must name a module that can be imported; {name!r} itself imports "
-                f"{missing!r}, which is not installed."
+                option,
+                "name a module that can be imported",
+                because=f"{name!r} itself imports {missing!r}, which is not installed",
             ) from None
         hint = f" (without the .py: {name[:-3]!r})" if name.endswith(".py") else ""
         raise InvalidInputError(
-            f"{option} must name a module in the current folder or an installed one; there is no "
-            f"{name!r}{hint}."
+            option,
+            "name a module in the current folder or an installed one",
+            because=f"there is no {name!r}{hint}",
         ) from None
     except (Exception, SystemExit) as error:
         raise InvalidInputError(
-            f"{option} must name a module that can be imported; {name!r} {_raised(error)}."
+            option, "name a module that can be imported", because=f"{name!r} {_raised(error)}"
         ) from None
 
 
@@ -100,7 +104,9 @@ def _call(found: Any, reference: str, what: str) -> Any:
         return found()
     except (Exception, SystemExit) as error:
         raise InvalidInputError(
-            f"{what} must work when called without arguments; {reference!r} {_raised(error)}."
+            what,
+            "work when called without arguments",
+            because=f"{reference!r} {_raised(error)}",
         ) from None
 
 
@@ -129,14 +135,16 @@ def load_model(reference: str) -> nn.Module:
     if not isinstance(found, nn.Module):
         if not callable(found):
             raise InvalidInputError(
-                f"MODULE:FUNCTION must be a function or a torch.nn.Module; {reference!r} is "
-                f"{_article(found)}."
+                "MODULE:FUNCTION",
+                "be a function or a torch.nn.Module",
+                because=f"{reference!r} is {_article(found)}",
             )
         found = _call(found, reference, "MODULE:FUNCTION")
     if not isinstance(found, nn.Module):
         raise InvalidInputError(
-            f"MODULE:FUNCTION must return a torch.nn.Module; {reference!r} returned "
-            f"{_article(found)}."
+            "MODULE:FUNCTION",
+            "return a torch.nn.Module",
+            because=f"{reference!r} returned {_article(found)}",
         )
     return found
 
@@ -150,7 +158,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
         If the file is missing, damaged or holds no state dict, or that does not fit the model.
     """
     if not path.is_file():
-        raise InvalidInputError(f"--weights must be an existing file; {str(path)!r} is none.")
+        raise InvalidInputError(
+            "--weights", "be an existing file", because=f"{str(path)!r} is none"
+        )
     state = _state_dict(path)
     wanted = model.state_dict()
     for wrapper in _WRAPPERS:
@@ -176,7 +186,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         problems.append(f"has {_listed(unexpected)} that the model has not")
     if problems:
         raise InvalidInputError(
-            f"--weights must fit the model; {str(path)!r}: {', '.join(problems)}."
+            "--weights", "fit the model", because=f"{str(path)!r}: {', '.join(problems)}"
         )
     model.load_state_dict(state)
 
@@ -205,8 +215,9 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
             return dict(stored)
         reason = f"it holds {_article(stored)} with other things than tensors"
     raise InvalidInputError(
-        f"--weights must be {kind} with a state dict; {str(path)!r} cannot be read as one "
-        f"({reason.rstrip('.')})."
+        "--weights",
+        f"be {kind} with a state dict",
+        because=f"{str(path)!r} cannot be read as one ({reason.rstrip('.')})",
     )
 
 
@@ -225,11 +236,11 @@ def load_data(source: str, option: str = "--data") -> Any:
     suffix = path.suffix.lower()
     if suffix in (".npz", ".csv"):
         if not path.is_file():
-            raise InvalidInputError(f"{option} must be an existing file; {source!r} is none.")
+            raise InvalidInputError(option, "be an existing file", because=f"{source!r} is none")
         return load_npz(path) if suffix == ".npz" else load_csv(path)
     if ":" not in source or path.exists():
         raise InvalidInputError(
-            f"{option} must be a .npz file, a .csv file or module:function; got {source!r}."
+            option, "be a .npz file, a .csv file or module:function", repr(source)
         )
     found = resolve(source, option)
     is_function = callable(found) and not hasattr(found, "__getitem__")

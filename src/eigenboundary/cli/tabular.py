@@ -43,12 +43,14 @@ def load_npz(path: Path) -> Samples:
             archive = zipfile.is_zipfile(path)
             reason = "it holds Python objects" if archive else "it is no archive of arrays"
         raise InvalidInputError(
-            f"--data must be a file that numpy.savez wrote; {str(path)!r} is not, or is damaged "
-            f"({reason})."
+            "--data",
+            "be a file that numpy.savez wrote",
+            because=f"{str(path)!r} is not, or is damaged ({reason})",
         ) from None
     raise InvalidInputError(
-        f"--data must hold arrays x and y (or X and y, or x_train and y_train); {str(path)!r} "
-        f"holds {', '.join(names) or 'none'}."
+        "--data",
+        "hold arrays x and y (or X and y, or x_train and y_train)",
+        because=f"{str(path)!r} holds {', '.join(names) or 'none'}",
     )
 
 
@@ -66,8 +68,9 @@ def load_csv(path: Path) -> Samples:
     table = _read_csv(path)
     if table.shape[1] < 2 or not len(table):
         raise InvalidInputError(
-            f"--data must have rows of at least one feature and a label; {str(path)!r} has "
-            f"{len(table)} rows of {table.shape[1]} columns."
+            "--data",
+            "have rows of at least one feature and a label",
+            because=f"{str(path)!r} has {len(table)} rows of {table.shape[1]} columns",
         )
     label = _label_column(table)
     features = table.drop(columns=label)
@@ -78,14 +81,17 @@ def load_csv(path: Path) -> Samples:
     words = [str(c) for c in features.columns if not pd.api.types.is_numeric_dtype(features[c])]
     if words:
         raise InvalidInputError(
-            f"--data must have numbers for features; {str(path)!r} has others in column "
-            f"{', '.join(words[:_SHOWN])}."
+            "--data",
+            "have numbers for features",
+            because=f"{str(path)!r} has others in column {', '.join(words[:_SHOWN])}",
         )
     labels = table[label]
     if labels.isna().any():
         raise InvalidInputError(
-            f"--data must have a label in every row; {str(path)!r} has {int(labels.isna().sum())} "
-            f"rows without one in column {label}."
+            "--data",
+            "have a label in every row",
+            because=f"{str(path)!r} has {int(labels.isna().sum())} rows without one in column "
+            f"{label}",
         )
     return features.to_numpy(dtype=np.float64), _as_labels(labels.to_numpy())
 
@@ -98,8 +104,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
     except (ValueError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InvalidInputError(
-            f"--data must be a table of comma-separated values; {str(path)!r} cannot be read as "
-            f"one ({reason})."
+            "--data",
+            "be a table of comma-separated values",
+            because=f"{str(path)!r} cannot be read as one ({reason})",
         ) from None
 
 

@@ -98,7 +98,7 @@ class AlignmentDisplay:
         self.eigenvalues = None if eigenvalues is None else numbers(eigenvalues, "eigenvalues")
         if self.eigenvalues is not None and len(self.eigenvalues) != k:
             raise InvalidInputError(
-                f"eigenvalues must be {k}, one an eigenvector; got {len(self.eigenvalues)}."
+                "eigenvalues", f"be {k}, one an eigenvector", f"{len(self.eigenvalues)}"
             )
         self.n_eigenvectors = eigenvectors_shown(n_eigenvectors, k, _MOST_ROWS)
         self.class_names = names_of_classes(class_names, int(self.labels.max()) + 1)

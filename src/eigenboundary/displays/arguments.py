@@ -25,12 +25,11 @@ def numbers(value: Any, name: str, *, ndim: int = 1) -> Array:
     array = as_array(value, np.float64)
     if array.ndim != ndim:
         raise InvalidInputError(
-            f"{name} must be an array of {ndim} dimension{'s'[: ndim > 1]}; got shape "
-            f"{array.shape}."
+            name, f"be an array of {ndim} dimension{'s'[: ndim > 1]}", f"shape {array.shape}"
         )
     if not np.isfinite(array).all():
         raise InvalidInputError(
-            f"{name} must be finite; got {int((~np.isfinite(array)).sum())} entries that are not."
+            name, "be finite", f"{int((~np.isfinite(array)).sum())} entries that are not"
         )
     return array
 
@@ -41,8 +40,9 @@ def check_alignment(value: Any, name: str = "alignment") -> Array:
     if array.size == 0 or np.abs(array).max() > 1.001:
         largest = f"up to {np.abs(array).max():.3g}" if array.size else f"shape {array.shape}"
         raise InvalidInputError(
-            f"{name} must have at least one sample and eigenvector and entries in [-1, 1]; got "
-            f"{largest}."
+            name,
+            "have at least one sample and eigenvector and entries in [-1, 1]",
+            f"{largest}",
         )
     return array
 
@@ -52,8 +52,9 @@ def check_labels(value: Any, n: int, name: str = "labels") -> NDArray[np.int64]:
     array = as_array(value)
     if array.shape != (n,) or array.dtype.kind not in "iu" or (array < 0).any():
         raise InvalidInputError(
-            f"{name} must be {n} integers of at least 0, one a sample; got shape {array.shape} of "
-            f"{array.dtype}."
+            name,
+            f"be {n} integers of at least 0, one a sample",
+            f"shape {array.shape} of {array.dtype}",
         )
     return array.astype(np.int64)
 
@@ -64,7 +65,7 @@ def names_of_classes(names: Sequence[str] | None, n_classes: int) -> list[str]:
         return [f"class {c}" for c in range(n_classes)]
     if len(names) < n_classes:
         raise InvalidInputError(
-            f"class_names must have a name for each of {n_classes} classes; got {len(names)}."
+            "class_names", f"have a name for each of {n_classes} classes", f"{len(names)}"
         )
     return [str(name) for name in names]
 
@@ -74,7 +75,7 @@ def eigenvectors_shown(wanted: int | None, k: int, default: int = 5) -> int:
     check_positive_integer(wanted, "n_eigenvectors", optional=True)
     if wanted is not None and wanted > k:
         raise InvalidInputError(
-            f"n_eigenvectors must be at most k = {k}, the number computed; got {wanted}."
+            "n_eigenvectors", f"be at most k = {k}, the number computed", f"{wanted}"
         )
     return min(k, default) if wanted is None else wanted
 

@@ -96,7 +96,7 @@ class DecisionBoundaryDisplay:
         self.inputs = numbers(inputs, "inputs", ndim=2)
         if self.inputs.shape[1] != 2:
             raise InvalidInputError(
-                f"inputs must have two features to be drawn in a plane; got {self.inputs.shape[1]}."
+                "inputs", "have two features to be drawn in a plane", f"{self.inputs.shape[1]}"
             )
         n, k = len(self.inputs), grid.alignment.shape[-1]
         self.labels = check_labels(labels, n)
@@ -106,7 +106,7 @@ class DecisionBoundaryDisplay:
         self.eigenvalues = None if eigenvalues is None else numbers(eigenvalues, "eigenvalues")
         if self.eigenvalues is not None and len(self.eigenvalues) != k:
             raise InvalidInputError(
-                f"eigenvalues must be {k}, one an eigenvector; got {len(self.eigenvalues)}."
+                "eigenvalues", f"be {k}, one an eigenvector", f"{len(self.eigenvalues)}"
             )
         self.n_eigenvectors = eigenvectors_shown(n_eigenvectors, k)
         n_classes = max(grid.outputs.shape[-1], int(self.labels.max(initial=0)) + 1)
@@ -130,8 +130,9 @@ class DecisionBoundaryDisplay:
         """
         if analysis.grid is None:
             raise InvalidInputError(
-                "analysis must have a grid (two-dimensional inputs, analyze(..., grid=100)); got "
-                f"one of inputs of shape {analysis.input_shape} without a grid."
+                "analysis",
+                "have a grid (two-dimensional inputs, analyze(..., grid=100))",
+                f"one of inputs of shape {analysis.input_shape} without a grid",
             )
         display = cls(
             analysis.grid,

@@ -82,8 +82,10 @@ class ControlsDisplay:
     ) -> None:
         if not controls:
             raise InvalidInputError(
-                "controls must hold at least one kind of control direction "
-                "(analyze(..., controls=('random_directions',))); got none."
+                "controls",
+                "hold at least one kind of control direction (analyze(..., "
+                "controls=('random_directions',)))",
+                "none",
             )
         check_positive_integer(n_parameters, "n_parameters")
         self.alignment = check_alignment(alignment)

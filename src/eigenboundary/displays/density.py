@@ -72,14 +72,12 @@ class DensityDisplay:
 
     def __init__(self, density: SpectralDensity) -> None:
         if not isinstance(density, SpectralDensity):
-            raise InvalidInputError(
-                f"density must be a SpectralDensity; got {type(density).__name__}."
-            )
+            raise InvalidInputError("density", "be a SpectralDensity", type(density).__name__)
         self.density = density
         values = np.concatenate([density.known, density.nodes[density.weights > 0]])
         self.low, self.high = float(values.min()), float(values.max())
         if not max(abs(self.low), abs(self.high)) > 0:
-            raise InvalidInputError("density must be of a matrix that is not zero; it is.")
+            raise InvalidInputError("density", "be of a matrix that is not zero", because="it is")
 
     @classmethod
     def from_analysis(cls, analysis: Analysis, *, axes: Any = None) -> DensityDisplay:
@@ -92,7 +90,9 @@ class DensityDisplay:
         """
         if analysis.bulk is None:
             raise InvalidInputError(
-                "analysis must have the bulk of its spectrum (analyze(..., bulk=True)); it has not."
+                "analysis",
+                "have the bulk of its spectrum (analyze(..., bulk=True))",
+                because="it has not",
             )
         return cls(analysis.bulk.density).plot(axes)
 

@@ -60,7 +60,7 @@ def embed(inputs: ArrayLike, method: str = "pca", seed: int = 0) -> NDArray[np.f
     check_seed(seed)
     x = numbers(inputs, "inputs", ndim=2)
     if len(x) < 3:
-        raise InvalidInputError(f"inputs must be at least 3 samples to be embedded; got {len(x)}.")
+        raise InvalidInputError("inputs", "be at least 3 samples to be embedded", f"{len(x)}")
     if x.shape[1] < 2:
         x = np.column_stack([x, np.zeros((len(x), 2 - x.shape[1]))])
     if method == "pca":
@@ -137,14 +137,15 @@ class EmbeddingDisplay:
         n, k = self.alignment.shape
         if self.embedding.shape != (n, 2):
             raise InvalidInputError(
-                f"embedding must have shape ({n}, 2), a row for each row of alignment; got "
-                f"{self.embedding.shape}."
+                "embedding",
+                f"have shape ({n}, 2), a row for each row of alignment",
+                f"{self.embedding.shape}",
             )
         self.labels = check_labels(labels, n)
         self.eigenvalues = None if eigenvalues is None else numbers(eigenvalues, "eigenvalues")
         if self.eigenvalues is not None and len(self.eigenvalues) != k:
             raise InvalidInputError(
-                f"eigenvalues must be {k}, one an eigenvector; got {len(self.eigenvalues)}."
+                "eigenvalues", f"be {k}, one an eigenvector", f"{len(self.eigenvalues)}"
             )
         self.method = method
         self.n_eigenvectors = eigenvectors_shown(n_eigenvectors, k)

@@ -70,15 +70,15 @@ class LossCurveDisplay:
     def __init__(self, curves: LossCurve | Mapping[str, LossCurve], *, xlabel: str = "$t$") -> None:
         self.curves = {"loss": curves} if isinstance(curves, LossCurve) else dict(curves)
         if not self.curves:
-            raise InvalidInputError("curves must hold at least one LossCurve; got none.")
+            raise InvalidInputError("curves", "hold at least one LossCurve", "none")
         for name, curve in self.curves.items():
             if not isinstance(curve, LossCurve):
                 raise InvalidInputError(
-                    f"curves must hold LossCurves; {name!r} is a {type(curve).__name__}."
+                    "curves", "hold LossCurves", because=f"{name!r} is a {type(curve).__name__}"
                 )
             if not np.isfinite(curve.loss).any():
                 raise InvalidInputError(
-                    f"curves must hold finite losses; {name!r} has none that is."
+                    "curves", "hold finite losses", because=f"{name!r} has none that is"
                 )
         self.xlabel = xlabel
 
@@ -176,22 +176,22 @@ class LossSurfaceDisplay:
         labels: tuple[str, str] = ("first axis", "second axis"),
     ) -> None:
         if not isinstance(plane, LossPlane):
-            raise InvalidInputError(f"plane must be a LossPlane; got {type(plane).__name__}.")
+            raise InvalidInputError("plane", "be a LossPlane", type(plane).__name__)
         if min(plane.loss.shape) < 2:
             raise InvalidInputError(
-                f"plane must have at least two points along each axis; got {plane.loss.shape}."
+                "plane", "have at least two points along each axis", f"{plane.loss.shape}"
             )
         if not np.isfinite(plane.loss).any():
-            raise InvalidInputError("plane must hold finite losses; it has none that is.")
+            raise InvalidInputError("plane", "hold finite losses", because="it has none that is")
         self.plane, self.labels = plane, labels
         self.names = [] if names is None else [str(name) for name in names]
         if names is not None and len(self.names) != len(plane.points):
             raise InvalidInputError(
-                f"names must be {len(plane.points)}, one a point; got {len(self.names)}."
+                "names", f"be {len(plane.points)}, one a point", f"{len(self.names)}"
             )
         self.path = None if path is None else numbers(path, "path", ndim=2)
         if self.path is not None and self.path.shape[1] != 2:
-            raise InvalidInputError(f"path must have shape (m, 2); got {self.path.shape}.")
+            raise InvalidInputError("path", "have shape (m, 2)", f"{self.path.shape}")
 
     def plot(self, ax: Axes | None = None) -> LossSurfaceDisplay:
         """Draw on ``ax``, or on a new pyplot figure.

@@ -80,8 +80,9 @@ class MarginDisplay:
         k = len(self.share)
         if not k or (self.share < 0).any():
             raise InvalidInputError(
-                f"share must be numbers of at least 0, one an eigenvector; got {k}, the least "
-                f"{self.share.min(initial=0):.3g}."
+                "share",
+                "be numbers of at least 0, one an eigenvector",
+                f"{k}, the least {self.share.min(initial=0):.3g}",
             )
         self.margin = _distances(margin, "margin", k)
         self.lower_estimate = _distances(lower_estimate, "lower_estimate", k)
@@ -89,8 +90,9 @@ class MarginDisplay:
         self.converged = as_array(converged)
         if self.converged.shape != (k,) or self.converged.dtype != np.bool_:
             raise InvalidInputError(
-                f"converged must be {k} booleans, one an eigenvector; got shape "
-                f"{self.converged.shape} of {self.converged.dtype}."
+                "converged",
+                f"be {k} booleans, one an eigenvector",
+                f"shape {self.converged.shape} of {self.converged.dtype}",
             )
 
     @classmethod
@@ -116,7 +118,7 @@ class MarginDisplay:
         """
         if analysis.sections is None:
             raise InvalidInputError(
-                "analysis must have sections (analyze(..., margins=True)); got one without."
+                "analysis", "have sections (analyze(..., margins=True))", "one without"
             )
         return cls.from_sections(analysis.sections, ax=ax)
 
@@ -254,7 +256,9 @@ def _distances(value: ArrayLike, name: str, k: int) -> Array:
     array = as_array(value, np.float64)
     if array.shape != (k,) or (array < 0).any():
         raise InvalidInputError(
-            f"{name} must be {k} distances of at least 0, one an eigenvector; got shape "
-            f"{array.shape}{'' if array.shape != (k,) else f', the least {np.nanmin(array):.3g}'}."
+            name,
+            f"be {k} distances of at least 0, one an eigenvector",
+            "shape "
+            f"{array.shape}{'' if array.shape != (k,) else f', the least {np.nanmin(array):.3g}'}",
         )
     return array

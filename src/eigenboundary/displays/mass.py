@@ -60,8 +60,9 @@ class MassDisplay:
         self.mass = numbers(mass, "mass")
         if not len(self.mass) or (self.mass < 0).any() or self.mass.sum() > 1.001:
             raise InvalidInputError(
-                f"mass must be shares of at least 0 that sum to at most 1; got {len(self.mass)} "
-                f"with sum {self.mass.sum():.4g}."
+                "mass",
+                "be shares of at least 0 that sum to at most 1",
+                f"{len(self.mass)} with sum {self.mass.sum():.4g}",
             )
         self.outliers = outliers
 

@@ -88,19 +88,18 @@ class BoundaryMotionDisplay:
     ) -> None:
         check_positive_integer(n_panels, "n_panels")
         if not isinstance(motion, BoundaryMotion):
-            raise InvalidInputError(
-                f"motion must be a BoundaryMotion; got {type(motion).__name__}."
-            )
+            raise InvalidInputError("motion", "be a BoundaryMotion", type(motion).__name__)
         self.motion, self.direction, self.n_panels = motion, direction, n_panels
         if min(len(motion.x), len(motion.y)) < 2:
             raise InvalidInputError(
-                "motion must have at least two grid points along each axis; got "
-                f"{len(motion.x)} and {len(motion.y)}."
+                "motion",
+                "have at least two grid points along each axis",
+                f"{len(motion.x)} and {len(motion.y)}",
             )
         self.inputs = numbers(inputs, "inputs", ndim=2)
         if self.inputs.shape[1] != 2:
             raise InvalidInputError(
-                f"inputs must have two features to be drawn in a plane; got {self.inputs.shape[1]}."
+                "inputs", "have two features to be drawn in a plane", f"{self.inputs.shape[1]}"
             )
         self.labels = check_labels(labels, len(self.inputs))
         n_classes = max(motion.outputs.shape[-1], int(self.labels.max(initial=0)) + 1)
@@ -156,7 +155,7 @@ class BoundaryMotionDisplay:
         target = Path(path)
         if target.suffix.lower() != ".gif" or not target.parent.is_dir():
             raise InvalidInputError(
-                f"path must end in .gif and lie in a folder that exists; got {str(path)!r}."
+                "path", "end in .gif and lie in a folder that exists", repr(str(path))
             )
         order = [*range(len(self.motion.steps)), *range(len(self.motion.steps) - 2, 0, -1)]
         with style.styled():

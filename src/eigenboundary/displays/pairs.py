@@ -80,15 +80,14 @@ class ClassPairDisplay:
     ) -> None:
         if not isinstance(class_pairs, pd.DataFrame) or not class_pairs.size:
             came = getattr(class_pairs, "shape", type(class_pairs).__name__)
-            raise InvalidInputError(
-                f"class_pairs must be a table with a row a class pair; got {came}."
-            )
+            raise InvalidInputError("class_pairs", "be a table with a row a class pair", f"{came}")
         self.shares = class_pairs.to_numpy(dtype=np.float64)
         total = float(self.shares.sum())
         if not (self.shares >= 0).all() or not total <= 1.001:
             raise InvalidInputError(
-                "class_pairs must hold shares of at least 0 that sum to at most 1; got ones that "
-                f"sum to {total:.4g}, the least {self.shares.min():.4g}."
+                "class_pairs",
+                "hold shares of at least 0 that sum to at most 1",
+                f"ones that sum to {total:.4g}, the least {self.shares.min():.4g}",
             )
         self.columns = [str(name) for name in class_pairs.columns]
         self.rows = [str(name) for name in class_pairs.index]
@@ -125,7 +124,7 @@ class ClassPairDisplay:
         """
         if analysis.sections is None:
             raise InvalidInputError(
-                "analysis must have sections (analyze(..., margins=True)); got one without."
+                "analysis", "have sections (analyze(..., margins=True))", "one without"
             )
         return cls.from_sections(analysis.sections, class_names=class_names, ax=ax)
 

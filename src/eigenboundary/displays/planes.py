@@ -116,13 +116,13 @@ class InputPlaneDisplay:
         self.eigenvalues = None if eigenvalues is None else numbers(eigenvalues, "eigenvalues")
         if self.eigenvalues is not None and len(self.eigenvalues) != k:
             raise InvalidInputError(
-                f"eigenvalues must be {k}, one an eigenvector; got {len(self.eigenvalues)}."
+                "eigenvalues", f"be {k}, one an eigenvector", f"{len(self.eigenvalues)}"
             )
         self.eigenvectors = self._shown(eigenvectors, k)
         if names is None:
             names = () if plane.eigenvector is None else SECTION_NAMES
         elif len(names) != 3:
-            raise InvalidInputError(f"names must be 3, one a point; got {len(names)}.")
+            raise InvalidInputError("names", "be 3, one a point", f"{len(names)}")
         self.names = [str(name) for name in names]
         n_classes = plane.outputs.shape[-1]
         self.class_names = names_of_classes(class_names, n_classes)
@@ -168,13 +168,15 @@ class InputPlaneDisplay:
         kept = {plane.eigenvector: plane for plane in analysis.planes}
         if not kept:
             raise InvalidInputError(
-                "analysis must have planes (analyze(..., margins=True) of inputs of more than two "
-                "dimensions); got one without (input_plane evaluates one)."
+                "analysis",
+                "have planes (analyze(..., margins=True) of inputs of more than two dimensions)",
+                "one without (input_plane evaluates one)",
             )
         if index is not None and index not in kept:
             raise InvalidInputError(
-                f"index must be one of {', '.join(map(str, kept))}, whose planes the analysis has; "
-                f"got {index!r} (input_plane evaluates others)."
+                "index",
+                f"be one of {', '.join(map(str, kept))}, whose planes the analysis has",
+                f"{index!r} (input_plane evaluates others)",
             )
         plane = analysis.planes[0] if index is None else kept[index]
         return cls.from_plane(
@@ -194,8 +196,9 @@ class InputPlaneDisplay:
             whole = isinstance(index, int | np.integer) and not isinstance(index, bool)
             if not whole or not 0 <= index < k:
                 raise InvalidInputError(
-                    f"eigenvectors must be indices from 0 to below {k}, the number that the plane "
-                    f"has; got {index!r}."
+                    "eigenvectors",
+                    f"be indices from 0 to below {k}, the number that the plane has",
+                    repr(index),
                 )
         return [int(index) for index in wanted]
 

@@ -100,8 +100,9 @@ class SectionDisplay:
         given = as_array(samples, np.float64)
         if given.shape != (2, *point.shape):
             raise InvalidInputError(
-                f"samples must have shape {(2, *point.shape)}, two inputs as the section's "
-                f"boundary point; got {given.shape}."
+                "samples",
+                f"have shape {(2, *point.shape)}, two inputs as the section's boundary point",
+                f"{given.shape}",
             )
         shape = _image_shape(point.shape, image_shape)
         self.samples, self.boundary_point = given.reshape(2, *shape), point.reshape(shape)
@@ -133,12 +134,13 @@ class SectionDisplay:
 
         if analysis.sections is None:
             raise InvalidInputError(
-                "analysis must have sections (analyze(..., margins=True)); got one without."
+                "analysis", "have sections (analyze(..., margins=True))", "one without"
             )
         if not isinstance(index, int | np.integer) or not 0 <= index < len(analysis.sections):
             raise InvalidInputError(
-                f"index must be an integer from 0 to below {len(analysis.sections)}, the number "
-                f"of sections; got {index!r}."
+                "index",
+                f"be an integer from 0 to below {len(analysis.sections)}, the number of sections",
+                repr(index),
             )
         section = analysis.sections[int(index)]
         _image_shape(section.boundary_point.shape, image_shape)  # before anything is looked up
@@ -295,14 +297,16 @@ def _image_shape(shape: tuple[int, ...], wanted: tuple[int, int, int] | None) ->
     if wanted is None:
         if len(shape) != 3 or shape[0] not in (1, 3):
             raise InvalidInputError(
-                "section must be one of images, (1, H, W) or (3, H, W), or image_shape be given; "
-                f"got inputs of shape {tuple(shape)}."
+                "section",
+                "be one of images, (1, H, W) or (3, H, W), or image_shape be given",
+                f"inputs of shape {tuple(shape)}",
             )
         return shape
     fits = isinstance(wanted, tuple | list) and len(wanted) == 3 and wanted[0] in (1, 3)
     if not fits or int(np.prod(wanted)) != int(np.prod(shape)):
         raise InvalidInputError(
-            f"image_shape must be (1, H, W) or (3, H, W) with as many entries as an input of shape "
-            f"{tuple(shape)}; got {wanted!r}."
+            "image_shape",
+            f"be (1, H, W) or (3, H, W) with as many entries as an input of shape {tuple(shape)}",
+            repr(wanted),
         )
     return tuple(wanted)

@@ -74,15 +74,15 @@ class SpectrumDisplay:
         total = len(self.eigenvalues) + len(self.next_eigenvalues)
         if not 0 <= outliers <= total:
             raise InvalidInputError(
-                f"outliers must be between 0 and {total}, the number of eigenvalues; got "
-                f"{outliers}."
+                "outliers", f"be between 0 and {total}, the number of eigenvalues", f"{outliers}"
             )
         self.outliers, self.resolved = outliers, resolved
         self.residuals = None if residuals is None else numbers(residuals, "residuals")
         if self.residuals is not None and self.residuals.shape != self.eigenvalues.shape:
             raise InvalidInputError(
-                f"residuals must be one an eigenvalue, {len(self.eigenvalues)}; got "
-                f"{len(self.residuals)}."
+                "residuals",
+                f"be one an eigenvalue, {len(self.eigenvalues)}",
+                f"{len(self.residuals)}",
             )
 
     @classmethod

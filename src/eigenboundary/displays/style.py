@@ -171,7 +171,7 @@ def several_axes(
     given = np.ravel(np.asarray(axes, dtype=object))
     if len(given) < count or not all(isinstance(ax, Axes) for ax in given):
         raise InvalidInputError(
-            f"axes must be None, a Figure or at least {count} Axes, one a panel; got {len(given)}."
+            "axes", f"be None, a Figure or at least {count} Axes, one a panel", f"{len(given)}"
         )
     figure, _ = one_axes(given[0], *panel)
     return figure, list(given[:count]), False

@@ -67,7 +67,7 @@ def made_folder(folder: str | Path) -> Path:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidInputError(
-            f"folder must be one that can be written to; got {str(folder)!r} ({error.strerror})."
+            "folder", "be one that can be written to", f"{str(folder)!r} ({error.strerror})"
         ) from None
     return place
 
@@ -190,8 +190,9 @@ def read_networks(
         header, tensors = _read(path)
         if (header.get("described"), header.get("seed")) != (_described(lineage), seed):
             raise InvalidInputError(
-                "folder must hold none but this experiment's networks unless overwriting is "
-                f"forced; {str(path)!r} was trained otherwise."
+                "folder",
+                "hold none but this experiment's networks unless overwriting is forced",
+                because=f"{str(path)!r} was trained otherwise",
             )
         made_from = header.get("started_from"), header.get("algorithm")
         if made_from == (start.fingerprint, version.TRAINING_ALGORITHM):
@@ -233,7 +234,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, OSError) as error:
         raise InvalidInputError(
-            f"folder must hold undamaged networks; {str(path)!r} is none ({type(error).__name__})."
+            "folder",
+            "hold undamaged networks",
+            because=f"{str(path)!r} is none ({type(error).__name__})",
         ) from None
     return header, tensors
 

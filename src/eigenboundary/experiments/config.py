@@ -134,12 +134,14 @@ def load_config(name: str | Path, *, beside: Path | None = None) -> ExperimentCo
         path = beside / f"{name}.toml"
     if path.suffix == ".toml":
         if not path.is_file():
-            raise InvalidInputError(f"config must be an existing file; {str(name)!r} is none.")
+            raise InvalidInputError(
+                "config", "be an existing file", because=f"{str(name)!r} is none"
+            )
         return parse_config(_text(path), path.stem, path.absolute().parent)
     names = config_names()
     if str(name) not in names:
         raise InvalidInputError(
-            f"config must be a .toml file or one of {', '.join(names)}; got {str(name)!r}."
+            "config", f"be a .toml file or one of {', '.join(names)}", repr(str(name))
         )
     shipped = resources.files("eigenboundary.experiments") / _FOLDER / f"{name}.toml"
     return parse_config(shipped.read_text(encoding="utf-8"), str(name))
@@ -168,8 +170,9 @@ def lineage(
         path = [*(earlier.name for earlier in family), following.name]
         if following.name in path[:-1]:
             raise InvalidInputError(
-                f"config {config.name!r}: start.from must end at a random start; got "
-                f"{' from '.join(path)}."
+                f"config {config.name!r}: start.from",
+                "end at a random start",
+                f"{' from '.join(path)}",
             )
         takes = inspect.signature(DATASETS[following.dataset["name"]]).parameters
         shared = {key: value for key, value in (overrides or {}).items() if key in takes}
@@ -182,14 +185,14 @@ def parse_config(text: str, name: str, folder: Path | None = None) -> Experiment
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidInputError(f"config {name!r} must be valid TOML; {error}.") from None
+        raise InvalidInputError(f"config {name!r}", "be valid TOML", because=f"{error}") from None
     _check_keys(table, (*_TABLES, *_TEXTS), f"config {name!r}")
     for key in _TEXTS:
         if not isinstance(table.setdefault(key, ""), str):
-            raise InvalidInputError(f"config {name!r}: {key} must be text; got {table[key]!r}.")
+            raise InvalidInputError(f"config {name!r}: {key}", "be text", repr(table[key]))
     for key in _TABLES:
         if not isinstance(table.setdefault(key, {}), dict):
-            raise InvalidInputError(f"config {name!r}: {key} must be a table; got {table[key]!r}.")
+            raise InvalidInputError(f"config {name!r}: {key}", "be a table", repr(table[key]))
     _in(name, check_choice, table["dataset"].get("name"), "dataset.name", tuple(DATASETS))
     _in(name, check_choice, table["network"].get("name"), "network.name", tuple(NETWORKS))
     for key, check in (("dataset", datasets.check_options), ("network", _check_network)):
@@ -202,13 +205,15 @@ def parse_config(text: str, name: str, folder: Path | None = None) -> Experiment
     if (parent is not None) != (regime in _WITH_PARENT) or not isinstance(parent, str | None):
         wanted = "name a configuration" if regime in _WITH_PARENT else "be left out"
         raise InvalidInputError(
-            f"config {name!r}: start.from must {wanted} for regime {regime!r}; got {parent!r}."
+            f"config {name!r}: start.from", f"{wanted} for regime {regime!r}", repr(parent)
         )
     unknown = set(table["training"]) - set(TrainingPlan.__dataclass_fields__)
     if unknown or not {"epochs", "learning_rate"} <= set(table["training"]):
         raise InvalidInputError(
-            f"config {name!r}: training must have epochs and learning_rate, and else only "
-            f"{', '.join(TrainingPlan.__dataclass_fields__)}; got {', '.join(table['training'])}."
+            f"config {name!r}: training",
+            "have epochs and learning_rate, and else only "
+            f"{', '.join(TrainingPlan.__dataclass_fields__)}",
+            f"{', '.join(table['training'])}",
         )
     _in(name, TrainingPlan, **table["training"])
     return ExperimentConfig(
@@ -230,13 +235,13 @@ def _text(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise InvalidInputError(
-            f"config must be a file that can be read; {str(path)!r} cannot ({reason})."
+            "config", "be a file that can be read", because=f"{str(path)!r} cannot ({reason})"
         ) from None
 
 
 def _check_network(name: str, options: dict[str, Any]) -> None:
     if "seed" in options:
-        raise InvalidInputError("network.seed must be left out: the seed is the experiment's.")
+        raise InvalidInputError("network.seed", "be left out: the seed is the experiment's")
     networks.check_options(name, options, complete=False)
 
 
@@ -245,12 +250,12 @@ def _in(name: str, check: Any, *given: Any, **options: Any) -> None:
     try:
         check(*given, **options)
     except InvalidInputError as error:
-        raise InvalidInputError(f"config {name!r}: {error}") from None
+        raise error.renamed(f"config {name!r}: {error.name}") from None
 
 
 def _check_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
     unknown = [key for key in table if key not in known]
     if unknown:
         raise InvalidInputError(
-            f"{where} must have only {', '.join(known)}; got {', '.join(unknown)}."
+            f"{where}", f"have only {', '.join(known)}", f"{', '.join(unknown)}"
         )

@@ -142,19 +142,23 @@ def saved_run(run: DemoRun, folder: str | Path, seed: int, force: bool) -> Analy
         analysis = load(path)
     except InvalidInputError:
         raise InvalidInputError(
-            f"folder must hold none but the demo's own {path.name}; {str(path)!r} is no analysis."
+            "folder",
+            f"hold none but the demo's own {path.name}",
+            because=f"{str(path)!r} is no analysis",
         ) from None
     if not any(note.startswith(_NOTE) for note in analysis.notes):
         raise InvalidInputError(
-            f"folder must hold none but the demo's own {path.name} unless overwriting is forced; "
-            f"{str(path)!r} is another analysis."
+            "folder",
+            f"hold none but the demo's own {path.name} unless overwriting is forced",
+            because=f"{str(path)!r} is another analysis",
         )
     made_by = analysis.provenance
     if (made_by.seed, made_by.versions.get("eigenboundary")) != (seed, __version__):
         raise InvalidInputError(
-            f"folder must be empty or hold the demo of seed {seed} unless overwriting is forced; "
-            f"{str(path)!r} is of seed {made_by.seed}, version "
-            f"{made_by.versions.get('eigenboundary')}."
+            "folder",
+            f"be empty or hold the demo of seed {seed} unless overwriting is forced",
+            because=f"{str(path)!r} is of seed {made_by.seed}, version "
+            f"{made_by.versions.get('eigenboundary')}",
         )
     return analysis
 

@@ -39,7 +39,7 @@ def fnn(
         check_positive_integer(width, "inputs, classes and hidden")
     check_choice(activation, "activation", tuple(ACTIVATIONS))
     if not isinstance(log_softmax, bool):
-        raise InvalidInputError(f"log_softmax must be true or false; got {log_softmax!r}.")
+        raise InvalidInputError("log_softmax", "be true or false", repr(log_softmax))
     layers: list[nn.Module] = []
     for width, following in pairwise(widths):
         layers += [nn.Linear(width, following), ACTIVATIONS[activation]()]
@@ -49,7 +49,7 @@ def fnn(
 
 def _widths(widths: Any, name: str) -> tuple[int, ...]:
     if isinstance(widths, str) or not isinstance(widths, Iterable):
-        raise InvalidInputError(f"{name} must be a sequence of integers; got {widths!r}.")
+        raise InvalidInputError(name, "be a sequence of integers", repr(widths))
     return tuple(widths)
 
 
@@ -85,7 +85,7 @@ def digits_cnn(classes: int = 3, channels: Sequence[int] = (8, 16)) -> nn.Sequen
     """
     widths = _widths(channels, "channels")
     if len(widths) != 2:
-        raise InvalidInputError(f"channels must be two integers; got {channels!r}.")
+        raise InvalidInputError("channels", "be two integers", repr(channels))
     first, second = widths
     for width in (classes, first, second):
         check_positive_integer(width, "classes and channels")
@@ -222,6 +222,7 @@ def check_options(name: str, options: dict[str, Any], *, complete: bool = True) 
         (wanted.bind if complete else wanted.bind_partial)(**options)
     except TypeError as error:
         raise InvalidInputError(
-            f"options must be ones that network {name!r} takes, {', '.join(wanted.parameters)}; "
-            f"got {', '.join(options) or 'none'} ({error})."
+            "options",
+            f"be ones that network {name!r} takes, {', '.join(wanted.parameters)}",
+            f"{', '.join(options) or 'none'} ({error})",
         ) from None

@@ -51,7 +51,7 @@ def prepare(lineage: Sequence[ExperimentConfig], seed: int) -> Start:
         model = _network(config, seed, data)
         check_given([model], [data.train], [seed], config.plan)
     except InvalidInputError as error:
-        raise InvalidInputError(f"config {config.name!r}: {error}") from None
+        raise error.renamed(f"config {config.name!r}: {error.name}") from None
     if parent is not None:
         started(config, copy.deepcopy(model), parent.model)
     weights = list(model.state_dict().values())
@@ -76,8 +76,9 @@ def started(config: ExperimentConfig, model: nn.Module, parent: nn.Module) -> nn
         reason = str(error).splitlines()[0]
     if reason is not None:
         raise InvalidInputError(
-            f"config {config.name!r}: start.from must name a configuration of the same network; "
-            f"{config.parent!r} has another ({reason})."
+            f"config {config.name!r}: start.from",
+            "name a configuration of the same network",
+            because=f"{config.parent!r} has another ({reason})",
         )
     return model
 

@@ -126,6 +126,6 @@ def _train(
 
 def _check_seeds(seeds: Any) -> None:
     if not isinstance(seeds, Sequence) or not seeds or len(set(seeds)) < len(seeds):
-        raise InvalidInputError(f"seeds must be different integers, at least one; got {seeds!r}.")
+        raise InvalidInputError("seeds", "be different integers, at least one", repr(seeds))
     for seed in seeds:
         check_seed(seed)

@@ -141,7 +141,7 @@ def low_loss_curve(
     check_positive_integer(batch_size, "batch_size", optional=True)
     check_seed(seed)
     if not (isinstance(learning_rate, Real) and 0 < float(learning_rate) < math.inf):
-        raise InvalidInputError(f"learning_rate must be a positive number; got {learning_rate!r}.")
+        raise InvalidInputError("learning_rate", "be a positive number", repr(learning_rate))
     first, last = as_point(problem, start, "start"), as_point(problem, end, "end")
     segment = loss_between(problem, first, last, steps)
 
@@ -178,8 +178,9 @@ def _train(
         loss = _descend(problem, *points, float(t), batches)
         if not math.isfinite(loss):
             raise InvalidInputError(
-                "learning_rate must be small enough for the training to stay finite; with "
-                f"{rate:g} the loss was {loss} at iteration {i + 1}."
+                "learning_rate",
+                "be small enough for the training to stay finite",
+                because=f"with {rate:g} the loss was {loss} at iteration {i + 1}",
             )
         stepper.step()
         schedule.step()

@@ -34,11 +34,9 @@ class LayerNormalizedProblem(Problem):
 
     def __init__(self, problem: Problem) -> None:
         if not isinstance(problem, Problem):
-            raise InvalidInputError(f"problem must be a Problem; got {type(problem).__name__}.")
+            raise InvalidInputError("problem", "be a Problem", type(problem).__name__)
         if isinstance(problem, LayerNormalizedProblem):
-            raise InvalidInputError(
-                "problem must not be layer-normalised already; got one that is."
-            )
+            raise InvalidInputError("problem", "not be layer-normalised already", "one that is")
         vars(self).update(vars(problem))
         self.reverse_only = set(problem.reverse_only)
         norms = {n: torch.linalg.vector_norm(t.double()) for n, t in problem.parameters.items()}

@@ -76,7 +76,7 @@ def loss_at(problem: Problem, thetas: Any) -> LandscapeValues:
     points = points.unsqueeze(0) if points.ndim == 1 else points
     if points.ndim != 2 or points.shape[1] != problem.n_parameters or not len(points):
         raise InvalidInputError(
-            f"thetas must have shape (m, {problem.n_parameters}); got {tuple(points.shape)}."
+            "thetas", f"have shape (m, {problem.n_parameters})", f"{tuple(points.shape)}"
         )
     _check_finite(points, "thetas")
     return values_at(problem, points.split(_points_at_once(problem)))
@@ -146,7 +146,7 @@ def _points_at_once(problem: Classifier) -> int:
 def check_problem(problem: Any) -> None:
     """A Problem, and nothing else."""
     if not isinstance(problem, Problem):
-        raise InvalidInputError(f"problem must be a Problem; got {type(problem).__name__}.")
+        raise InvalidInputError("problem", "be a Problem", type(problem).__name__)
 
 
 def as_steps(
@@ -156,13 +156,15 @@ def as_steps(
     steps = _as_tensor(value, name).cpu().double().numpy()
     if steps.ndim != 1 or not len(steps) or not np.isfinite(steps).all():
         raise InvalidInputError(
-            f"{name} must be a sequence of at least one finite number; got shape {steps.shape}"
-            f"{'' if np.isfinite(steps).all() else ' with NaN or inf'}."
+            name,
+            "be a sequence of at least one finite number",
+            f"shape {steps.shape}{'' if np.isfinite(steps).all() else ' with NaN or inf'}",
         )
     if within is not None and not (within[0] <= steps.min() and steps.max() <= within[1]):
         raise InvalidInputError(
-            f"{name} must be between {within[0]:g} and {within[1]:g}; got numbers from "
-            f"{steps.min():g} to {steps.max():g}."
+            name,
+            f"be between {within[0]:g} and {within[1]:g}",
+            f"numbers from {steps.min():g} to {steps.max():g}",
         )
     return steps
 
@@ -172,7 +174,7 @@ def as_direction(problem: Classifier, value: Any, name: str) -> Tensor:
     vector = _as_vector(problem, value, name)
     norm = column_norms(vector.unsqueeze(1))
     if not float(norm) > 0:
-        raise InvalidInputError(f"{name} must not be zero; got a vector of length 0.")
+        raise InvalidInputError(name, "not be zero", "a vector of length 0")
     # Divided in float64: the norm of a tiny vector may be zero in its own precision.
     return (vector / norm).to(problem.dtype)
 
@@ -195,14 +197,18 @@ def _from_state(problem: Problem, state: Mapping[str, Any], name: str) -> Tensor
         if not isinstance(came, Tensor) or came.shape != tensor.shape:
             shape = tuple(came.shape) if isinstance(came, Tensor) else "none"
             raise InvalidInputError(
-                f"{name} must be a network of the problem's architecture, with {key!r} of shape "
-                f"{tuple(tensor.shape)}; got {shape}."
+                name,
+                f"be a network of the problem's architecture, with {key!r} of shape "
+                f"{tuple(tensor.shape)}",
+                f"{shape}",
             )
         held = key not in problem.parameter_names and _counts(key)
         if held and not torch.allclose(came.to(tensor), tensor, equal_nan=True):
             raise InvalidInputError(
-                f"{name} must differ from the problem's network in θ alone; {key!r}, which is not "
-                "part of θ, differs (to leave it as the problem has it, pass the flat vector θ)."
+                name,
+                "differ from the problem's network in θ alone",
+                because=f"{key!r}, which is not part of θ, differs (to leave it as the problem has "
+                "it, pass the flat vector θ)",
             )
     tree = {n: state[n].detach().to(problem.device, problem.dtype) for n in problem.parameter_names}
     point = problem.flatten(tree, leading=0)
@@ -218,7 +224,7 @@ def _as_vector(problem: Classifier, value: Any, name: str) -> Tensor:
     vector = _as_tensor(value, name)
     if vector.shape != (problem.n_parameters,):
         raise InvalidInputError(
-            f"{name} must have shape ({problem.n_parameters},); got {tuple(vector.shape)}."
+            name, f"have shape ({problem.n_parameters},)", f"{tuple(vector.shape)}"
         )
     vector = vector.to(problem.device, problem.dtype)
     _check_finite(vector, name)
@@ -230,11 +236,11 @@ def _as_tensor(value: Any, name: str) -> Tensor:
         tensor = value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
     except (TypeError, ValueError):
         raise InvalidInputError(
-            f"{name} must be a numeric array or tensor; got {type(value).__name__}."
+            name, "be a numeric array or tensor", type(value).__name__
         ) from None
     if tensor.is_complex() or tensor.dtype == torch.bool:
         raise InvalidInputError(
-            f"{name} must hold real numbers; got {str(tensor.dtype).removeprefix('torch.')}."
+            name, "hold real numbers", f"{str(tensor.dtype).removeprefix('torch.')}"
         )
     return tensor
 
@@ -242,4 +248,4 @@ def _as_tensor(value: Any, name: str) -> Tensor:
 def _check_finite(tensor: Tensor, name: str) -> None:
     bad = int((~torch.isfinite(tensor)).sum())
     if bad:
-        raise InvalidInputError(f"{name} must be finite; {bad} entries are NaN or inf.")
+        raise InvalidInputError(name, "be finite", because=f"{bad} entries are NaN or inf")

@@ -86,7 +86,7 @@ def random_alphas(
     real = isinstance(low, Real) and isinstance(high, Real)
     if not (real and np.isfinite([low, high]).all() and 0 < low < 1 < high):
         raise InvalidInputError(
-            f"low and high must be positive numbers with low < 1 < high; got {low!r} and {high!r}."
+            "low and high", "be positive numbers with low < 1 < high", f"{low!r} and {high!r}"
         )
     lowest, highest = np.log(low), np.log(high)
     generator = np.random.default_rng(seed)
@@ -106,21 +106,22 @@ def _cumulative(alphas: ArrayLike | Tensor, n_layers: int) -> tuple[list[float],
         values = np.asarray(alphas.detach().cpu() if isinstance(alphas, Tensor) else alphas)
     except (TypeError, ValueError):  # ragged, or of a dtype that numpy does not have
         raise InvalidInputError(
-            f"alphas must be {n_layers} numbers, one a layer; got {alphas!r}."
+            "alphas", f"be {n_layers} numbers, one a layer", repr(alphas)
         ) from None
     if values.shape != (n_layers,) or values.dtype.kind not in "iuf":
         raise InvalidInputError(
-            f"alphas must be {n_layers} numbers, one a layer; got shape {values.shape} of "
-            f"{values.dtype}."
+            "alphas",
+            f"be {n_layers} numbers, one a layer",
+            f"shape {values.shape} of {values.dtype}",
         )
     rounding = np.finfo(values.dtype if values.dtype.kind == "f" else np.float64).eps
     factors = values.astype(np.float64)
     if not np.isfinite(factors).all() or not (factors > 0).all():
-        raise InvalidInputError(f"alphas must be positive and finite; got {factors.tolist()}.")
+        raise InvalidInputError("alphas", "be positive and finite", f"{factors.tolist()}")
     logs = np.log(factors)
     if abs(logs.sum()) > 4 * float(rounding) * (1 + np.abs(logs)).sum():
         raise InvalidInputError(
-            f"alphas must have product 1; got {factors.tolist()} with product {factors.prod():.9g}."
+            "alphas", "have product 1", f"{factors.tolist()} with product {factors.prod():.9g}"
         )
     products = np.append(np.cumprod(factors)[:-1], 1.0)
     factors[-1] = 1.0 / products[-2] if n_layers > 1 else 1.0
@@ -158,8 +159,9 @@ def layer_parameters(model: nn.Module) -> tuple[Layer, ...]:
         for name, parameter in own.items():
             if id(parameter) in owners:
                 raise InvalidInputError(
-                    f"model must not share weights between layers to be reparametrised; "
-                    f"{name!r} is {owners[id(parameter)]!r} again."
+                    "model",
+                    "not share weights between layers to be reparametrised",
+                    because=f"{name!r} is {owners[id(parameter)]!r} again",
                 )
             owners[id(parameter)] = name
         # Without weights of its own it is still no layer: in training mode it undoes any factor.
@@ -169,15 +171,17 @@ def layer_parameters(model: nn.Module) -> tuple[Layer, ...]:
         weight, bias = (f"{path}.{part}".removeprefix(".") for part in ("weight", "bias"))
         if not isinstance(module, _LAYERS) or weight not in own or not own.keys() <= {weight, bias}:
             raise InvalidInputError(
-                "model must hold its parameters in Linear and convolution layers to be "
-                f"reparametrised; {path or 'the model'!r} is a {type(module).__name__} with "
-                f"{', '.join(own) or 'statistics of its inputs'}."
+                "model",
+                "hold its parameters in Linear and convolution layers to be reparametrised",
+                because=f"{path or 'the model'!r} is a {type(module).__name__} with "
+                f"{', '.join(own) or 'statistics of its inputs'}",
             )
         layers.append((weight, bias if bias in own else None))
     if not layers:
         raise InvalidInputError(
-            f"model must have a Linear or convolution layer to be reparametrised; got a "
-            f"{type(model).__name__} without."
+            "model",
+            "have a Linear or convolution layer to be reparametrised",
+            f"a {type(model).__name__} without",
         )
     return tuple(layers)
 
@@ -239,7 +243,7 @@ def _copied(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:
         raise InvalidInputError(
-            f"model must be copyable with copy.deepcopy; got {type(error).__name__}: {error}."
+            "model", "be copyable with copy.deepcopy", f"{type(error).__name__}: {error}"
         ) from None
 
 
@@ -265,9 +269,9 @@ def _check_in_range(name: str, before: Tensor, after: Tensor) -> None:
     lost = largest < limits.tiny / limits.eps and bool((before != 0).any())
     if lost or not np.isfinite(largest):
         raise InvalidInputError(
-            "alphas must leave the weights in the range of "
-            f"{str(after.dtype).removeprefix('torch.')}; the largest entry of {name!r} would be "
-            f"{largest:.3g}."
+            "alphas",
+            f"leave the weights in the range of {str(after.dtype).removeprefix('torch.')}",
+            because=f"the largest entry of {name!r} would be {largest:.3g}",
         )
 
 
@@ -309,22 +313,26 @@ def _check_unchanged(model: nn.Module, layers: Sequence[Layer], x: Any) -> None:
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InvalidInputError(
-            f"x must be inputs that the model takes, to try out whether {name} can be "
-            f"reparametrised; for shape {tuple(inputs.shape)} it raised: {reason}."
+            "x",
+            f"be inputs that the model takes, to try out whether {name} can be reparametrised",
+            because=f"for shape {tuple(inputs.shape)} it raised: {reason}",
         ) from error
     if not isinstance(before, Tensor):
         raise InvalidInputError(
-            f"model must return a tensor to be reparametrised; {name} gave a "
-            f"{type(before).__name__}."
+            "model",
+            "return a tensor to be reparametrised",
+            because=f"{name} gave a {type(before).__name__}",
         )
     change = (after - before).abs().flatten(1).amax(1)
     size = before.abs().flatten(1).amax(1)
     if not bool((change <= _UNCHANGED * size).all()):
         worst = float((change / size.clamp_min(torch.finfo(size.dtype).tiny)).max())
         raise InvalidInputError(
-            "model must call its layers one after the other in the order they are registered, "
-            "with nothing but positively homogeneous operations (ReLU, pooling) between, to be "
-            f"reparametrised; outputs of this {name} changed by a factor of {worst:.2g}."
+            "model",
+            "call its layers one after the other in the order they are registered, with "
+            "nothing but positively homogeneous operations (ReLU, pooling) between, to be "
+            "reparametrised",
+            because=f"outputs of this {name} changed by a factor of {worst:.2g}",
         )
 
 
@@ -333,13 +341,12 @@ def _trial_inputs(model: nn.Module, layers: Sequence[Layer], x: Any) -> Tensor:
         try:
             given = x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
         except (TypeError, ValueError):
-            raise InvalidInputError(
-                f"x must be a numeric array or tensor; got {type(x).__name__}."
-            ) from None
+            raise InvalidInputError("x", "be a numeric array or tensor", type(x).__name__) from None
         if given.ndim < 2 or not len(given) or given.dtype == torch.bool or given.is_complex():
             raise InvalidInputError(
-                f"x must be a batch of inputs, shape (n, ...); got shape {tuple(given.shape)} of "
-                f"{str(given.dtype).removeprefix('torch.')}."
+                "x",
+                "be a batch of inputs, shape (n, ...)",
+                f"shape {tuple(given.shape)} of {str(given.dtype).removeprefix('torch.')}",
             )
         check_finite_inputs(given, "x")
         trials = given[:_TRIALS].cpu().double()
@@ -347,9 +354,9 @@ def _trial_inputs(model: nn.Module, layers: Sequence[Layer], x: Any) -> Tensor:
     first = model.get_submodule(layers[0][0].rpartition(".")[0])
     if not isinstance(first, nn.Linear):
         raise InvalidInputError(
-            f"x must be given, to try out whether this {type(model).__name__} can be "
-            f"reparametrised: its first layer, a {type(first).__name__}, does not tell the inputs' "
-            "shape."
+            "x",
+            f"be given, to try out whether this {type(model).__name__} can be reparametrised: "
+            f"its first layer, a {type(first).__name__}, does not tell the inputs' shape",
         )
     generator = torch.Generator().manual_seed(0)
     unit = torch.randn(_TRIALS, first.in_features, dtype=torch.float64, generator=generator)

@@ -269,13 +269,13 @@ def plane_through(
     check_problem(problem)
     check_positive_integer(resolution, "resolution")
     if not isinstance(margin, Real) or not np.isfinite(margin) or margin < 0:
-        raise InvalidInputError(f"margin must be a number of at least 0; got {margin!r}.")
+        raise InvalidInputError("margin", "be a number of at least 0", repr(margin))
     named = {"a": a, "b": b, "c": c}
     origin, *others = (as_point(problem, value, name) for name, value in named.items())
     sides = []
     for name, point in zip("bc", others, strict=True):
         if torch.equal(point, origin):
-            raise InvalidInputError(f"{name} must differ from a; got the same parameters.")
+            raise InvalidInputError(name, "differ from a", "the same parameters")
         sides.append(point - origin)
     axes = _orthonormal(
         as_direction(problem, sides[0], "b"), as_direction(problem, sides[1], "c"), "c"
@@ -319,6 +319,8 @@ def _orthonormal(first: Tensor, second: Tensor, name: str) -> Tensor:
     smallest = 1e-10 if first.dtype == torch.float64 else 1e-5
     if float(rest.norm()) < smallest:
         raise InvalidInputError(
-            f"{name} must add a direction of its own to span a plane; it is parallel to the first."
+            name,
+            "add a direction of its own to span a plane",
+            because="it is parallel to the first",
         )
     return torch.stack([a, rest / rest.norm()], dim=1).to(first.dtype)

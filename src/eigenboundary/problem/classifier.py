@@ -200,15 +200,17 @@ class Classifier:
         except Exception as error:
             came = f"{tuple(x.shape)} of {str(x.dtype).removeprefix('torch.')}"
             raise InvalidInputError(
-                f"model must accept the inputs; for a batch of shape {came} it raised: "
-                f"{_first_line(error)}."
+                "model",
+                "accept the inputs",
+                because=f"for a batch of shape {came} it raised: {_first_line(error)}",
             ) from error
         try:
             return self.picked(raw)
         except Exception as error:
             raise InvalidInputError(
-                f"output must turn what the model returns, {_described(raw)}, into outputs (n, C); "
-                f"it raised {type(error).__name__}: {_first_line(error)}."
+                "output",
+                f"turn what the model returns, {_described(raw)}, into outputs (n, C)",
+                because=f"it raised {type(error).__name__}: {_first_line(error)}",
             ) from error
 
     def predict(self, x: Tensor) -> Tensor:
@@ -249,8 +251,9 @@ def _detached_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -
         module = copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:
         raise InvalidInputError(
-            f"model must be copyable with copy.deepcopy (remove hooks that hold tensors); "
-            f"got {type(error).__name__}: {error}."
+            "model",
+            "be copyable with copy.deepcopy (remove hooks that hold tensors)",
+            f"{type(error).__name__}: {error}",
         ) from None
     for part in module.modules():
         dim = getattr(part, "dim", None)

@@ -114,8 +114,9 @@ class LoaderSource:
             except Exception as error:
                 reason = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
                 raise InvalidInputError(
-                    "data must be readable from the first sample to the last; it raised "
-                    f"{type(error).__name__}: {reason}."
+                    "data",
+                    "be readable from the first sample to the last",
+                    because=f"it raised {type(error).__name__}: {reason}",
                 ) from error
 
     def size(self) -> int:
@@ -186,8 +187,9 @@ def as_source(data: Any, *, cache_bytes: int, seed: int, divided: bool = False) 
         x, y, layout = _as_pair(data, "data", None)
         if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
             raise InvalidInputError(
-                f"data must hold as many labels as inputs; got x of shape {tuple(x.shape)} "
-                f"and y of shape {tuple(y.shape)}."
+                "data",
+                "hold as many labels as inputs",
+                f"x of shape {tuple(x.shape)} and y of shape {tuple(y.shape)}",
             )
         return TensorSource(x, y, layout)
     return _cached(source, cache_bytes)
@@ -204,15 +206,19 @@ def _cached(source: LoaderSource, cache_bytes: int) -> SampleSource:
             return source
         kept.append((x, y))
     if not kept:
-        raise InvalidInputError("data must hold at least one sample; got an empty one.")
+        raise InvalidInputError("data", "hold at least one sample", "an empty one")
     xs, ys = zip(*kept, strict=True)
     if ys[0].ndim == 0 or any(len(x) != len(y) for x, y in kept):
         raise InvalidInputError(
-            "data must give batches (x, y) with one label an input; got x of shape "
-            f"{tuple(xs[0].shape)} and y of shape {tuple(ys[0].shape)} (batch_size=None?)."
+            "data",
+            "give batches (x, y) with one label an input",
+            f"x of shape {tuple(xs[0].shape)} and y of shape {tuple(ys[0].shape)} "
+            "(batch_size=None?)",
         )
     if len({tuple(x.shape[1:]) for x in xs}) > 1:
-        raise InvalidInputError("data must hold inputs of one shape; batches differ in shape.")
+        raise InvalidInputError(
+            "data", "hold inputs of one shape", because="batches differ in shape"
+        )
     return TensorSource(torch.cat(xs), torch.cat(ys), source.layout)
 
 
@@ -220,8 +226,9 @@ def _check_replays(source: LoaderSource) -> None:
     first, second = (next(iter(source)) for _ in range(2))
     if not (torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])):
         raise InvalidInputError(
-            "data must give the same samples in every pass; two passes over the DataLoader "
-            "differed (take out random augmentation)."
+            "data",
+            "give the same samples in every pass",
+            because="two passes over the DataLoader differed (take out random augmentation)",
         )
 
 
@@ -273,8 +280,9 @@ def _as_pair(batch: Any, name: str, layout: Layout | None) -> tuple[Tensor, Tens
             else type(batch).__name__
         )
         raise InvalidInputError(
-            f"{name} must be a pair (x, y)"
-            f"{', a Dataset or a DataLoader' if name == 'data' else ''}; got {came}."
+            name,
+            f"be a pair (x, y){', a Dataset or a DataLoader' if name == 'data' else ''}",
+            f"{came}",
         )
     x, y = batch
     if layout is None and isinstance(x, Mapping):
@@ -291,6 +299,7 @@ def _labels_among(inputs: Mapping[str, Any], name: str) -> Any:
         if key in inputs:
             return inputs[key]
     raise InvalidInputError(
-        f"{name} must be a pair (x, y), or hold the labels under 'labels'; got a mapping with "
-        f"{', '.join(map(str, inputs)) or 'nothing'}."
+        name,
+        "be a pair (x, y), or hold the labels under 'labels'",
+        f"a mapping with {', '.join(map(str, inputs)) or 'nothing'}",
     )

@@ -63,7 +63,7 @@ class Layout:
         tensors = _tensors(inputs, name)
         if not tensors:
             raise InvalidInputError(
-                f"{name} must hold inputs by their names; got only {', '.join(inputs) or 'none'}."
+                name, "hold inputs by their names", f"only {', '.join(inputs) or 'none'}"
             )
         return cls(
             tuple(tensors),
@@ -86,14 +86,16 @@ class Layout:
         """
         if not isinstance(inputs, Mapping):
             raise InvalidInputError(
-                f"{name} must hold {', '.join(self.names)} by their names, as the training inputs; "
-                f"got {type(inputs).__name__}."
+                name,
+                f"hold {', '.join(self.names)} by their names, as the training inputs",
+                type(inputs).__name__,
             )
         tensors = _tensors(inputs, name)
         if set(tensors) != set(self.names):
             raise InvalidInputError(
-                f"{name} must hold {', '.join(self.names)} in every batch; got "
-                f"{', '.join(tensors) or 'none'}."
+                name,
+                f"hold {', '.join(self.names)} in every batch",
+                f"{', '.join(tensors) or 'none'}",
             )
         n = len(tensors[self.names[0]])
         rows = []
@@ -101,8 +103,9 @@ class Layout:
             tensor = tensors[key]
             if tuple(tensor.shape) != (n, *shape):
                 raise InvalidInputError(
-                    f"{name} must hold inputs of one shape, {key} of shape {(n, *shape)}; got "
-                    f"{tuple(tensor.shape)} (pad all of them to one length)."
+                    name,
+                    f"hold inputs of one shape, {key} of shape {(n, *shape)}",
+                    f"{tuple(tensor.shape)} (pad all of them to one length)",
                 )
             rows.append(tensor if not self.several else _as_integers(tensor, dtype, name, key))
         return torch.cat(rows, dim=1) if self.several else rows[0]
@@ -153,8 +156,10 @@ def _tensors(inputs: Mapping[str, Any], name: str) -> dict[str, Tensor]:
         tensor = as_tensor(values, f"{name}[{key!r}]")
         if tensor.ndim == 0 or tensor.is_complex():
             raise InvalidInputError(
-                f"{name} must hold real tensors with a row a sample; got {key} of shape "
-                f"{tuple(tensor.shape)} and dtype {str(tensor.dtype).removeprefix('torch.')}."
+                name,
+                "hold real tensors with a row a sample",
+                f"{key} of shape {tuple(tensor.shape)} and dtype "
+                f"{str(tensor.dtype).removeprefix('torch.')}",
             )
         tensors[str(key)] = tensor
     return tensors
@@ -165,12 +170,13 @@ def _as_integers(tensor: Tensor, dtype: torch.dtype, name: str, key: str) -> Ten
     if not dtype.is_floating_point:
         if tensor.is_floating_point():
             raise InvalidInputError(
-                f"{name} must hold integers for {key}, as the training inputs; got "
-                f"{str(tensor.dtype).removeprefix('torch.')}."
+                name,
+                f"hold integers for {key}, as the training inputs",
+                f"{str(tensor.dtype).removeprefix('torch.')}",
             )
         return _rows(tensor).long()
     if not torch.isfinite(tensor).all():
-        raise InvalidInputError(f"{name} must be finite; {key} holds NaN or inf.")
+        raise InvalidInputError(name, "be finite", because=f"{key} holds NaN or inf")
     return _rows(tensor).double().view(torch.int64)
 
 
@@ -187,5 +193,5 @@ def as_tensor(values: Any, name: str) -> Tensor:
         return torch.from_numpy(np.array(array))
     except (TypeError, ValueError) as error:
         raise InvalidInputError(
-            f"{name} must hold numeric arrays or tensors; got {type(values).__name__} ({error})."
+            name, "hold numeric arrays or tensors", f"{type(values).__name__} ({error})"
         ) from None

@@ -166,13 +166,12 @@ def as_loss(loss: str | PerSampleLoss | Loss) -> Loss:
         if loss not in LOSSES:
             known = ", ".join(repr(name) for name in LOSSES)
             raise InvalidInputError(
-                f"loss must be one of {known} or a callable (outputs, labels) -> (n,); "
-                f"got {loss!r}."
+                "loss", f"be one of {known} or a callable (outputs, labels) -> (n,)", repr(loss)
             )
         return LOSSES[loss]
     if callable(loss):
         name = getattr(loss, "__name__", type(loss).__name__)
         return Loss(str(name), _Given(loss))
     raise InvalidInputError(
-        f"loss must be a name or a callable (outputs, labels) -> (n,); got {type(loss).__name__}."
+        "loss", "be a name or a callable (outputs, labels) -> (n,)", type(loss).__name__
     )

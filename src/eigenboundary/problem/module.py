@@ -18,30 +18,30 @@ _MODE_DEPENDENT = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutN
 
 def check_model(model: Any) -> None:
     if not isinstance(model, nn.Module):
-        raise InvalidInputError(
-            f"model must be a torch.nn.Module instance; got {type(model).__name__}."
-        )
+        raise InvalidInputError("model", "be a torch.nn.Module instance", type(model).__name__)
     if isinstance(model, torch.jit.ScriptModule):
         raise InvalidInputError(
-            "model must be a plain torch.nn.Module; got a TorchScript module, which has no second "
-            "derivatives here."
+            "model",
+            "be a plain torch.nn.Module",
+            "a TorchScript module, which has no second derivatives here",
         )
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
         raise InvalidInputError(
-            "model must have initialised parameters; got a lazy module that has seen no data."
+            "model", "have initialised parameters", "a lazy module that has seen no data"
         )
     devices = sorted({str(p.device) for p in model.parameters()})
     if len(devices) > 1:
         raise InvalidInputError(
-            f"model must have all its parameters on one device; got {', '.join(devices)}."
+            "model", "have all its parameters on one device", f"{', '.join(devices)}"
         )
     if devices == ["meta"]:
-        raise InvalidInputError("model must have real parameters; got ones on the meta device.")
+        raise InvalidInputError("model", "have real parameters", "ones on the meta device")
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
             raise InvalidInputError(
-                f"model must treat samples independently in eval mode; {name!r} is a "
-                f"{type(module).__name__} without running statistics."
+                "model",
+                "treat samples independently in eval mode",
+                because=f"{name!r} is a {type(module).__name__} without running statistics",
             )
 
 
@@ -65,7 +65,7 @@ def resolve_device(device: str | torch.device | None, model: nn.Module) -> torch
     except (RuntimeError, AssertionError, TypeError, ValueError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].split(".")[0][:100]
         raise InvalidInputError(
-            f"device must be one that torch can use here; got {device!r} ({reason})."
+            "device", "be one that torch can use here", f"{device!r} ({reason})"
         ) from None
     return resolved
 
@@ -79,12 +79,13 @@ def resolve_dtype(dtype: str | torch.dtype | None, model: nn.Module) -> torch.dt
             return torch.get_default_dtype()
         names = ", ".join(sorted(str(d).removeprefix("torch.") for d in found))
         raise InvalidInputError(
-            "dtype must be given as float32 or float64 for a model whose parameters are not all "
-            f"one of these; got a model in {names}."
+            "dtype",
+            "be given as float32 or float64 for a model whose parameters are not all one of these",
+            f"a model in {names}",
         )
     resolved = _DTYPES.get(dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
     if resolved not in _DTYPES.values():
-        raise InvalidInputError(f"dtype must be float32 or float64; got {dtype!r}.")
+        raise InvalidInputError("dtype", "be float32 or float64", repr(dtype))
     assert isinstance(resolved, torch.dtype)
     return resolved
 
@@ -93,21 +94,24 @@ def select_parameters(model: nn.Module, patterns: str | Sequence[str] | None) ->
     trainable = [name for name, p in model.named_parameters() if p.requires_grad]
     if not trainable:
         raise InvalidInputError(
-            "model must have at least one parameter that requires a gradient; got "
-            f"{sum(1 for _ in model.parameters())} parameters, none of which does."
+            "model",
+            "have at least one parameter that requires a gradient",
+            f"{sum(1 for _ in model.parameters())} parameters, none of which does",
         )
     if patterns is None:
         return tuple(trainable)
     if not isinstance(patterns, str | list | tuple) or not patterns:
         raise InvalidInputError(
-            f"parameters must be a glob pattern or several of them; got {patterns!r}."
+            "parameters", "be a glob pattern or several of them", repr(patterns)
         )
     wanted = [patterns] if isinstance(patterns, str) else list(patterns)
     for pattern in wanted:
         if not isinstance(pattern, str) or not fnmatch.filter(trainable, pattern):
             raise InvalidInputError(
-                f"parameters must match a trainable parameter by name; {pattern!r} matches none "
-                f"of {', '.join(trainable[:8])}{', …' if len(trainable) > 8 else ''}."
+                "parameters",
+                "match a trainable parameter by name",
+                because=f"{pattern!r} matches none of "
+                f"{', '.join(trainable[:8])}{', …' if len(trainable) > 8 else ''}",
             )
     return tuple(n for n in trainable if any(fnmatch.fnmatchcase(n, w) for w in wanted))
 
@@ -122,7 +126,9 @@ def count_parameters(model: nn.Module, patterns: str | Sequence[str] | None) -> 
 def check_finite_parameters(module: nn.Module) -> None:
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise InvalidInputError(f"model must have finite weights; {name!r} holds NaN or inf.")
+            raise InvalidInputError(
+                "model", "have finite weights", because=f"{name!r} holds NaN or inf"
+            )
 
 
 def depends_on_mode(module: nn.Module) -> bool:
@@ -145,7 +151,7 @@ def training_mode_notes(model: nn.Module) -> tuple[str, ...]:
 def check_finite_inputs(x: Tensor, name: str) -> None:
     if x.is_floating_point() and not torch.isfinite(x).all():
         bad = int((~torch.isfinite(x)).flatten(1).any(1).sum()) if x.ndim > 1 else 1
-        raise InvalidInputError(f"{name} must be finite; {bad} input(s) hold NaN or inf.")
+        raise InvalidInputError(name, "be finite", because=f"{bad} input(s) hold NaN or inf")
 
 
 def prepare_inputs(x: Any, input_shape: torch.Size, floating: bool, name: str) -> Tensor:
@@ -156,17 +162,18 @@ def prepare_inputs(x: Any, input_shape: torch.Size, floating: bool, name: str) -
             tensor = torch.from_numpy(np.array(x))
         except (TypeError, ValueError) as error:
             raise InvalidInputError(
-                f"{name} must be a numeric array or tensor; got {type(x).__name__} ({error})."
+                name, "be a numeric array or tensor", f"{type(x).__name__} ({error})"
             ) from None
     if tensor.shape[1:] != input_shape or tensor.ndim == 0:
         wanted = ", ".join(["n", *map(str, input_shape)])
         raise InvalidInputError(
-            f"{name} must have shape ({wanted}), as the training inputs; got {tuple(tensor.shape)}."
+            name, f"have shape ({wanted}), as the training inputs", f"{tuple(tensor.shape)}"
         )
     check_finite_inputs(tensor, name)
     if tensor.is_floating_point() and not floating:
         raise InvalidInputError(
-            f"{name} must hold integers, as the training inputs; got "
-            f"{str(tensor.dtype).removeprefix('torch.')}."
+            name,
+            "hold integers, as the training inputs",
+            f"{str(tensor.dtype).removeprefix('torch.')}",
         )
     return tensor.double() if floating and not tensor.is_floating_point() else tensor

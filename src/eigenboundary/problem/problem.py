@@ -181,17 +181,22 @@ class Problem(Classifier):
         """The samples of this process; every one must have been given all of them."""
         n, first = self.processes.agree(lambda: (self._source.size(), _first_samples(self._source)))
         self.processes.check_alike(
-            self.fingerprint(), "model must have the same weights in all processes; they differ."
+            self.fingerprint(),
+            InvalidInputError(
+                "model", "have the same weights in all processes", because="they differ"
+            ),
         )
         self.processes.check_alike(
             (n, first),
-            "data must be the same in all processes, which divide them among themselves; they "
-            "differ.",
+            InvalidInputError(
+                "data",
+                "be the same in all processes, which divide them among themselves",
+                because="they differ",
+            ),
         )
         if 0 < n < self.processes.count:
             raise InvalidInputError(
-                f"data must hold a sample for each of the {self.processes.count} processes; got "
-                f"{n}."
+                "data", f"hold a sample for each of the {self.processes.count} processes", f"{n}"
             )
         return self._source.part(*self.processes.part(n))
 

@@ -45,12 +45,18 @@ def survey(classifier: Classifier, source: SampleSource, processes: Processes) -
             classifier.floating_inputs,
             classifier.n_classes,
         ),
-        "data must hold inputs of one shape and type; those of some processes differ.",
+        InvalidInputError(
+            "data",
+            "hold inputs of one shape and type",
+            because="they differ between processes",
+        ),
     )
     labels, predictions, totals = found
     if len(labels.unique()) < 2:
         raise InvalidInputError(
-            f"data must hold samples of at least two classes; all labels are {int(labels[0])}."
+            "data",
+            "hold samples of at least two classes",
+            because=f"all labels are {int(labels[0])}",
         )
     return Survey(labels, predictions, float(totals.sum()) / len(labels))
 
@@ -80,7 +86,7 @@ def _survey_part(classifier: Classifier, source: SampleSource) -> tuple[Tensor, 
             labels.append(y.cpu())
             predictions.append(outputs.argmax(-1).cpu())
     if not seen:
-        raise InvalidInputError("data must hold at least one sample; got an empty one.")
+        raise InvalidInputError("data", "hold at least one sample", "an empty one")
     return torch.cat(labels), torch.cat(predictions), torch.tensor([total], dtype=torch.float64)
 
 
@@ -91,20 +97,20 @@ def _chunks(classifier: Classifier, x: Tensor, y: Tensor) -> Iterator[tuple[Tens
 
 def _check_batch(x: Tensor, y: Tensor, expected: torch.Size | None) -> None:
     if len(x) == 0 and expected is None:
-        raise InvalidInputError("data must hold at least one sample; got an empty one.")
+        raise InvalidInputError("data", "hold at least one sample", "an empty one")
     if len(x) != y.shape[0] or y.ndim != 1:
         raise InvalidInputError(
-            f"data must hold one integer label a sample, y of shape ({len(x)},); got y of shape "
-            f"{tuple(y.shape)}{_label_hint(y)}."
+            "data",
+            f"hold one integer label a sample, y of shape ({len(x)},)",
+            f"y of shape {tuple(y.shape)}{_label_hint(y)}",
         )
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise InvalidInputError(
-            "data must hold integer class labels; got y of dtype "
-            f"{str(y.dtype).removeprefix('torch.')}."
+            "data", "hold integer class labels", f"y of dtype {str(y.dtype).removeprefix('torch.')}"
         )
     if expected is not None and x.shape[1:] != expected:
         raise InvalidInputError(
-            f"data must hold inputs of one shape, {tuple(expected)}; got {tuple(x.shape[1:])}."
+            "data", f"hold inputs of one shape, {tuple(expected)}", f"{tuple(x.shape[1:])}"
         )
     check_finite_inputs(x, "data")
 
@@ -119,8 +125,9 @@ def _check_labels(y: Tensor, n_classes: int) -> None:
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= n_classes:
         raise InvalidInputError(
-            f"data must hold labels from 0 to {n_classes - 1}, for the model's {n_classes} "
-            f"outputs; got labels from {low} to {high}."
+            "data",
+            f"hold labels from 0 to {n_classes - 1}, for the model's {n_classes} outputs",
+            f"labels from {low} to {high}",
         )
 
 
@@ -167,25 +174,30 @@ def check_derivatives(classifier: Classifier, x: Tensor) -> None:
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InvalidInputError(
-            f"model must be twice differentiable in its parameters; torch says: {reason}."
+            "model", "be twice differentiable in its parameters", because=f"torch says: {reason}"
         ) from error
     small = 1e-3 if classifier.dtype == torch.float32 else 1e-7
     if not float(plain.abs().max()) > 0:
         raise InvalidInputError(
-            "model must give outputs that depend on its parameters; their gradient is zero "
-            "(is something detached?)."
+            "model",
+            "give outputs that depend on its parameters",
+            because="their gradient is zero (is something detached?)",
         )
     if float((ours - plain).abs().max()) > small * float(plain.abs().max()):
         raise InvalidInputError(
-            "model must use its parameters as they are when it is called; the gradient differs "
-            "from autograd's (are parameters sliced out of a ParameterList?)."
+            "model",
+            "use its parameters as they are when it is called",
+            because="the gradient differs from autograd's (are parameters sliced out of a "
+            "ParameterList?)",
         )
     cross = directions.double().T @ images.double()
     scale = float(images.double().norm(dim=0).max() * directions.double().norm(dim=0).max())
     if abs(float(cross[0, 1] - cross[1, 0])) > small * scale:
         raise InvalidInputError(
-            "model must be twice differentiable in its parameters; its Hessian is not symmetric "
-            "(the second derivative of one of its layers is wrong)."
+            "model",
+            "be twice differentiable in its parameters",
+            because="its Hessian is not symmetric (the second derivative of one of its layers is "
+            "wrong)",
         )
 
 
@@ -220,9 +232,10 @@ def probe(classifier: Classifier, x: Tensor) -> None:
         outputs = classifier.evaluate(two)
     if counter.half:
         raise InvalidInputError(
-            "model must compute in the precision of its parameters; its forward pass multiplies in "
-            "half precision (take autocast out of it, or give dtype='float64', which autocast "
-            "leaves as it is)."
+            "model",
+            "compute in the precision of its parameters",
+            because="its forward pass multiplies in half precision (take autocast out of it, or "
+            "give dtype='float64', which autocast leaves as it is)",
         )
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(two):
         came = (
@@ -231,19 +244,22 @@ def probe(classifier: Classifier, x: Tensor) -> None:
             else type(outputs).__name__
         )
         raise InvalidInputError(
-            f"model must give outputs of shape ({len(two)}, C) for {len(two)} inputs (output= can "
-            f"pick them); got {came}."
+            "model",
+            f"give outputs of shape ({len(two)}, C) for {len(two)} inputs (output= can pick them)",
+            f"{came}",
         )
     n_classes = outputs.shape[1]
     if n_classes < 2:
         raise InvalidInputError(
-            "model must have at least two outputs, one a class; got outputs of shape "
-            f"{tuple(outputs.shape)}."
+            "model",
+            "have at least two outputs, one a class",
+            f"outputs of shape {tuple(outputs.shape)}",
         )
     if not torch.equal(theta, classifier.theta):
         raise InvalidInputError(
-            "model must not change its parameters when it is called; they differ after one forward "
-            "pass (an Embedding with max_norm does that)."
+            "model",
+            "not change its parameters when it is called",
+            because="they differ after one forward pass (an Embedding with max_norm does that)",
         )
     _check_samples_independent(classifier, two, outputs)
     classifier.n_classes = n_classes
@@ -258,22 +274,24 @@ def _check_samples_independent(classifier: Classifier, two: Tensor, outputs: Ten
     change = max(float((again - outputs).abs().max()), float((alone - outputs[:1]).abs().max()))
     if change > 1e-3 * float(outputs.abs().max()):
         raise InvalidInputError(
-            "model must treat samples independently and deterministically in eval mode; the "
-            "output for one sample changed when it was computed alone."
+            "model",
+            "treat samples independently and deterministically in eval mode",
+            because="the output for one sample changed when it was computed alone",
         )
 
 
 def _check_outputs(classifier: Classifier, outputs: Tensor, n: int) -> None:
     if len(outputs) != n or not torch.isfinite(outputs).all():
         raise InvalidInputError(
-            f"model must give finite outputs for every input; got NaN or inf among {n} samples."
+            "model", "give finite outputs for every input", f"NaN or inf among {n} samples"
         )
     if classifier.loss.normalized_outputs:
         off = float(outputs.logsumexp(-1).abs().max())
         if off > 1e-3:
             raise InvalidInputError(
-                "loss 'nll' must be given log-probabilities (rows with logsumexp 0); got rows "
-                f"with logsumexp up to {off:.3g} (for logits use 'cross_entropy')."
+                "loss 'nll'",
+                "be given log-probabilities (rows with logsumexp 0)",
+                f"rows with logsumexp up to {off:.3g} (for logits use 'cross_entropy')",
             )
 
 
@@ -291,14 +309,17 @@ def check_loss(classifier: Classifier) -> None:
         first = classifier.loss.per_sample(outputs[:1], labels[:1]) if shape == (3,) else None
     except Exception as error:
         raise InvalidInputError(
-            f"loss must map outputs (n, C) and labels (n,) to (n,); {name!r} raised "
-            f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}."
+            "loss",
+            "map outputs (n, C) and labels (n,) to (n,)",
+            because=f"{name!r} raised {type(error).__name__}: "
+            f"{(str(error).strip() or 'no message').splitlines()[0]}",
         ) from None
     if first is None or not torch.allclose(first, values[:1], rtol=1e-4, atol=1e-6):
         came = f"{shape} for 3 samples" if shape != (3,) else "values that depend on other samples"
         raise InvalidInputError(
-            f"loss must give one value a sample, of shape (n,) (reduction='none'); {name!r} gave "
-            f"{came}."
+            "loss",
+            "give one value a sample, of shape (n,) (reduction='none')",
+            because=f"{name!r} gave {came}",
         )
     try:
         hessian = classifier.loss.output_hessian(outputs, labels)
@@ -308,6 +329,8 @@ def check_loss(classifier: Classifier) -> None:
         curved, reason = False, (str(error).strip() or type(error).__name__).splitlines()[0]
     if not curved:
         raise InvalidInputError(
-            f"loss must be twice differentiable in the outputs; {name!r} is not ({reason}). For "
-            "the negative log-likelihood of log-probabilities use loss='nll'."
+            "loss",
+            "be twice differentiable in the outputs",
+            because=f"{name!r} is not ({reason}); for the negative log-likelihood of "
+            "log-probabilities use loss='nll'",
         )

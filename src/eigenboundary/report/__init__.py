@@ -81,7 +81,7 @@ def write_pictures(
         or cannot be made or written to.
     """
     if not isinstance(analysis, Analysis):
-        raise InvalidInputError(f"analysis must be an Analysis; got {type(analysis).__name__}.")
+        raise InvalidInputError("analysis", "be an Analysis", type(analysis).__name__)
     target = new_folder(folder, overwrite=overwrite)
     every = (*pictures.pictures_of(analysis), *pictures.pictures_of_sections(analysis))
     made = []
@@ -101,12 +101,12 @@ def _check(analyses: Any) -> None:
     if not isinstance(analyses, Mapping) or not analyses:
         got = "an empty one" if isinstance(analyses, Mapping) else type(analyses).__name__
         raise InvalidInputError(
-            f"analyses must be a mapping of at least one name to its analysis; got {got}."
+            "analyses", "be a mapping of at least one name to its analysis", f"{got}"
         )
     for name, analysis in analyses.items():
         if not isinstance(analysis, Analysis):
             raise InvalidInputError(
-                f"analyses must hold Analysis objects; got {type(analysis).__name__} for {name!r}."
+                "analyses", "hold Analysis objects", f"{type(analysis).__name__} for {name!r}"
             )
 
 

@@ -18,38 +18,36 @@ def check_positive_integer(value: Any, name: str, *, optional: bool = False) -> 
         return
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not whole or value < 1:
-        raise InvalidInputError(f"{name} must be an integer of at least 1; got {value!r}.")
+        raise InvalidInputError(name, "be an integer of at least 1", repr(value))
 
 
 def check_seed(seed: Any) -> None:
     whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
     if not whole or not 0 <= seed < 2**63:
-        raise InvalidInputError(f"seed must be an integer from 0 to 2**63 - 1; got {seed!r}.")
+        raise InvalidInputError("seed", "be an integer from 0 to 2**63 - 1", repr(seed))
 
 
 def check_choice(value: Any, name: str, choices: Sequence[str]) -> None:
     if not isinstance(value, str) or value not in choices:
         known = ", ".join(repr(choice) for choice in choices)
-        raise InvalidInputError(f"{name} must be one of {known}; got {value!r}.")
+        raise InvalidInputError(name, f"be one of {known}", repr(value))
 
 
 def check_flag(value: Any, name: str) -> None:
     if not isinstance(value, bool | np.bool_):
-        raise InvalidInputError(f"{name} must be True or False; got {value!r}.")
+        raise InvalidInputError(name, "be True or False", repr(value))
 
 
 def check_progress(value: Any) -> None:
     if value is not None and not callable(value):
-        raise InvalidInputError(
-            f"progress must be a function of (stage, done, total); got {value!r}."
-        )
+        raise InvalidInputError("progress", "be a function of (stage, done, total)", repr(value))
 
 
 def check_tolerance(value: Any, name: str = "tolerance") -> None:
     if value is None:
         return
     if not isinstance(value, numbers.Real) or not 0 < float(value) < 1:
-        raise InvalidInputError(f"{name} must be a number between 0 and 1; got {value!r}.")
+        raise InvalidInputError(name, "be a number between 0 and 1", repr(value))
 
 
 def as_array(value: Any, dtype: Any = None) -> NDArray[Any]:

@@ -24,17 +24,19 @@ def new_file(path: str | Path, *, overwrite: bool, name: str = "path") -> Path:
     target = _as_path(path, name)
     if target.exists() and not overwrite:
         raise InvalidInputError(
-            f"{name} must not exist yet, or overwriting be allowed; {str(target)!r} exists."
+            name, "not exist yet, or overwriting be allowed", because=f"{str(target)!r} exists"
         )
     if target.is_dir():
-        raise InvalidInputError(f"{name} must be a file; {str(target)!r} is a folder.")
+        raise InvalidInputError(name, "be a file", because=f"{str(target)!r} is a folder")
     if not target.absolute().parent.is_dir():
         raise InvalidInputError(
-            f"{name} must be in an existing folder; {str(target.parent)!r} does not exist."
+            name, "be in an existing folder", because=f"{str(target.parent)!r} does not exist"
         )
     if not os.access(target.absolute().parent, os.W_OK):
         raise InvalidInputError(
-            f"{name} must be in a folder that can be written to; {str(target.parent)!r} cannot."
+            name,
+            "be in a folder that can be written to",
+            because=f"{str(target.parent)!r} cannot",
         )
     return target
 
@@ -49,18 +51,20 @@ def new_folder(path: str | Path, *, overwrite: bool, name: str = "folder") -> Pa
     """
     target = _as_path(path, name)
     if target.exists() and not target.is_dir():
-        raise InvalidInputError(f"{name} must be a folder; {str(target)!r} is a file.")
+        raise InvalidInputError(name, "be a folder", because=f"{str(target)!r} is a file")
     if target.is_dir() and any(target.iterdir()) and not overwrite:
         raise InvalidInputError(
-            f"{name} must be a new or empty folder, or overwriting be allowed; {str(target)!r} "
-            "holds files."
+            name,
+            "be a new or empty folder, or overwriting be allowed",
+            because=f"{str(target)!r} holds files",
         )
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidInputError(
-            f"{name} must be a folder that can be made; {str(target)!r} could not be "
-            f"({type(error).__name__})."
+            name,
+            "be a folder that can be made",
+            because=f"{str(target)!r} could not be ({type(error).__name__})",
         ) from None
     return target
 
@@ -81,8 +85,9 @@ def replaced_when_complete(target: Path, name: str = "path") -> Iterator[Path]:
         os.replace(partial, target)
     except (OSError, SafetensorError) as error:
         raise InvalidInputError(
-            f"{name} must be a place that can be written to; {str(target)!r} could not be "
-            f"({type(error).__name__})."
+            name,
+            "be a place that can be written to",
+            because=f"{str(target)!r} could not be ({type(error).__name__})",
         ) from error
     finally:
         partial.unlink(missing_ok=True)
@@ -99,5 +104,5 @@ def _as_path(path: Any, name: str) -> Path:
         return Path(path)
     except TypeError:
         raise InvalidInputError(
-            f"{name} must be a path; got {path!r} of type {type(path).__name__}."
+            name, "be a path", f"{path!r} of type {type(path).__name__}"
         ) from None

@@ -113,8 +113,9 @@ def eigvalsh(matrix: Tensor) -> Tensor:
 def _finite_double(matrix: Tensor) -> Tensor:
     if not matrix.isfinite().all():
         raise InvalidInputError(
-            "curvature must be finite at these weights; got products that hold NaN or inf "
-            "(dtype='float64' has a larger range)."
+            "curvature",
+            "be finite at these weights",
+            "products that hold NaN or inf (dtype='float64' has a larger range)",
         )
     return matrix.double()
 

@@ -68,9 +68,7 @@ def as_bytes(value: Any, name: str = "memory_limit") -> int | None:
         if parts:
             number = float(parts[1]) * _UNITS[parts[2] or ""]
     if not number >= 1:
-        raise InvalidInputError(
-            f"{name} must be a number of bytes or text like '2 GB'; got {value!r}."
-        )
+        raise InvalidInputError(name, "be a number of bytes or text like '2 GB'", repr(value))
     return int(number)
 
 
@@ -132,8 +130,10 @@ class Memory:
         self.free = limit - held
         if self.free < _LEAST:
             raise InvalidInputError(
-                f"memory_limit must be at least {megabytes(held + _LEAST)}, of which this process "
-                f"needs {megabytes(held)} before it computes anything; got {megabytes(limit)}."
+                "memory_limit",
+                f"be at least {megabytes(held + _LEAST)}, of which this process needs "
+                f"{megabytes(held)} before it computes anything",
+                f"{megabytes(limit)}",
             )
 
     def at_most(self, usual: int) -> int:
@@ -197,8 +197,9 @@ class Memory:
     def _require(self, needed: int, purpose: str) -> None:
         if self.free is not None and self.limit is not None and needed > self.free:
             raise InvalidInputError(
-                f"memory_limit must be at least {megabytes(self.limit - self.free + needed)} for "
-                f"{purpose}; got {megabytes(self.limit)}."
+                "memory_limit",
+                f"be at least {megabytes(self.limit - self.free + needed)} for {purpose}",
+                f"{megabytes(self.limit)}",
             )
 
     @property

@@ -67,8 +67,8 @@ class Processes:
         """The job's value; where it raises in one process, the same is raised in all."""
         return job()
 
-    def check_alike(self, value: Any, message: str) -> None:
-        """Raise InvalidInputError(message) in all processes unless the value is the same in all."""
+    def check_alike(self, value: Any, unlike: InvalidInputError) -> None:
+        """Raise an error in all processes unless the value is the same in all."""
 
     def sum(self, job: Callable[[], Tensor], like: Tensor) -> Tensor:
         """The sum of all processes' values, of the shape and kind of ``like``."""
@@ -143,18 +143,22 @@ class _Report:
     """An error, in a form that can be sent."""
 
     rank: int
-    kind: type[BaseException]
-    message: str
+    error: BaseException
 
     @classmethod
     def of(cls, error: BaseException, rank: int) -> _Report:
-        for kind in (InvalidInputError, KeyboardInterrupt, torch.OutOfMemoryError, _Elsewhere):
-            if isinstance(error, kind):
-                return cls(rank, kind, str(error))
-        return cls(rank, _Elsewhere, f"process {rank}: {type(error).__name__}: {error}")
+        if isinstance(error, InvalidInputError):
+            sent: BaseException = InvalidInputError(
+                error.name, error.wanted, error.got, because=error.because
+            )
+        elif isinstance(error, KeyboardInterrupt | torch.OutOfMemoryError | _Elsewhere):
+            sent = type(error)(str(error))
+        else:
+            sent = _Elsewhere(f"process {rank}: {type(error).__name__}: {error}")
+        return cls(rank, sent)
 
     def throw(self) -> NoReturn:
-        raise self.kind(self.message)
+        raise self.error
 
 
 @dataclass(frozen=True)
@@ -213,10 +217,10 @@ class _Group(Processes):
         self._raise_first(self._of_all(self._report(error)), error)
         return value  # type: ignore[return-value]
 
-    def check_alike(self, value: Any, message: str) -> None:
+    def check_alike(self, value: Any, unlike: InvalidInputError) -> None:
         values = self._of_all(value)
         if any(other != values[0] for other in values):
-            raise InvalidInputError(message)
+            raise unlike
 
     def sum(self, job: Callable[[], Tensor], like: Tensor) -> Tensor:
         value, error = _tried(job)
@@ -252,7 +256,9 @@ class _Group(Processes):
         failed = [report for report in reports if report is not None]
         if not failed:
             return
-        first = min(failed, key=lambda report: (report.kind is KeyboardInterrupt, report.rank))
+        first = min(
+            failed, key=lambda report: (isinstance(report.error, KeyboardInterrupt), report.rank)
+        )
         if first.rank == self.rank and error is not None:
             raise error
         first.throw()

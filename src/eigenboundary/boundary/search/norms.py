@@ -41,7 +41,7 @@ def as_box(box: Any) -> tuple[float, float] | None:
     pair = isinstance(box, Sequence) and len(box) == 2
     if not pair or not all(isinstance(b, int | float) for b in box) or not box[0] < box[1]:
         raise InvalidInputError(
-            f"box must be a pair (low, high) of numbers with low < high; got {box!r}."
+            "box", "be a pair (low, high) of numbers with low < high", repr(box)
         )
     return float(box[0]), float(box[1])
 
@@ -115,8 +115,9 @@ class Geometry:
         """
         if self.box is not None and not torch.equal(self.inside(x), x):
             raise InvalidInputError(
-                f"{name} must lie in the box from {self.box[0]:g} to {self.box[1]:g}; got entries "
-                f"from {float(x.min()):g} to {float(x.max()):g}."
+                name,
+                f"lie in the box from {self.box[0]:g} to {self.box[1]:g}",
+                f"entries from {float(x.min()):g} to {float(x.max()):g}",
             )
 
     def nearest_on_plane(self, x: Tensor, gradient: Tensor, offset: Tensor) -> Tensor:
@@ -181,4 +182,4 @@ def as_norm(norm: Any) -> float:
     """
     if isinstance(norm, int | float) and not isinstance(norm, bool) and norm in (2, math.inf):
         return float(norm)
-    raise InvalidInputError(f"norm must be 2 or inf; got {norm!r}.")
+    raise InvalidInputError("norm", "be 2 or inf", repr(norm))

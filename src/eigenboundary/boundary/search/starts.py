@@ -197,6 +197,6 @@ def own_inputs(classifier: Classifier, at_most: int) -> tuple[Tensor, Tensor]:
     """The training inputs of a problem and their indices."""
     if not isinstance(classifier, Problem):
         raise InvalidInputError(
-            "data must be given for a model that is a Classifier without samples; got None."
+            "data", "be given for a model that is a Classifier without samples", "None"
         )
     return classifier.training_inputs(at_most)

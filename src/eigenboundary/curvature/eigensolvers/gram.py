@@ -55,7 +55,7 @@ def gram_eigenpairs(
     """
     if not isinstance(operator, GaussNewtonOperator):
         raise InvalidInputError(
-            f"method 'gram' needs a GaussNewtonOperator; got {type(operator).__name__}."
+            "operator", "be a GaussNewtonOperator for method 'gram'", type(operator).__name__
         )
     before = operator.products
     tolerance = max(tolerance, 1e2 * torch.finfo(operator.dtype).eps)
@@ -116,8 +116,9 @@ def _factor_rows(problem: Problem, x: Tensor, y: Tensor) -> Tensor:
     squares, basis = eigh(problem.loss.output_hessian(outputs, y))
     if float(squares.min()) < -1e-6 * float(squares.abs().max()):
         raise InvalidInputError(
-            "method 'gram' needs a loss that is convex in the outputs; "
-            f"{problem.loss.name!r} is not (use 'krylov')."
+            "loss",
+            "be convex in the outputs for method 'gram'",
+            because=f"{problem.loss.name!r} is not (use method 'krylov')",
         )
     roots = basis * squares.clamp_min(0).sqrt().unsqueeze(1)
     # Scaled rows keep the curvature of confident samples above float32's underflow.

@@ -102,20 +102,21 @@ def top_eigenpairs(
     check_positive_integer(max_products, "max_products", optional=True)
     if not isinstance(operator, SymmetricOperator):
         raise InvalidInputError(
-            "operator must be a SymmetricOperator, e.g. HessianOperator(problem) or "
-            f"MatrixOperator(matrix); got {type(operator).__name__}."
+            "operator",
+            "be a SymmetricOperator, e.g. HessianOperator(problem) or MatrixOperator(matrix)",
+            type(operator).__name__,
         )
     if not isinstance(guard, int) or guard < 0:
-        raise InvalidInputError(f"guard must be an integer of at least 0; got {guard!r}.")
+        raise InvalidInputError("guard", "be an integer of at least 0", repr(guard))
     check_k(k, operator.size)
     first = None if start is None else as_start(start, operator.size)
     if which == "both" and k is not None:
         k = min(k, operator.size // 2) or 1
     chosen, reason = _choose(operator, k, which) if method == "auto" else (method, "as asked")
     if k is None and chosen == "krylov":
-        raise InvalidInputError("k must be given for method 'krylov'; got None.")
+        raise InvalidInputError("k", "be given for method 'krylov'", "None")
     if which != "largest" and chosen in ("gram", "range"):
-        raise InvalidInputError(f"which must be 'largest' for method {chosen!r}; got {which!r}.")
+        raise InvalidInputError("which", f"be 'largest' for method {chosen!r}", repr(which))
     _plan_matrices(operator, chosen)
     _log.info("solver: %s (%s)", chosen, reason)
     limit = default_tolerance(operator.dtype) if tolerance is None else float(tolerance)
@@ -171,12 +172,11 @@ def as_start(start: Any, size: int) -> Tensor:
         vectors = torch.as_tensor(start)
     except (TypeError, ValueError, RuntimeError):
         raise InvalidInputError(
-            f"start must be an analysis or vectors of shape ({size}, j); got "
-            f"{type(start).__name__}."
+            "start", f"be an analysis or vectors of shape ({size}, j)", type(start).__name__
         ) from None
     if vectors.ndim != 2 or vectors.shape[0] != size or not torch.isfinite(vectors).all():
         raise InvalidInputError(
-            f"start must have finite eigenvectors of shape ({size}, j); got {tuple(vectors.shape)}."
+            "start", f"have finite eigenvectors of shape ({size}, j)", f"{tuple(vectors.shape)}"
         )
     return vectors
 
@@ -185,7 +185,7 @@ def check_k(k: int | None, size: int) -> None:
     """k is None, or between 1 and p."""
     check_positive_integer(k, "k", optional=True)
     if k is not None and k > size:
-        raise InvalidInputError(f"k must be at most p = {size}, the matrix' size; got {k}.")
+        raise InvalidInputError("k", f"be at most p = {size}, the matrix' size", f"{k}")
 
 
 def _plan_matrices(operator: SymmetricOperator, method: str) -> None:

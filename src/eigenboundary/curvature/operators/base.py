@@ -65,8 +65,7 @@ class SymmetricOperator(ABC):
         block = torch.as_tensor(vectors).to(self.device, self.dtype)
         if block.ndim not in (1, 2) or block.shape[0] != self.size:
             raise InvalidInputError(
-                f"vectors must have shape ({self.size},) or ({self.size}, k); "
-                f"got {tuple(block.shape)}."
+                "vectors", f"have shape ({self.size},) or ({self.size}, k)", f"{tuple(block.shape)}"
             )
         # One vector after the other in memory: what splits it into parameters then copies nothing.
         columns = (block.unsqueeze(1) if block.ndim == 1 else block).T.contiguous().T
@@ -130,13 +129,13 @@ class MatrixOperator(SymmetricOperator):
     def __init__(self, matrix: Any) -> None:
         self.matrix = torch.as_tensor(matrix)
         if self.matrix.ndim != 2 or self.matrix.shape[0] != self.matrix.shape[1]:
-            raise InvalidInputError(
-                f"matrix must have shape (p, p); got {tuple(self.matrix.shape)}."
-            )
+            raise InvalidInputError("matrix", "have shape (p, p)", f"{tuple(self.matrix.shape)}")
         if not self.matrix.is_floating_point() or not torch.isfinite(self.matrix).all():
-            raise InvalidInputError("matrix must be real and finite.")
+            raise InvalidInputError("matrix", "be real and finite")
         if not torch.allclose(self.matrix, self.matrix.T, rtol=1e-5, atol=1e-8):
-            raise InvalidInputError("matrix must be symmetric; it differs from its transpose.")
+            raise InvalidInputError(
+                "matrix", "be symmetric", because="it differs from its transpose"
+            )
         super().__init__(len(self.matrix), self.matrix.dtype, self.matrix.device)
 
     def _product(self, block: Tensor) -> Tensor:

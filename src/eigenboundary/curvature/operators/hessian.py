@@ -58,12 +58,10 @@ class ProblemOperator(SymmetricOperator):
 
     def __init__(self, problem: Problem, *, kept_bytes: int | None = None) -> None:
         if not isinstance(problem, Problem):
-            raise InvalidInputError(f"problem must be a Problem; got {type(problem).__name__}.")
+            raise InvalidInputError("problem", "be a Problem", type(problem).__name__)
         given = kept_bytes is not None
         if given and (type(kept_bytes) is not int or kept_bytes < 0):
-            raise InvalidInputError(
-                f"kept_bytes must be an integer of at least 0; got {kept_bytes!r}."
-            )
+            raise InvalidInputError("kept_bytes", "be an integer of at least 0", repr(kept_bytes))
         super().__init__(problem.n_parameters, problem.dtype, problem.device)
         self.problem, self.kept_bytes, self.memory = problem, kept_bytes, problem.memory
         # The gradient's forward and backward pass, three in all, and their tangents.

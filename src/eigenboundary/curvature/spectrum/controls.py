@@ -79,8 +79,9 @@ def _vectors(
     known = _uninterrupted(eigenpairs).to(operator.device, operator.dtype)
     if eigenpairs.message:  # the rest is not null
         raise InvalidInputError(
-            "controls must not hold 'random_eigenvectors' where not all eigenvectors can be "
-            f"found: {eigenpairs.message}."
+            "controls",
+            "not hold 'random_eigenvectors' where not all eigenvectors can be found: "
+            f"{eigenpairs.message}",
         )
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randperm(operator.size, generator=generator)[:k]

@@ -145,7 +145,7 @@ class SpectralDensity:
         """
         thresholds = np.asarray(t, dtype=np.float64)
         if not np.isfinite(thresholds).all():
-            raise InvalidInputError(f"t must be finite; got {t!r}.")
+            raise InvalidInputError("t", "be finite", repr(t))
         check_tolerance(confidence, "confidence")
         z = float(ndtri(0.5 + 0.5 * confidence))
         columns = [self._above(float(entry), z) for entry in thresholds.reshape(-1)]
@@ -168,7 +168,7 @@ class SpectralDensity:
             Standard deviation of the Gaussian.
         """
         if not width > 0:
-            raise InvalidInputError(f"width must be above 0; got {width!r}.")
+            raise InvalidInputError("width", "be above 0", repr(width))
         at = np.asarray(grid, dtype=np.float64)[..., None]
 
         def smoothed(nodes: Array, weights: Array) -> Array:
@@ -297,13 +297,11 @@ def spectral_density(
     (True, True)
     """
     if not isinstance(operator, SymmetricOperator):
-        raise InvalidInputError(
-            f"operator must be a SymmetricOperator; got {type(operator).__name__}."
-        )
+        raise InvalidInputError("operator", "be a SymmetricOperator", type(operator).__name__)
     check_positive_integer(probes, "probes")
     check_positive_integer(steps, "steps")
     if probes < 2:
-        raise InvalidInputError(f"probes must be at least 2; got {probes}.")
+        raise InvalidInputError("probes", "be at least 2", f"{probes}")
     check_seed(seed)
     check_progress(progress)
     known = check_deflation(eigenpairs, operator)

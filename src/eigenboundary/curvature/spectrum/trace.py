@@ -91,12 +91,10 @@ def estimate_trace(
     True
     """
     if not isinstance(operator, SymmetricOperator):
-        raise InvalidInputError(
-            f"operator must be a SymmetricOperator; got {type(operator).__name__}."
-        )
+        raise InvalidInputError("operator", "be a SymmetricOperator", type(operator).__name__)
     check_positive_integer(products, "products")
     if products < 4:
-        raise InvalidInputError(f"products must be at least 4; got {products}.")
+        raise InvalidInputError("products", "be at least 4", f"{products}")
     check_seed(seed)
     known = check_deflation(eigenpairs, operator)
     before = operator.products
@@ -230,10 +228,11 @@ def check_deflation(eigenpairs: Eigenpairs | None, operator: SymmetricOperator) 
     if eigenpairs is None:
         return torch.empty(operator.size, 0, dtype=operator.dtype, device=operator.device)
     if not isinstance(eigenpairs, Eigenpairs):
-        raise InvalidInputError(f"eigenpairs must be Eigenpairs; got {type(eigenpairs).__name__}.")
+        raise InvalidInputError("eigenpairs", "be Eigenpairs", type(eigenpairs).__name__)
     if eigenpairs.vectors.shape[0] != operator.size:
         raise InvalidInputError(
-            f"eigenpairs must be of the operator, with vectors of p = {operator.size} entries; got "
-            f"{eigenpairs.vectors.shape[0]}."
+            "eigenpairs",
+            f"be of the operator, with vectors of p = {operator.size} entries",
+            f"{eigenpairs.vectors.shape[0]}",
         )
     return eigenpairs.vectors.to(operator.device, operator.dtype)

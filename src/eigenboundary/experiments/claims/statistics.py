@@ -65,7 +65,7 @@ def bootstrap_interval(
     """
     values = np.asarray(effects, dtype=np.float64).ravel()
     if not len(values) or not np.isfinite(values).all():
-        raise InvalidInputError(f"effects must be finite numbers, at least one; got {effects!r}.")
+        raise InvalidInputError("effects", "be finite numbers, at least one", repr(effects))
     if len(values) < LEAST_SEEDS:
         return -np.inf, np.inf
     if np.ptp(values) == 0:  # nothing to resample

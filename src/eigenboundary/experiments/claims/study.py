@@ -83,7 +83,7 @@ def _seeds(seeds: int | Sequence[int]) -> list[int]:
         return list(range(seeds))
     chosen = list(seeds)
     if not chosen or len(set(chosen)) < len(chosen):
-        raise InvalidInputError(f"seeds must be different integers, at least one; got {seeds!r}.")
+        raise InvalidInputError("seeds", "be different integers, at least one", repr(seeds))
     for seed in chosen:
         check_seed(seed)
     return chosen

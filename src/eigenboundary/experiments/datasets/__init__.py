@@ -101,6 +101,7 @@ def check_options(name: str, options: dict[str, Any]) -> None:
     unknown = [option for option in options if option not in known]
     if unknown:
         raise InvalidInputError(
-            f"options must be ones that data set {name!r} takes ({', '.join(known) or 'none'}); "
-            f"got {', '.join(unknown)}."
+            "options",
+            f"be ones that data set {name!r} takes ({', '.join(known) or 'none'})",
+            f"{', '.join(unknown)}",
         )

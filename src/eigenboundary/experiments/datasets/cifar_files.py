@@ -46,8 +46,10 @@ def read_cifar(directory: Path) -> tuple[Part, Part]:
     if len(archives) == 1:
         return _read_npz(archives[0])
     raise InvalidInputError(
-        "directory must hold the binary version of CIFAR-10 (data_batch_1.bin to "
-        f"data_batch_5.bin and test_batch.bin) or one .npz file; got {_found(directory, archives)}."
+        "directory",
+        "hold the binary version of CIFAR-10 (data_batch_1.bin to data_batch_5.bin and "
+        "test_batch.bin) or one .npz file",
+        f"{_found(directory, archives)}",
     )
 
 
@@ -64,8 +66,9 @@ def _read_binary(folder: Path) -> tuple[Part, Part]:
     missing = [name for name in (*_TRAIN_FILES, _TEST_FILE) if not (folder / name).is_file()]
     if missing:
         raise InvalidInputError(
-            "directory must hold data_batch_1.bin to data_batch_5.bin and test_batch.bin; got "
-            f"{str(folder)!r} without {', '.join(missing)}."
+            "directory",
+            "hold data_batch_1.bin to data_batch_5.bin and test_batch.bin",
+            f"{str(folder)!r} without {', '.join(missing)}",
         )
     batches = [_read_batch(folder / name) for name in _TRAIN_FILES]
     train = Part(*(np.concatenate(arrays) for arrays in zip(*batches, strict=True)))
@@ -80,8 +83,9 @@ def _read_batch(path: Path) -> Part:
         raise _unreadable(path, error) from None
     if not content or len(content) % _RECORD:
         raise InvalidInputError(
-            f"directory must hold {path.name} with whole records of {_RECORD} bytes; got "
-            f"{len(content)} bytes."
+            "directory",
+            f"hold {path.name} with whole records of {_RECORD} bytes",
+            f"{len(content)} bytes",
         )
     records = np.frombuffer(content, np.uint8).reshape(-1, _RECORD)
     part = Part(records[:, 1:].reshape(-1, *IMAGE_SHAPE), records[:, 0].astype(np.int64))
@@ -98,8 +102,9 @@ def _read_npz(path: Path) -> tuple[Part, Part]:
     if len(arrays) < len(_KEYS):
         missing = [key for key in _KEYS if key not in arrays]
         raise InvalidInputError(
-            f"directory must hold {path.name} with the arrays {', '.join(_KEYS)}; got none called "
-            f"{', '.join(missing)}."
+            "directory",
+            f"hold {path.name} with the arrays {', '.join(_KEYS)}",
+            f"none called {', '.join(missing)}",
         )
     train, test = (
         _checked_part(arrays[f"x_{part}"], arrays[f"y_{part}"], part, path.name)
@@ -111,13 +116,15 @@ def _read_npz(path: Path) -> tuple[Part, Part]:
 def _checked_part(x: NDArray[np.uint8], y: NDArray[np.int64], part: str, name: str) -> Part:
     if x.dtype != np.uint8 or x.shape[1:] != IMAGE_SHAPE:
         raise InvalidInputError(
-            f"directory must hold {name} with x_{part} of shape (n, 3, 32, 32) and type uint8; got "
-            f"{x.shape} and {x.dtype}."
+            "directory",
+            f"hold {name} with x_{part} of shape (n, 3, 32, 32) and type uint8",
+            f"{x.shape} and {x.dtype}",
         )
     if y.dtype.kind not in "iu" or y.shape != x.shape[:1]:
         raise InvalidInputError(
-            f"directory must hold {name} with one integer of y_{part} for each of the {len(x)} "
-            f"images; got shape {y.shape} and type {y.dtype}."
+            "directory",
+            f"hold {name} with one integer of y_{part} for each of the {len(x)} images",
+            f"shape {y.shape} and type {y.dtype}",
         )
     _check_labels(y, name)
     return Part(x, y.astype(np.int64))
@@ -126,13 +133,12 @@ def _checked_part(x: NDArray[np.uint8], y: NDArray[np.int64], part: str, name: s
 def _check_labels(labels: NDArray[np.int64], name: str) -> None:
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= 9:
         raise InvalidInputError(
-            f"directory must hold {name} with labels from 0 to 9; got {int(labels.min())} to "
-            f"{int(labels.max())}."
+            "directory",
+            f"hold {name} with labels from 0 to 9",
+            f"{int(labels.min())} to {int(labels.max())}",
         )
 
 
 def _unreadable(path: Path, error: Exception) -> InvalidInputError:
     reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-    return InvalidInputError(
-        f"directory must hold files that can be read; got {path.name} ({reason})."
-    )
+    return InvalidInputError("directory", "hold files that can be read", f"{path.name} ({reason})")

@@ -45,7 +45,7 @@ def read_idx(path: Path, item_shape: tuple[int, ...]) -> NDArray[np.uint8]:
             return _read(stream, path.name, item_shape)
     except (OSError, EOFError, zlib.error) as error:
         raise InvalidInputError(
-            f"directory must hold files that can be read; got {path.name} ({error})."
+            "directory", "hold files that can be read", f"{path.name} ({error})"
         ) from None
 
 
@@ -57,18 +57,21 @@ def _read(
     magic = bytes([0, 0, _UNSIGNED_BYTE, dimensions])
     if header[:4] != magic:
         raise InvalidInputError(
-            f"directory must hold {name} as an IDX file of unsigned bytes in {dimensions} "
-            f"dimension(s), magic number 0x{magic.hex()}; got 0x{header[:4].hex()}."
+            "directory",
+            f"hold {name} as an IDX file of unsigned bytes in {dimensions} dimension(s), magic "
+            f"number 0x{magic.hex()}",
+            f"0x{header[:4].hex()}",
         )
     if len(header) < 4 * (1 + dimensions):
         raise InvalidInputError(
-            f"directory must hold {name} as a whole; got a file that ends in its header."
+            "directory", f"hold {name} as a whole", "a file that ends in its header"
         )
     count, *sizes = struct.unpack(f">{dimensions}I", header[4:])
     if tuple(sizes) != item_shape:
         raise InvalidInputError(
-            f"directory must hold {name} with images of {'×'.join(map(str, item_shape))} pixels; "
-            f"got {'×'.join(map(str, sizes))}."
+            "directory",
+            f"hold {name} with images of {'×'.join(map(str, item_shape))} pixels",
+            f"{'×'.join(map(str, sizes))}",
         )
     wanted = count * math.prod(item_shape)
     # In pieces and no further than one byte too many: the header's count may be anything.
@@ -78,6 +81,6 @@ def _read(
     if len(content) != wanted:
         came = f"only {len(content)}" if len(content) < wanted else "more"
         raise InvalidInputError(
-            f"directory must hold {name} with the {wanted} bytes its header announces; got {came}."
+            "directory", f"hold {name} with the {wanted} bytes its header announces", f"{came}"
         )
     return np.frombuffer(bytes(content), np.uint8).reshape(count, *item_shape)

@@ -148,12 +148,10 @@ def cifar10(
 
 def _path(directory: Any) -> Path:
     if not isinstance(directory, str | os.PathLike):
-        raise InvalidInputError(
-            f"directory must be the path of a folder, or None; got {directory!r}."
-        )
+        raise InvalidInputError("directory", "be the path of a folder, or None", repr(directory))
     path = Path(directory)
     if not path.exists():
-        raise InvalidInputError(f"directory must exist; got {str(path)!r}.")
+        raise InvalidInputError("directory", "exist", repr(str(path)))
     return path
 
 
@@ -170,19 +168,22 @@ def _read_mnist(directory: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[
             break
     else:
         raise InvalidInputError(
-            f"directory must hold {names[0]} and {names[1]} (or .gz), by themselves or in "
-            f"MNIST/raw; got {str(directory)!r}, which does not."
+            "directory",
+            f"hold {names[0]} and {names[1]} (or .gz), by themselves or in MNIST/raw",
+            f"{str(directory)!r}, which does not",
         )
     images_path, labels_path = (path for path in paths if path is not None)
     images, labels = read_idx(images_path, _MNIST_SHAPE), read_idx(labels_path, ())
     if len(images) != len(labels):
         raise InvalidInputError(
-            f"directory must hold a label for each image; got {len(images)} images in "
-            f"{images_path.name} and {len(labels)} labels in {labels_path.name}."
+            "directory",
+            "hold a label for each image",
+            f"{len(images)} images in {images_path.name} and {len(labels)} labels in "
+            f"{labels_path.name}",
         )
     if len(labels) and labels.max() > 9:
         raise InvalidInputError(
-            f"directory must hold {labels_path.name} with labels from 0 to 9; got {labels.max()}."
+            "directory", f"hold {labels_path.name} with labels from 0 to 9", f"{labels.max()}"
         )
     return images, labels
 
@@ -211,13 +212,15 @@ def _first_of_each(
         held = int((labels == label).sum())
         if per_class is not None and held < per_class:
             raise InvalidInputError(
-                f"per_class must be at most the {held} images there are of class {label}; got "
-                f"{per_class!r}."
+                "per_class",
+                f"be at most the {held} images there are of class {label}",
+                repr(per_class),
             )
         if held < options.FEWEST:
             raise InvalidInputError(
-                f"classes must be ones with at least {options.FEWEST} images; got {label}, which "
-                f"has {held}."
+                "classes",
+                f"be ones with at least {options.FEWEST} images",
+                f"{label}, which has {held}",
             )
     return _at_most(source, classes, per_class)
 

@@ -31,6 +31,5 @@ def fetch(
     except (OSError, HTTPException, ValueError, ImportError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:100].rstrip(".")
         raise InvalidInputError(
-            f"directory must name a folder with {what} unless OpenML sends them; got None "
-            f"({reason})."
+            "directory", f"name a folder with {what} unless OpenML sends them", f"None ({reason})"
         ) from None

@@ -23,25 +23,25 @@ def _is_whole(value: Any) -> bool:
 def check_noise(noise: Any) -> None:
     real = isinstance(noise, numbers.Real) and not isinstance(noise, bool)
     if not real or not 0 <= float(noise) < math.inf:
-        raise InvalidInputError(f"noise must be a finite number of at least 0; got {noise!r}.")
+        raise InvalidInputError("noise", "be a finite number of at least 0", repr(noise))
     if noise > _MOST_NOISE:
-        raise InvalidInputError(f"noise must be at most {_MOST_NOISE:,.0f}; got {noise!r}.")
+        raise InvalidInputError("noise", f"be at most {_MOST_NOISE:,.0f}", repr(noise))
 
 
 def check_samples(samples: Any, blobs: int) -> None:
     if not _is_whole(samples) or samples < FEWEST * blobs:
         raise InvalidInputError(
-            f"samples must be an integer of at least {FEWEST * blobs}; got {samples!r}."
+            "samples", f"be an integer of at least {FEWEST * blobs}", repr(samples)
         )
     if samples > _MOST_SAMPLES:
-        raise InvalidInputError(f"samples must be at most {_MOST_SAMPLES:,}; got {samples!r}.")
+        raise InvalidInputError("samples", f"be at most {_MOST_SAMPLES:,}", repr(samples))
 
 
 def check_per_class(per_class: Any) -> None:
     check_positive_integer(per_class, "per_class", optional=True)
     if per_class is not None and per_class < FEWEST:
         raise InvalidInputError(
-            f"per_class must be at least {FEWEST}, for a split in three; got {per_class!r}."
+            "per_class", f"be at least {FEWEST}, for a split in three", repr(per_class)
         )
 
 
@@ -52,6 +52,6 @@ def check_labels(classes: Any, noun: str) -> tuple[int, ...]:
     if len(labels) < 2 or not known or len(set(labels)) < len(labels):
         came = " ".join(repr(classes).split())  # an array's text has several lines
         raise InvalidInputError(
-            f"classes must be at least two different {noun} from 0 to 9; got {came}."
+            "classes", f"be at least two different {noun} from 0 to 9", f"{came}"
         )
     return tuple(int(label) for label in labels)

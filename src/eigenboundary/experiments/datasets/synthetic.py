@@ -107,7 +107,7 @@ def hierarchical(
     tensor([75, 75])
     """
     if not isinstance(classes, numbers.Integral) or classes not in _HIERARCHY_NAMES:
-        raise InvalidInputError(f"classes must be 2 or 4; got {classes!r}.")
+        raise InvalidInputError("classes", "be 2 or 4", repr(classes))
     blobs = [
         _Blob(mean, _HIERARCHY_DEVIATION, position * int(classes) // len(_HIERARCHY_MEANS))
         for position, mean in enumerate(_HIERARCHY_MEANS)
@@ -152,7 +152,7 @@ def checkerboard(
     """
     check_choice(version, "version", tuple(_CHECKERBOARD_FIRST))
     if not isinstance(redraw, bool):
-        raise InvalidInputError(f"redraw must be true or false; got {redraw!r}.")
+        raise InvalidInputError("redraw", "be true or false", repr(redraw))
     first = _CHECKERBOARD_FIRST[version]
     blobs = [
         _Blob((side * first, second), _CHECKERBOARD_DEVIATION, label)

@@ -168,9 +168,9 @@ def figure_names(chosen: Sequence[str]) -> list[str]:
     known = (*FIGURES, *GROUPS)
     for name in chosen:
         if name not in known:
-            raise InvalidInputError(f"figure must be one of {', '.join(known)}; got {name!r}.")
+            raise InvalidInputError("figure", f"be one of {', '.join(known)}", repr(name))
     if not chosen:
-        raise InvalidInputError(f"figure must be one of {', '.join(known)}; got none.")
+        raise InvalidInputError("figure", f"be one of {', '.join(known)}", "none")
     wanted = {each for name in chosen for each in GROUPS.get(name, (name,))}
     return [name for name in FIGURES if name in wanted]
 

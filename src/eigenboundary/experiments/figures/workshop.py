@@ -83,7 +83,7 @@ class Workshop:
         check_seed(seed)
         check_positive_integer(resolution, "resolution")
         if resolution < 2:
-            raise InvalidInputError(f"resolution must be at least 2; got {resolution}.")
+            raise InvalidInputError("resolution", "be at least 2", f"{resolution}")
         self.folder, self.seed = Path(folder), seed
         self.directory = None if directory is None else Path(directory)
         self.configs, self.resolution = configs, resolution
@@ -97,8 +97,7 @@ class Workshop:
             (self.folder / "analyses").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InvalidInputError(
-                f"folder must be one that can be written to; got {str(folder)!r} "
-                f"({error.strerror})."
+                "folder", "be one that can be written to", f"{str(folder)!r} ({error.strerror})"
             ) from None
 
     # ----------------------------------------------------------------------------- the time

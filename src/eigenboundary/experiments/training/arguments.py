@@ -33,11 +33,12 @@ def check_given(models: Any, data: Any, seeds: Any, plan: TrainingPlan) -> None:
     """
     for name, given in (("models", models), ("data", data), ("seeds", seeds)):
         if not isinstance(given, Sequence | nn.ModuleList):
-            raise InvalidInputError(f"{name} must be a sequence; got {type(given).__name__}.")
+            raise InvalidInputError(name, "be a sequence", type(given).__name__)
     if not models or len({len(models), len(data), len(seeds)}) > 1:
         raise InvalidInputError(
-            "models, data and seeds must be as many, at least one; got "
-            f"{len(models)}, {len(data)} and {len(seeds)}."
+            "models, data and seeds",
+            "be as many, at least one",
+            f"{len(models)}, {len(data)} and {len(seeds)}",
         )
     for seed in seeds:
         check_seed(seed)
@@ -47,7 +48,7 @@ def check_given(models: Any, data: Any, seeds: Any, plan: TrainingPlan) -> None:
     sizes = {(tuple(x.shape), x.dtype) for x, _ in data}
     if len(sizes) > 1:
         shown = ", ".join(f"{shape} of {_short(dtype)}" for shape, dtype in sorted(sizes, key=str))
-        raise InvalidInputError(f"data must be of one shape and type of inputs; got {shown}.")
+        raise InvalidInputError("data", "be of one shape and type of inputs", f"{shown}")
     for model, (x, y) in zip(models, data, strict=True):
         _check_fit(model, x, y, plan)
 
@@ -58,11 +59,11 @@ def _check_models(models: Sequence[nn.Module]) -> None:
         select_parameters(model, None)
         check_finite_parameters(model)
     if len({id(model) for model in models}) < len(models):
-        raise InvalidInputError("models must be different objects; got the same one twice.")
+        raise InvalidInputError("models", "be different objects", "the same one twice")
     kinds = [[(n, p.shape, p.dtype, p.device) for n, p in m.named_parameters()] for m in models]
     if any(kind != kinds[0] for kind in kinds):
         raise InvalidInputError(
-            "models must be of one architecture, dtype and device; their parameters differ."
+            "models", "be of one architecture, dtype and device", because="their parameters differ"
         )
 
 
@@ -73,21 +74,22 @@ def _pairs(data: Sequence[Any]) -> list[tuple[Tensor, Tensor]]:
             came = type(pair).__name__
             if isinstance(pair, tuple | list):
                 came = f"({', '.join(type(part).__name__ for part in pair)})"
-            raise InvalidInputError(f"data must be pairs (x, y) of tensors; got {came}.")
+            raise InvalidInputError("data", "be pairs (x, y) of tensors", f"{came}")
     return [(x, y) for x, y in data]
 
 
 def _check_samples(x: Tensor, y: Tensor) -> None:
     if x.ndim == 0 or y.ndim != 1 or len(x) != len(y) or not len(x):
         raise InvalidInputError(
-            "data must be of one shape, inputs (n, ...) and labels (n,) of at least one sample; "
-            f"got {tuple(x.shape)} and {tuple(y.shape)}."
+            "data",
+            "be of one shape, inputs (n, ...) and labels (n,) of at least one sample",
+            f"{tuple(x.shape)} and {tuple(y.shape)}",
         )
     if y.dtype.is_floating_point or y.dtype.is_complex or y.dtype == torch.bool:
-        raise InvalidInputError(f"data must have integer labels; got {_short(y.dtype)}.")
+        raise InvalidInputError("data", "have integer labels", f"{_short(y.dtype)}")
     if y.device != x.device:
         raise InvalidInputError(
-            f"data must have inputs and labels on one device; got {x.device} and {y.device}."
+            "data", "have inputs and labels on one device", f"{x.device} and {y.device}"
         )
 
 
@@ -96,7 +98,7 @@ def _check_fit(model: nn.Module, x: Tensor, y: Tensor, plan: TrainingPlan) -> No
     parameter = next(model.parameters())
     if x.device != parameter.device:
         raise InvalidInputError(
-            f"data must be on the model's device, {parameter.device}; got {x.device}."
+            "data", f"be on the model's device, {parameter.device}", f"{x.device}"
         )
     check_finite_inputs(x, "data")
     if plan.attack is not None:
@@ -105,20 +107,23 @@ def _check_fit(model: nn.Module, x: Tensor, y: Tensor, plan: TrainingPlan) -> No
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or outputs.shape[1] < 2:
         came = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise InvalidInputError(
-            f"model must give outputs (n, C) of at least two classes; got {came} for "
-            f"{len(x[:_TRIAL])} samples."
+            "model",
+            "give outputs (n, C) of at least two classes",
+            f"{came} for {len(x[:_TRIAL])} samples",
         )
     classes = outputs.shape[1]
     if int(y.min()) < 0 or int(y.max()) >= classes:
         raise InvalidInputError(
-            f"data must have labels from 0 to {classes - 1}, as many as the model has outputs; got "
-            f"{int(y.min())} to {int(y.max())}."
+            "data",
+            f"have labels from 0 to {classes - 1}, as many as the model has outputs",
+            f"{int(y.min())} to {int(y.max())}",
         )
     totals = outputs.double().logsumexp(-1)
     if plan.loss == "nll" and not torch.allclose(totals, torch.zeros_like(totals), atol=1e-2):
         raise InvalidInputError(
-            "model must give log-probabilities for loss 'nll'; its exponentials add up to "
-            f"{float(totals[0].exp()):.3g}, not 1."
+            "model",
+            "give log-probabilities for loss 'nll'",
+            because=f"its exponentials add up to {float(totals[0].exp()):.3g}, not 1",
         )
     _check_loss(plan, outputs, y[:_TRIAL].long())
 
@@ -129,8 +134,9 @@ def _outputs(model: nn.Module, x: Tensor) -> Any:
             return model(x)
     except Exception as error:
         raise InvalidInputError(
-            f"model must take inputs {tuple(x.shape)} of {_short(x.dtype)}, as data has; it raised "
-            f"{_first_line(error)}."
+            "model",
+            f"take inputs {tuple(x.shape)} of {_short(x.dtype)}, as data has",
+            because=f"it raised {_first_line(error)}",
         ) from error
 
 
@@ -142,7 +148,7 @@ def _check_loss(plan: TrainingPlan, outputs: Tensor, y: Tensor) -> None:
         came = _first_line(error)
     if came is not None:
         raise InvalidInputError(
-            f"loss must give a number for each of the outputs and labels; got {came}."
+            "loss", "give a number for each of the outputs and labels", f"{came}"
         )
 
 

@@ -64,14 +64,16 @@ class Attack:
         """
         if not x.is_floating_point():
             raise InvalidInputError(
-                f"{name} must hold floating-point inputs where attack_radius is given; got "
-                f"{str(x.dtype).removeprefix('torch.')}."
+                name,
+                "hold floating-point inputs where attack_radius is given",
+                f"{str(x.dtype).removeprefix('torch.')}",
             )
         box = self.geometry.box
         if box is not None and not bool(((x >= box[0]) & (x <= box[1])).all()):
             raise InvalidInputError(
-                f"{name} must lie in the attack_box from {box[0]:g} to {box[1]:g}; got entries "
-                f"from {float(x.min()):g} to {float(x.max()):g}."
+                name,
+                f"lie in the attack_box from {box[0]:g} to {box[1]:g}",
+                f"entries from {float(x.min()):g} to {float(x.max()):g}",
             )
 
     def nearest_allowed(self, points: Tensor, x: Tensor) -> Tensor:
@@ -99,7 +101,7 @@ def as_attack(radius: Any, steps: Any, step_size: Any, norm: Any, box: Any) -> A
         for name, value in settings.items():
             if value is not None:
                 raise InvalidInputError(
-                    f"attack_{name} must be left out unless attack_radius is given; got {value!r}."
+                    f"attack_{name}", "be left out unless attack_radius is given", repr(value)
                 )
         return None
     _check_length(radius, "attack_radius")
@@ -110,8 +112,8 @@ def as_attack(radius: Any, steps: Any, step_size: Any, norm: Any, box: Any) -> A
     _check_length(step_size, "attack_step_size")
     try:
         geometry = Geometry(as_norm(2 if norm is None else norm), as_box(box))
-    except InvalidInputError as error:  # its sentence begins with "norm" or "box"
-        raise InvalidInputError(f"attack_{error}") from None
+    except InvalidInputError as error:
+        raise error.renamed(f"attack_{error.name}") from None
     return Attack(float(radius), steps, float(step_size), geometry)
 
 
@@ -175,4 +177,4 @@ def perturbed(
 def _check_length(value: Any, name: str) -> None:
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not (real and 0 < value < math.inf):
-        raise InvalidInputError(f"{name} must be a number above 0; got {value!r}.")
+        raise InvalidInputError(name, "be a number above 0", repr(value))

@@ -59,16 +59,21 @@ def read_checkpoint(path: Path, started_from: str) -> tuple[dict[str, Tensor], d
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, OSError) as error:
         raise OtherRunError(
-            f"state_file must be one that a training run left; {str(path)!r} is damaged "
-            f"({type(error).__name__})."
+            "state_file",
+            "be one that a training run left",
+            because=f"{str(path)!r} is damaged ({type(error).__name__})",
         ) from None
     if not isinstance(header, dict):
         raise OtherRunError(
-            f"state_file must be one that a training run left; {str(path)!r} is another file."
+            "state_file",
+            "be one that a training run left",
+            because=f"{str(path)!r} is another file",
         )
     if header["started_from"] != started_from:
         raise OtherRunError(
-            f"state_file must be of this training run; {str(path)!r} is of one with other "
-            "settings, data, initial weights or another version's code (delete it to start anew)."
+            "state_file",
+            "be of this training run",
+            because=f"{str(path)!r} is of one with other settings, data, initial weights or "
+            "another version's code (delete it to start anew)",
         )
     return tensors, header["numbers"]

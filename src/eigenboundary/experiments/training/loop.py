@@ -177,7 +177,7 @@ def _plan(settings: dict[str, Any]) -> TrainingPlan:
     except TypeError as error:
         known = ", ".join(TrainingPlan.__dataclass_fields__)
         raise InvalidInputError(
-            f"settings must be among {known}, with epochs and learning_rate; {error}."
+            "settings", f"be among {known}, with epochs and learning_rate", because=f"{error}"
         ) from None
 
 

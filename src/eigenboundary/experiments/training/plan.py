@@ -100,23 +100,24 @@ class TrainingPlan:
         _check_number(self.weight_decay, "weight_decay", least=0)
         _check_number(self.momentum, "momentum", least=0)
         if self.momentum >= 1:
-            raise InvalidInputError(f"momentum must be below 1; got {self.momentum!r}.")
+            raise InvalidInputError("momentum", "be below 1", repr(self.momentum))
         if self.momentum and self.optimizer != "sgd":
             raise InvalidInputError(
-                f"momentum must be 0 for optimizer {self.optimizer!r}; got {self.momentum!r}."
+                "momentum", f"be 0 for optimizer {self.optimizer!r}", repr(self.momentum)
             )
         if self.target_accuracy is not None:
             _check_number(self.target_accuracy, "target_accuracy", least=0)
             if self.target_accuracy > 1:
                 raise InvalidInputError(
-                    f"target_accuracy must be at most 1; got {self.target_accuracy!r}."
+                    "target_accuracy", "be at most 1", repr(self.target_accuracy)
                 )
         if self.target_loss is not None:
             _check_number(self.target_loss, "target_loss", least=0)
         if self.milestones and self.schedule != "multistep":
             raise InvalidInputError(
-                "milestones must be left out unless schedule is 'multistep'; got "
-                f"{self.milestones!r} with {self.schedule!r}."
+                "milestones",
+                "be left out unless schedule is 'multistep'",
+                f"{self.milestones!r} with {self.schedule!r}",
             )
         for name, least in (("milestones", 1), ("checkpoints", 0)):
             epochs = getattr(self, name)
@@ -124,18 +125,18 @@ class TrainingPlan:
                 type(e) is int and least <= e <= self.epochs for e in epochs
             ):
                 raise InvalidInputError(
-                    f"{name} must be epochs from {least} to {self.epochs}; got {epochs!r}."
+                    name, f"be epochs from {least} to {self.epochs}", repr(epochs)
                 )
             object.__setattr__(self, name, tuple(epochs))
         if self.schedule == "multistep" and not self.milestones:
             raise InvalidInputError(
-                f"milestones must be given for schedule 'multistep'; got {self.milestones!r}."
+                "milestones", "be given for schedule 'multistep'", repr(self.milestones)
             )
         if isinstance(self.loss, str):
             check_choice(self.loss, "loss", _LOSSES)
         elif not callable(self.loss):
             raise InvalidInputError(
-                f"loss must be a name or a callable (outputs, labels) -> (n,); got {self.loss!r}."
+                "loss", "be a name or a callable (outputs, labels) -> (n,)", repr(self.loss)
             )
         attack = self.attack  # making it checks its settings
         if attack is not None:
@@ -216,6 +217,6 @@ def _check_number(
 ) -> None:
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if above is not None and not (real and above < value < float("inf")):
-        raise InvalidInputError(f"{name} must be a number above {above:g}; got {value!r}.")
+        raise InvalidInputError(name, f"be a number above {above:g}", repr(value))
     if least is not None and not (real and least <= value < float("inf")):
-        raise InvalidInputError(f"{name} must be a number of at least {least:g}; got {value!r}.")
+        raise InvalidInputError(name, f"be a number of at least {least:g}", repr(value))

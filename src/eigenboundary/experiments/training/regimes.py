@@ -39,7 +39,7 @@ def permuted_labels(y: Tensor, seed: int = 0) -> Tensor:
     """
     check_seed(seed)
     if not isinstance(y, Tensor) or y.ndim != 1:
-        raise InvalidInputError(f"y must be a tensor of labels (n,); got {type(y).__name__}.")
+        raise InvalidInputError("y", "be a tensor of labels (n,)", type(y).__name__)
     return y[torch.randperm(len(y), generator=torch.Generator().manual_seed(seed), device="cpu")]
 
 
@@ -69,9 +69,9 @@ def scaled_to_norm(model: nn.Module, norm: float) -> nn.Module:
     present = parameter_norm(model)
     real = isinstance(norm, numbers.Real) and not isinstance(norm, bool)
     if not real or not 0 < norm < math.inf:
-        raise InvalidInputError(f"norm must be a number above 0; got {norm!r}.")
+        raise InvalidInputError("norm", "be a number above 0", repr(norm))
     if not present > 0:
-        raise InvalidInputError("model must have parameters that are not all zero to be scaled.")
+        raise InvalidInputError("model", "have parameters that are not all zero to be scaled")
     scaled = copy.deepcopy(model)
     with torch.no_grad():
         for parameter in scaled.parameters():
