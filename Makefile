@@ -51,7 +51,7 @@ images: $(STAMP) ## Make the README's pictures anew
 	$(BIN)/python -m docs.make_images
 
 clean: ## Remove .venv, caches and the demo's output
-	rm -rf $(VENV) build dist eigenboundary-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist eigenboundary-demo .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is as new as the last installation: installed again when requirements change.
