@@ -266,6 +266,7 @@ __all__ = [
 ]
 
 
+hooks.register("notebook", "eigenboundary.report.notebook:analysis_html")
 hooks.register("report", "eigenboundary.report:write_report")
 
 

@@ -33,7 +33,7 @@ def problem():
 
 @pytest.fixture(scope="module")
 def analysis(problem):
-    x, y = next(iter(problem.batches(100)))
+    x, y = next(iter(problem.samples.batches(100)))
     return eb.analyze(network(), (x, y), k=3, margins=True)
 
 
@@ -129,7 +129,7 @@ def test_alignment_equals_that_of_the_grids_inputs(problem, k):
 def test_small_batches_give_the_same_plane():
     whole = eb.input_plane(network(), three(), resolution=7)
     parts = eb.input_plane(network(), three(), resolution=7, batch_size=3, box=(-9, 9))
-    np.testing.assert_allclose(whole.outputs, parts.outputs, rtol=1e-6)
+    np.testing.assert_allclose(whole.network.outputs, parts.outputs, rtol=1e-6)
     assert parts.inside.all()
 
 
@@ -153,7 +153,7 @@ def test_an_analysis_brings_its_network_and_its_eigenvectors(analysis):
 def test_the_plane_of_a_section_goes_through_its_samples_and_its_boundary_point(analysis, problem):
     section = analysis.sections[1]
     plane = eb.input_plane(analysis, section, resolution=4)
-    x = problem.inputs_at(torch.arange(problem.n_samples)).numpy()
+    x = problem.samples.inputs_at(torch.arange(problem.n_samples)).numpy()
     expected = [*x[list(section.training_samples)], section.boundary_point]
     np.testing.assert_allclose(plane.inputs_at(plane.points), expected, atol=1e-9)
     assert plane.eigenvector == 1
@@ -199,7 +199,7 @@ def test_planes_are_of_sections_that_lead_and_keep_to_their_box():
     only = tuple(replace(s, share=float(s.eigenvector == 6)) for s in found.sections)
     vectors = torch.from_numpy(found.eigenvectors.copy())
     sections = replace(found.sections, sections=only)
-    (plane,) = planes_of_sections(found.classifier, sections, vectors, 9)
+    (plane,) = planes_of_sections(found.problem, sections, vectors, 9)
     assert plane.eigenvector == 6
     assert plane.alignment.shape == (9, 9, 7)
     expected = eb.input_plane(found, found.sections[6], resolution=9, box=(0, 1))

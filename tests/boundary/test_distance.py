@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 import eigenboundary as eb
 from eigenboundary.boundary.search.norms import Geometry
-from eigenboundary.problem.classifier import Classifier
 from tests.references import Golden
 
 Blobs = tuple[np.ndarray, np.ndarray]
@@ -253,10 +252,11 @@ def test_unusable_arguments_are_refused(
         eb.boundary_distance(**{"model": small_model, "x": blobs[0], **arguments})
 
 
-def test_a_classifier_keeps_its_own_precision(small_model: nn.Module, blobs: Blobs) -> None:
-    with pytest.raises(eb.InvalidInputError, match=r"device must be left out .* Classifier"):
-        eb.boundary_distance(Classifier(small_model), blobs[0], device="cpu")
-    found = eb.boundary_distance(Classifier(small_model, dtype="float32"), blobs[0])
+def test_a_problem_keeps_its_own_precision(small_model: nn.Module, blobs: Blobs) -> None:
+    problem = eb.Problem(small_model, blobs, dtype="float32")
+    with pytest.raises(eb.InvalidInputError, match=r"device must be left out .* Problem"):
+        eb.boundary_distance(problem, blobs[0], device="cpu")
+    found = eb.boundary_distance(problem, blobs[0])
     assert found.value.dtype == np.float32
 
 

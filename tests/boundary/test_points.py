@@ -10,7 +10,6 @@ from torch import nn
 import eigenboundary as eb
 from eigenboundary.boundary import points as points_module
 from eigenboundary.boundary import project_to_boundary
-from eigenboundary.problem.classifier import Classifier
 from tests.boundary.test_distance import linear, random_network, top_two
 from tests.references import Golden
 
@@ -104,8 +103,8 @@ def test_a_problem_brings_its_own_samples(small_model: nn.Module, blobs: Blobs) 
     problem = eb.Problem(small_model, blobs)
     expected = eb.boundary_points(small_model, blobs, n=40)
     np.testing.assert_array_equal(eb.boundary_points(problem, n=40).points, expected.points)
-    bare = Classifier(small_model)
-    np.testing.assert_array_equal(eb.boundary_points(bare, blobs, n=40).points, expected.points)
+    analysis = eb.analyze(problem, k=2, grid=0)
+    np.testing.assert_array_equal(eb.boundary_points(analysis, n=40).points, expected.points)
 
 
 def test_images_keep_their_shape() -> None:
@@ -211,8 +210,8 @@ def test_a_problem_refuses_options_of_the_model(small_model: nn.Module, blobs: B
     problem = eb.Problem(small_model, blobs)
     with pytest.raises(eb.InvalidInputError, match=r"dtype must be left out .* Problem"):
         eb.boundary_points(problem, dtype="float32")
-    with pytest.raises(eb.InvalidInputError, match=r"data must be given .* without samples"):
-        eb.boundary_points(Classifier(small_model))
+    with pytest.raises(eb.InvalidInputError, match=r"data must be given .* got None"):
+        eb.boundary_points(small_model)
 
 
 def test_inputs_that_are_no_points_of_a_space_are_refused() -> None:

@@ -47,7 +47,7 @@ def test_x_b_is_on_the_boundary_and_no_sampled_point_is_more_aligned(
     golden: Golden, analysis
 ) -> None:
     sections = eb.boundary_sections(analysis, n_points=300)
-    sampled = eb.boundary_points(analysis.classifier, n=1000, seed=5).points
+    sampled = eb.boundary_points(analysis, n=1000, seed=5).points
     vectors = np.array(analysis.eigenvectors)
     best = absolute_alignment(golden, sampled[::4], vectors).max(0)
     x_b = np.stack([section.boundary_point for section in sections])
@@ -237,9 +237,9 @@ def test_large_networks_get_fewer_rounds_and_still_a_point_no_less_aligned(
     rounds, propose = [], ascent._proposals
     monkeypatch.setattr(ascent, "_proposals", lambda *a: (rounds.append(1), propose(*a))[1])
     found = []
-    for flops in (problem.flops, 10**12):
+    for flops in (problem.signature.flops, 10**12):
         rounds.clear()
-        problem.flops = flops
+        problem.signature.flops = flops
         found.append(most_aligned(problem, pairs.vectors, points, seed=0)[1])
         assert len(rounds) <= ascent.affordable_rounds(flops)
     assert len(rounds) == ascent._LEAST_ROUNDS

@@ -11,7 +11,7 @@ def display(small_model, blobs) -> eb.ComparisonDisplay:
     known = eb.analyze(small_model, blobs, k=3, margins=True, test_data=blobs)
     from dataclasses import replace
 
-    unknown = replace(known, sections=None, smallest_margin=None, classifier=None)
+    unknown = replace(known, sections=None, smallest_margin=None, attached=None)
     return eb.ComparisonDisplay(eb.compare({"known": known, "unknown": unknown})).plot()
 
 

@@ -165,7 +165,7 @@ def test_plane_names_the_argument_that_is_wrong(plane, options, match):
 def test_section_shows_each_sample_beside_its_nearest_point_and_then_x_b(analysis, index):
     display = SectionDisplay.from_analysis(analysis, index)
     section = analysis.sections[index]
-    x = analysis.classifier.inputs_at(torch.tensor(section.training_samples)).numpy()
+    x = analysis.problem.samples.inputs_at(torch.tensor(section.training_samples)).numpy()
     expected = {0: x[0], 1: section.nearest_points[0], 3: x[1], 4: section.nearest_points[1]}
     for panel, image in {**expected, 6: section.boundary_point}.items():
         np.testing.assert_allclose(display.images_[panel].get_array(), image[0], rtol=1e-6)

@@ -124,8 +124,8 @@ def test_mass_at_the_boundary_is_that_of_the_dense_eigenvectors(subject, monkeyp
 
 
 def test_boundary_points_of_a_subject_lie_on_the_boundary(subject):
-    outputs = subject.problem.predict(subject.points).topk(2, dim=1).values
-    scale = float(subject.problem.predict(subject.trained.data.train[0]).abs().max())
+    outputs = subject.problem.network.predict(subject.points).topk(2, dim=1).values
+    scale = float(subject.problem.network.predict(subject.trained.data.train[0]).abs().max())
     assert float((outputs[:, 0] - outputs[:, 1]).max()) < 1e-6 * scale
 
 
@@ -171,7 +171,7 @@ def test_margins_rank_samples_by_their_distance(subject):
     cosines = eb.alignments(subject.problem, x.double(), vectors).numpy()
     narrower = [min(distances[c.argmax()], distances[c.argmin()]) for c in cosines.T]
     assert numbers["order"] == pytest.approx(kendalltau(range(len(narrower)), narrower).statistic)
-    outputs = subject.problem.predict(x.double()).sort(dim=1).values
+    outputs = subject.problem.network.predict(x.double()).sort(dim=1).values
     chosen = {
         "eigenvector": np.abs(cosines[:, 0]).argmax(),
         "logit_gap": int((outputs[:, -1] - outputs[:, -2]).argmin()),

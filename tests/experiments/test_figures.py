@@ -391,7 +391,7 @@ def test_control_directions_are_those_of_the_library(numbers):
 def test_gradients_of_losses_and_logits_are_those_of_autograd(at_work):
     network = at_work.network("blobs-normal")
     problem = at_work.problem(network)
-    model = problem.module
+    model = problem.network.module
     x, y = network.data.train[0].double()[:1], network.data.train[1][:1]
 
     def flat(value):

@@ -330,8 +330,8 @@ def test_the_hessian_in_the_new_coordinates_is_the_old_one_between_diagonals():
     problem = eb.Problem(model, pair)
     normalized = eb.layer_normalized(problem)
     d = torch.cat([p.norm().expand(p.numel()) for p in model.parameters()]).detach()
-    torch.testing.assert_close(normalized.scales, d)
-    torch.testing.assert_close(normalized.theta * d, problem.theta)
+    torch.testing.assert_close(normalized.network.scales, d)
+    torch.testing.assert_close(normalized.network.theta * d, problem.network.theta)
     for operator in (eb.HessianOperator, eb.GaussNewtonOperator):
         torch.testing.assert_close(
             operator(normalized).to_dense(), d[:, None] * operator(problem).to_dense() * d
@@ -346,7 +346,7 @@ def test_alignment_in_the_new_coordinates_is_the_cosine_with_the_scaled_gradient
     for sample in x:
         outputs = model(sample.unsqueeze(0))
         g = flat_gradient(nn.functional.cross_entropy(outputs, outputs.argmax(1)), model)
-        scaled = normalized.scales * g
+        scaled = normalized.network.scales * g
         rows.append(scaled @ u / scaled.norm())
     torch.testing.assert_close(eb.alignments(normalized, x, u), torch.stack(rows))
 
@@ -354,19 +354,19 @@ def test_alignment_in_the_new_coordinates_is_the_cosine_with_the_scaled_gradient
 def test_the_problem_and_its_predictions_are_the_same_in_both_coordinates():
     model, (x, y) = filled(fnn()), data(2)
     problem = eb.Problem(model, (x, y))
-    theta = problem.theta.clone()
+    theta = problem.network.theta.clone()
     normalized = eb.layer_normalized(problem)
-    torch.testing.assert_close(normalized.predict(x), problem.predict(x))
+    torch.testing.assert_close(normalized.network.predict(x), problem.network.predict(x))
     assert normalized.loss_value == problem.loss_value
-    assert normalized.fingerprint() == problem.fingerprint()
-    assert torch.equal(problem.theta, theta)
+    assert normalized.network.fingerprint() == problem.network.fingerprint()
+    assert torch.equal(problem.network.theta, theta)
 
 
 def test_a_tensor_of_zeros_keeps_its_scale():
     model = filled(fnn())
     nn.init.zeros_(model[0].bias)
     normalized = eb.layer_normalized(eb.Problem(model, data(2)))
-    assert torch.equal(normalized.scales[12:18], torch.ones(6, dtype=torch.float64))
+    assert torch.equal(normalized.network.scales[12:18], torch.ones(6, dtype=torch.float64))
     assert torch.isfinite(eb.HessianOperator(normalized).to_dense()).all()
 
 
@@ -390,8 +390,8 @@ def test_factors_of_single_units_change_the_curvature_in_layer_normalised_coordi
 def test_only_the_parameters_of_theta_are_measured_anew():
     model = filled(fnn())
     problem = eb.layer_normalized(eb.Problem(model, data(2), parameters="4.*"))
-    assert problem.scales.shape == (18,)
-    torch.testing.assert_close(problem.predict(data(2)[0]), model(data(2)[0]).detach())
+    assert problem.network.scales.shape == (18,)
+    torch.testing.assert_close(problem.network.predict(data(2)[0]), model(data(2)[0]).detach())
 
 
 def test_what_is_no_problem_cannot_be_normalised():

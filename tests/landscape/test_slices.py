@@ -81,7 +81,9 @@ def pair() -> tuple[nn.Sequential, nn.Sequential]:
 
 def test_loss_and_accuracy_are_those_of_the_network_with_these_weights(problem):
     x, y = blobs()
-    thetas = problem.theta + 0.5 * torch.stack([direction(problem.n_parameters, s) for s in (1, 2)])
+    thetas = problem.network.theta + 0.5 * torch.stack(
+        [direction(problem.n_parameters, s) for s in (1, 2)]
+    )
     values = loss_at(problem, thetas)
     for theta, loss, accuracy in zip(thetas, values.loss, values.accuracy, strict=True):
         outputs = loaded(network(0), theta)(x)
@@ -93,7 +95,7 @@ def test_loss_and_accuracy_are_those_of_the_network_with_these_weights(problem):
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 def test_the_problems_own_point_has_the_problems_own_loss(loss):
     problem = eb.Problem(network(0), blobs(), loss=loss)
-    values = loss_at(problem, problem.theta)
+    values = loss_at(problem, problem.network.theta)
     assert values.loss == pytest.approx([problem.loss_value], rel=1e-12)
     assert values.accuracy == pytest.approx([problem.accuracy])
 
@@ -129,7 +131,7 @@ def test_a_convolutional_network_is_evaluated_at_many_points():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)).double()
     x, y = torch.randn(12, 1, 4, 4).double(), torch.arange(12) % 3
     problem = eb.Problem(model, (x, y))
-    values = loss_at(problem, torch.stack([problem.theta, 2 * problem.theta]))
+    values = loss_at(problem, torch.stack([problem.network.theta, 2 * problem.network.theta]))
     doubled = loaded(model, 2 * flat(model))
     expected = float(nn.functional.cross_entropy(doubled(x), y))
     assert values.loss == pytest.approx([problem.loss_value, expected])
@@ -176,7 +178,7 @@ def test_along_an_eigenvector_the_curvature_is_the_eigenvalue():
 def test_a_direction_in_layer_normalised_coordinates_is_a_direction_there(problem):
     normalized = eb.layer_normalized(problem)
     u = direction(problem.n_parameters)
-    scaled = normalized.scales * u / u.norm()
+    scaled = normalized.network.scales * u / u.norm()
     np.testing.assert_allclose(
         loss_along(normalized, u, STEPS).loss,
         loss_along(problem, scaled, STEPS * float(scaled.norm())).loss,
@@ -263,12 +265,12 @@ def test_a_plane_through_three_networks_holds_them_at_its_points(problem):
 def test_the_problem_and_its_model_are_left_as_they_were(pair):
     model = network(0)
     problem = eb.Problem(model, blobs())
-    theta, before = problem.theta.clone(), flat(model)
+    theta, before = problem.network.theta.clone(), flat(model)
     low_loss_curve(problem, *pair, iterations=5)
     loss_plane(problem, direction(51, 1), direction(51, 2), [0.0, 1.0])
-    assert torch.equal(problem.theta, theta)
+    assert torch.equal(problem.network.theta, theta)
     assert torch.equal(flat(model), before)
-    assert all(not p.requires_grad for p in problem.module.parameters())
+    assert all(not p.requires_grad for p in problem.network.module.parameters())
 
 
 # ---------------------------------------------------------------------------- Bézier curve
@@ -318,7 +320,7 @@ def test_on_a_quadratic_loss_the_bend_is_the_one_that_minimises_the_mean(linear,
 
 
 def gradient(problem: eb.Problem) -> torch.Tensor:
-    model = loaded(nn.Linear(2, 3).double(), problem.theta)
+    model = loaded(nn.Linear(2, 3).double(), problem.network.theta)
     x, y = blobs()
     nn.functional.mse_loss(model(x), nn.functional.one_hot(y).double()).backward()
     return torch.cat([p.grad.reshape(-1) for p in model.parameters()])
@@ -359,7 +361,7 @@ def test_frames_are_the_predictions_of_the_networks_along_the_line(problem):
     motion = boundary_along(problem, v, [-2.0, 0.0, 1.0], resolution=7)
     assert motion.outputs.shape == (3, 7, 7, 3)
     for frame, t in zip(motion.outputs, motion.steps, strict=True):
-        model = loaded(network(0), problem.theta + t * v / v.norm())
+        model = loaded(network(0), problem.network.theta + t * v / v.norm())
         for i, j in ((0, 0), (2, 5), (6, 1)):
             point = torch.tensor([[motion.x[j], motion.y[i]]])
             np.testing.assert_allclose(frame[i, j], model(point).detach().numpy()[0], rtol=1e-5)

@@ -43,16 +43,16 @@ def test_pushforward_is_the_jacobian_times_the_vectors(
     problem: eb.Problem, jacobian: torch.Tensor, blobs: tuple[np.ndarray, np.ndarray]
 ) -> None:
     vectors = random(39, 4)
-    outputs, tangents = derivatives.pushforward(problem, torch.tensor(blobs[0]), vectors)
+    outputs, tangents = derivatives.pushforward(problem.network, torch.tensor(blobs[0]), vectors)
     torch.testing.assert_close(tangents, torch.einsum("ncp,pk->knc", jacobian, vectors))
-    torch.testing.assert_close(outputs, problem.predict(torch.tensor(blobs[0])))
+    torch.testing.assert_close(outputs, problem.network.predict(torch.tensor(blobs[0])))
 
 
 def test_pullback_is_each_samples_transposed_jacobian_times_the_cotangents(
     problem: eb.Problem, jacobian: torch.Tensor, blobs: tuple[np.ndarray, np.ndarray]
 ) -> None:
     cotangents = random(30, 2, 3)
-    pulled = derivatives.pullback(problem, torch.tensor(blobs[0]), cotangents)
+    pulled = derivatives.pullback(problem.network, torch.tensor(blobs[0]), cotangents)
     torch.testing.assert_close(pulled, torch.einsum("ncp,nrc->nrp", jacobian, cotangents))
 
 
@@ -65,7 +65,9 @@ def test_slopes_of_squared_alignments_are_those_of_differences(
     def squares(moved: torch.Tensor) -> torch.Tensor:
         return eb.alignments(problem, moved, directions).diagonal().square()
 
-    slopes, values = derivatives.squared_alignment_slopes(problem, x, directions)
+    slopes, values = derivatives.squared_alignment_slopes(
+        problem.network, problem.loss, x, directions
+    )
     torch.testing.assert_close(values, squares(x))
     for axis in range(2):
         step = 1e-5 * torch.eye(2, dtype=torch.float64)[axis]
@@ -77,7 +79,7 @@ def test_summed_pullback_is_the_sum_over_samples(
     problem: eb.Problem, jacobian: torch.Tensor, blobs: tuple[np.ndarray, np.ndarray]
 ) -> None:
     cotangents = random(4, 30, 3)
-    pulled = derivatives.summed_pullback(problem, torch.tensor(blobs[0]), cotangents)
+    pulled = derivatives.summed_pullback(problem.network, torch.tensor(blobs[0]), cotangents)
     torch.testing.assert_close(pulled, torch.einsum("ncp,knc->pk", jacobian, cotangents))
 
 
@@ -87,7 +89,9 @@ def test_hessian_product_is_the_dense_hessian_times_the_vectors(
     x, y = torch.tensor(blobs[0]), torch.tensor(blobs[1])
     vectors = random(39, 4)
     expected = dense_hessian(small_model, x, y) @ vectors * len(x)
-    torch.testing.assert_close(derivatives.hessian_product(problem, x, y, vectors), expected)
+    torch.testing.assert_close(
+        derivatives.hessian_product(problem.network, problem.loss, x, y, vectors), expected
+    )
 
 
 class OnlyBackward(torch.autograd.Function):
@@ -144,7 +148,7 @@ def test_attention_has_its_second_derivatives() -> None:
     with nn.attention.sdpa_kernel(nn.attention.SDPBackend.MATH):
         expected = dense_hessian(model.train(), x, y)
     torch.testing.assert_close(eb.HessianOperator(problem).to_dense(), expected)
-    assert not problem.reverse_only
+    assert not problem.network.reverse_only
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -145,7 +145,7 @@ def test_products_by_every_route_are_the_dense_matrix(
     inputs, y = sentences()
     data = DataLoader(Rows(pairs=True), batch_size=4) if streamed else (inputs, y)
     problem = eb.Problem(reader, data, cache_bytes=0, batch_size=4)
-    assert problem.in_memory is not streamed
+    assert problem.samples.in_memory is not streamed
     vectors = some_vectors(problem)
     expected = DENSE[kind](AtIndex(reader, inputs), torch.arange(N), y) @ vectors
     operator = KINDS[kind](problem)
@@ -156,7 +156,7 @@ def test_products_by_every_route_are_the_dense_matrix(
         routes.append(operator.record.route)
     keeps = kind == "hessian" and not streamed
     assert routes == ["recomputed", "double backward" if keeps else "recomputed", "linearized"]
-    assert not problem.reverse_only
+    assert not problem.network.reverse_only
 
 
 def test_alignments_are_the_cosines_of_per_sample_gradients(reader: nn.Module) -> None:
@@ -390,15 +390,15 @@ def test_a_vision_transformer_has_the_right_hessian_and_a_boundary() -> None:
     product = eb.HessianOperator(problem) @ v
 
     def gradient(step: float) -> Tensor:
-        nn.utils.vector_to_parameters(problem.theta + step * v, model.parameters())
+        nn.utils.vector_to_parameters(problem.network.theta + step * v, model.parameters())
         model.zero_grad()
         nn.functional.cross_entropy(model(x), y).backward()
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
     differences = (gradient(1e-4) - gradient(-1e-4)) / 2e-4
     assert float((product - differences).norm()) < 1e-6 * float(product.norm())
-    nn.utils.vector_to_parameters(problem.theta, model.parameters())
+    nn.utils.vector_to_parameters(problem.network.theta, model.parameters())
     analysis = eb.analyze(model, (x, y), k=2, curvature="gauss_newton")
     assert analysis.converged.all()
     assert np.isfinite(eb.boundary_distance(problem, x[:2]).value).all()
-    assert not problem.reverse_only
+    assert not problem.network.reverse_only

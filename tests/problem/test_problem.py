@@ -98,9 +98,9 @@ def test_the_output_hook_picks_the_logits(small_model: nn.Module, blobs: Blobs) 
 def test_unflatten_inverts_flatten(small_model: nn.Module, blobs: Blobs) -> None:
     problem = eb.Problem(small_model, blobs)
     rows = torch.randn(4, 39, dtype=torch.float64)
-    torch.testing.assert_close(problem.flatten(problem.unflatten(rows)), rows)
+    torch.testing.assert_close(problem.network.flatten(problem.network.unflatten(rows)), rows)
     expected = torch.cat([p.detach().reshape(-1) for p in small_model.parameters()])
-    torch.testing.assert_close(problem.theta, expected)
+    torch.testing.assert_close(problem.network.theta, expected)
 
 
 def test_labels_predictions_loss_and_accuracy_are_the_models(
@@ -158,14 +158,16 @@ def test_layers_with_awkward_derivatives_have_the_right_hessian(kind: str) -> No
     problem = eb.Problem(model.double(), (x, y))
 
     def gradient(theta: torch.Tensor) -> torch.Tensor:
-        parameters = {k: v[0] for k, v in problem.unflatten(theta.unsqueeze(0)).items()}
+        parameters = {k: v[0] for k, v in problem.network.unflatten(theta.unsqueeze(0)).items()}
         variables = {k: v.clone().requires_grad_(True) for k, v in parameters.items()}
-        loss = torch.nn.functional.cross_entropy(problem.outputs(variables, x), y)
+        loss = torch.nn.functional.cross_entropy(problem.network.outputs(variables, x), y)
         return torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, variables.values())])
 
-    direction = torch.randn_like(problem.theta)
+    direction = torch.randn_like(problem.network.theta)
     step = 1e-5 * direction
-    expected = (gradient(problem.theta + step) - gradient(problem.theta - step)) / 2e-5
+    expected = (
+        gradient(problem.network.theta + step) - gradient(problem.network.theta - step)
+    ) / 2e-5
     torch.testing.assert_close(
         eb.HessianOperator(problem) @ direction, expected, rtol=1e-5, atol=1e-7
     )
@@ -312,7 +314,7 @@ def test_inputs_that_are_kept_do_not_keep_the_batches_they_are_from(
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "cat", watched)
-        kept, indices = problem.training_inputs(6)
+        kept, indices = problem.samples.some_inputs(6)
     torch.testing.assert_close(kept, x[indices])
     assert sum(held) == kept.nbytes
 
@@ -322,7 +324,7 @@ def test_chunks_are_equal_parts_of_all_inputs(n: int, samples: int, batch_size: 
     data = torch.zeros(4, 2), torch.arange(4) % 2
     problem = eb.Problem(nn.Linear(2, 2), data, batch_size=batch_size)
     most = min(samples, batch_size or samples)
-    parts = [range(n)[rows] for rows in problem.chunks(n, samples)]
+    parts = [range(n)[rows] for rows in problem.network.chunks(n, samples)]
     assert [i for part in parts for i in part] == list(range(n))
     assert len(parts) == -(-n // most)
     sizes = [len(part) for part in parts]
@@ -347,12 +349,12 @@ def test_samples_are_converted_once_where_they_are_placed(
 ) -> None:
     x, y = torch.tensor(blobs[0]).float(), torch.tensor(blobs[1])
     problem = eb.Problem(small_model, (x, y), dtype="float64")
-    before = [(x.clone(), y.clone()) for x, y in problem.batches(7)]
-    assert not any(problem.holds(x) for x, _ in problem.batches(7))
+    before = [(x.clone(), y.clone()) for x, y in problem.samples.batches(7)]
+    assert not any(problem.samples.holds(x) for x, _ in problem.samples.batches(7))
     problem._place()
-    after = list(problem.batches(7))
-    assert all(problem.holds(x) for x, _ in after)
-    assert all(problem.holds(x) for x, _ in problem.own_batches(7))
+    after = list(problem.samples.batches(7))
+    assert all(problem.samples.holds(x) for x, _ in after)
+    assert all(problem.samples.holds(x) for x, _ in problem.samples.own_batches(7))
     for (x, y), (x_before, y_before) in zip(after, before, strict=True):
         torch.testing.assert_close(x, x_before, rtol=0, atol=0)
         assert torch.equal(y, y_before)
@@ -364,17 +366,17 @@ def test_samples_that_do_not_fit_are_not_placed_and_those_that_do_are_counted(
     x, y = torch.tensor(blobs[0]).float(), torch.tensor(blobs[1])
     problem = eb.Problem(small_model, (x, y), dtype="float64")
     source = problem._source
-    problem.memory.limit, problem.memory.free = 10**9, 2000
+    problem.network.memory.limit, problem.network.memory.free = 10**9, 2000
     problem._place()
     assert problem._source is source
-    problem.memory.free = 10**6
+    problem.network.memory.free = 10**6
     problem._place()
     assert problem._source is not source
-    assert problem.memory.free == 10**6 - 30 * (2 * 8 + 8)
+    assert problem.network.memory.free == 10**6 - 30 * (2 * 8 + 8)
     problem._place()  # they are there
-    assert problem.memory.free == 10**6 - 30 * (2 * 8 + 8)
+    assert problem.network.memory.free == 10**6 - 30 * (2 * 8 + 8)
     problem._source = problem._part = source
-    assert problem.memory.free == 10**6  # nothing holds them any more
+    assert problem.network.memory.free == 10**6  # nothing holds them any more
 
 
 def test_samples_that_exhaust_the_memory_stay_where_they_are(
@@ -385,11 +387,11 @@ def test_samples_that_exhaust_the_memory_stay_where_they_are(
 
     problem = eb.Problem(small_model, blobs)
     source, free = problem._source, 10**6
-    problem.memory.limit, problem.memory.free = 10**9, free
+    problem.network.memory.limit, problem.network.memory.free = 10**9, free
     monkeypatch.setattr(problem, "to_compute", exhausted)
     problem._place()
     assert problem._source is source
-    assert problem.memory.free == free
+    assert problem.network.memory.free == free
 
 
 def test_recurrent_layers_do_without_cudnn_which_has_no_derivative_in_eval_mode() -> None:
@@ -415,7 +417,7 @@ def test_recurrent_layers_do_without_cudnn_which_has_no_derivative_in_eval_mode(
     expected = model(x)
     enabled_within.clear()
     problem = eb.Problem(model, (x, torch.arange(9) % 3))
-    torch.testing.assert_close(problem.predict(x), expected.detach())
+    torch.testing.assert_close(problem.network.predict(x), expected.detach())
     assert not any(enabled_within)
     assert all(enabled)
     enabled_within.clear()

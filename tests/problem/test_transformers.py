@@ -157,8 +157,7 @@ def test_an_analysis_is_complete_and_uses_no_slow_way(name: str) -> None:
     np.testing.assert_array_equal(analysis.predictions, outputs.logits.argmax(1))
     assert analysis.loss_value == pytest.approx(float(outputs.loss), rel=1e-10)
     assert analysis.converged.all()
-    assert analysis.classifier is not None
-    assert not analysis.classifier.reverse_only
+    assert not analysis.problem.network.reverse_only
     np.testing.assert_allclose(analysis.alignment(data), analysis.training_alignment, atol=1e-12)
 
 
@@ -178,7 +177,7 @@ def test_kernels_without_second_derivatives_are_swapped_for_ones_that_have_them(
     torch.manual_seed(1)
     model = bert(attn_implementation="flex_attention").double()
     problem = eb.Problem(model, data)
-    assert problem.module.config._attn_implementation == "sdpa"
+    assert problem.network.module.config._attn_implementation == "sdpa"
     assert model.config._attn_implementation == "flex_attention"
 
 

@@ -281,8 +281,8 @@ def test_data_are_streamed_and_few_inputs_kept_where_they_would_not_fit() -> Non
     usual = eb.Problem(model, Large())
     limited = eb.Problem(model, Large(), memory_limit=held() + 80 * MB)
     assert usual.in_memory
-    assert not limited.in_memory
-    assert limited.inputs_at_most(500) < 500 == usual.inputs_at_most(500)
+    assert not limited.samples.in_memory
+    assert limited.network.inputs_at_most(500) < 500 == usual.inputs_at_most(500)
     assert limited.loss_value == pytest.approx(usual.loss_value, rel=1e-6)
 
 
@@ -377,13 +377,13 @@ def test_operators_of_one_problem_share_what_may_be_kept() -> None:
     assert hessian.record.kept > other.record.kept
     expected = hessian @ vector
     kept = hessian.record.kept_bytes + other.record.kept_bytes
-    assert 0 < kept <= problem.memory._unplanned
-    problem.memory.plan(problem.memory.room(MB) or 0, MB, "a test")
+    assert 0 < kept <= problem.network.memory._unplanned
+    problem.network.memory.plan(problem.network.memory.room(MB) or 0, MB, "a test")
     torch.testing.assert_close(hessian @ vector, expected, rtol=1e-4, atol=1e-6)
-    assert hessian.record.kept_bytes <= problem.memory._unplanned
+    assert hessian.record.kept_bytes <= problem.network.memory._unplanned
     assert not other.record.chunks
     hessian.forget()
-    assert problem.memory.kept() == max(1, problem.memory._unplanned)
+    assert problem.network.memory.kept() == max(1, problem.network.memory._unplanned)
 
 
 def test_the_basis_leaves_room_for_what_is_kept_between_products() -> None:
@@ -497,9 +497,9 @@ def test_every_part_of_the_data_is_preceded_by_a_look_at_the_limit(
     problem = eb.Problem(model, data, batch_size=30)
     assert len(looks) >= 10  # its first pass over them
     looks.clear()
-    assert len(list(problem.batches(100))) == len(looks) == 10
+    assert len(list(problem.samples.batches(100))) == len(looks) == 10
     looks.clear()
-    assert len(list(problem.input_batches(data[0], 20))) == len(looks) == 15
+    assert len(list(problem.network.input_batches(data[0], 20))) == len(looks) == 15
 
 
 GPU = torch.device("cuda")
@@ -554,5 +554,5 @@ def test_inputs_are_no_more_than_asked_for_on_any_device(
 ) -> None:
     monkeypatch.setattr(memory, "_available", lambda device: 2**34)
     problem = eb.Problem(small_model, (torch.randn(9, 2), torch.arange(9) % 3))
-    problem.memory = Memory(device=GPU)
-    assert problem.inputs_at_most(100) == 100
+    problem.network.memory = Memory(device=GPU)
+    assert problem.network.inputs_at_most(100) == 100

@@ -185,7 +185,7 @@ def entries(model: nn.Module, data: tuple[Tensor, Tensor]) -> dict[str, Callable
     hessian = eb.HessianOperator(problem)
     return {
         "problem": lambda: eb.Problem(model, data),
-        "predict": lambda: problem.predict(data[0]),
+        "predict": lambda: problem.network.predict(data[0]),
         "hessian": lambda: hessian @ v,
         "gauss-newton": lambda: eb.GaussNewtonOperator(problem) @ v,
         "alignment": lambda: eb.alignments(problem, data[0], v.unsqueeze(1)),
@@ -194,7 +194,7 @@ def entries(model: nn.Module, data: tuple[Tensor, Tensor]) -> dict[str, Callable
         "points": lambda: eb.boundary_points(problem, n=10),
         "loss": lambda: eb.loss_along(problem, v, [0.0, 0.1]),
         "curve": lambda: eb.low_loss_curve(
-            problem, problem.theta, problem.theta + 0.01, iterations=2
+            problem, problem.network.theta, problem.network.theta + 0.01, iterations=2
         ),
         "analyze": lambda: eb.analyze(model, data, k=2, margins=True),
     }
@@ -305,7 +305,7 @@ def test_data_are_read_with_the_hosts_memory_as_the_default(small_model: nn.Modu
     finally:
         torch.set_default_device("cpu")
     expected = torch.arange(9.0).unsqueeze(1).expand(9, 2)
-    torch.testing.assert_close(problem.training_inputs(9)[0], expected)
+    torch.testing.assert_close(problem.samples.some_inputs(9)[0], expected)
 
 
 def test_the_programs_default_is_known_after_a_call_within_another() -> None:

@@ -226,7 +226,7 @@ def others() -> dict[str, Any]:
         "trace": operator.trace(),
         "losses": eb.loss_along(problem, direction, [-1.0, 0.0, 0.5]).loss,
         "lowest": eb.control_vectors(operator, "lowest", 2).abs(),
-        "inputs": problem.inputs_at(torch.tensor([30, 0, 0])),
+        "inputs": problem.samples.inputs_at(torch.tensor([30, 0, 0])),
         "more": with_data(problem, samples(20)).loss_value,
         "distances": eb.boundary_distance(problem, samples()[0][:3]).value,
     }
@@ -341,7 +341,7 @@ def reading() -> list[int]:
     images = Images()
     problem = eb.Problem(network(), images, cache_bytes=0)
     images.read.clear()
-    list(problem.own_batches(100))
+    list(problem.samples.own_batches(100))
     return sorted(images.read)
 
 
@@ -351,7 +351,7 @@ def limited() -> dict[str, Any]:
     limit = psutil.Process().memory_info().rss + (300 + 200 * rank) * 10**6
     problem = eb.Problem(network(), samples(), memory_limit=limit)
     values = eb.top_eigenpairs(eb.HessianOperator(problem), 3).values
-    return {"free": problem.memory.free, "values": values}
+    return {"free": problem.network.memory.free, "values": values}
 
 
 def commands(folder: Path, rank: int, count: int) -> list[tuple[Any, str, str]]:

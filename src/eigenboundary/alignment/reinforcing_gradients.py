@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eigenboundary.problem.classifier import Classifier
 from eigenboundary.problem.derivatives import pullback, pushforward
-from eigenboundary.problem.problem import Problem
+from eigenboundary.problem.network import Network
+from eigenboundary.problem.problem import Model, Problem, problem_at
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import safe_point
 from eigenboundary.runtime.linalg import column_norms, inner
@@ -62,16 +62,18 @@ class Alignment:
 
 
 @full_precision()
-def alignments(problem: Classifier, x: Any, vectors: Any) -> Tensor:
+def alignments(model: Model, x: Any, vectors: Any, **options: Any) -> Tensor:
     r"""Alignment :math:`A_i(x)` of the reinforcing gradients of any inputs with any directions.
 
     Parameters
     ----------
-    problem : Problem
+    model : torch.nn.Module, Problem or Analysis
     x : array or Tensor, shape (n, ...), or a mapping of them
         Inputs like those of the data; no labels are needed.
     vectors : array or Tensor, shape (p, k) or (p,)
         Directions in parameter space, as columns, of any length.
+    **options
+        Options of :class:`~eigenboundary.Problem`, for a module.
 
     Returns
     -------
@@ -92,10 +94,8 @@ def alignments(problem: Classifier, x: Any, vectors: Any) -> Tensor:
     >>> eb.alignments(problem, x[:5], torch.eye(9)[:, :4]).shape
     torch.Size([5, 4])
     """
-    if not isinstance(problem, Classifier):
-        raise InvalidInputError("problem", "be a Problem", type(problem).__name__)
-    inputs = problem.prepare(x)
-    batches = problem.input_batches(inputs, _samples(problem, vectors))
+    problem, inputs = problem_at(model, x, **options)
+    batches = problem.network.input_batches(inputs, _samples(problem.network, vectors))
     return _warned(align(problem, batches, vectors)).cosines
 
 
@@ -106,7 +106,7 @@ def training_alignment(problem: Problem, vectors: Any) -> Alignment:
 
 def _gathered_alignment(problem: Problem, vectors: Any) -> Alignment:
     def own() -> tuple[Tensor, Tensor, Tensor]:
-        batches = (x for x, _ in problem.own_batches(_samples(problem, vectors)))
+        batches = (x for x, _ in problem.samples.own_batches(_samples(problem.network, vectors)))
         part = align(problem, batches, vectors)
         return part.cosines, part.log_norms, part.outputs
 
@@ -120,7 +120,7 @@ def _warned(result: Alignment) -> Alignment:
     return result
 
 
-def alignment_on_boundary(problem: Classifier, x: Tensor, classes: Tensor, vectors: Any) -> Tensor:
+def alignment_on_boundary(problem: Problem, x: Tensor, classes: Tensor, vectors: Any) -> Tensor:
     r"""Alignment of points on the boundary, where two classes a and b are predicted alike.
 
     Among further classes the gradients that reinforce a and b differ by more than their sign, and
@@ -138,9 +138,9 @@ def alignment_on_boundary(problem: Classifier, x: Tensor, classes: Tensor, vecto
     -------
     Tensor, shape (n, k)
     """
-    samples = _samples(problem, vectors)
+    samples = _samples(problem.network, vectors)
     first, second = (
-        align(problem, problem.input_batches(x, samples), vectors, targets).cosines
+        align(problem, problem.network.input_batches(x, samples), vectors, targets).cosines
         for targets in classes.unbind(1)
     )
     return torch.copysign(((first.square() + second.square()) / 2).sqrt(), first)
@@ -148,44 +148,45 @@ def alignment_on_boundary(problem: Classifier, x: Tensor, classes: Tensor, vecto
 
 @full_precision()
 def align(
-    classifier: Classifier, batches: Iterator[Tensor], vectors: Any, targets: Tensor | None = None
+    problem: Problem, batches: Iterator[Tensor], vectors: Any, targets: Tensor | None = None
 ) -> Alignment:
     """Alignment of a stream of batches that are ready to compute with.
 
     ``targets`` (n,) are the classes that the gradients reinforce; default: the predicted ones.
     """
-    directions = unit_columns(classifier, vectors)
+    network = problem.network
+    directions = unit_columns(network, vectors)
     cosines, log_norms, outputs = [], [], []
     done = 0
     for x in batches:
         safe_point()
-        values = classifier.evaluate(x)
+        values = network.evaluate(x)
         wanted = values.argmax(-1) if targets is None else targets[done : done + len(x)]
         done += len(x)
-        residual, log_scale = classifier.loss.residual(values, wanted)
-        numerators, norms = _products_and_norms(classifier, x, residual, directions)
+        residual, log_scale = problem.loss.residual(values, wanted)
+        numerators, norms = _products_and_norms(network, x, residual, directions)
         safe = torch.where(norms > 0, norms, torch.ones_like(norms))
         cosines.append((numerators / safe.unsqueeze(1).to(numerators.dtype)).clamp(-1, 1))
         log_norms.append(norms.log() + log_scale.double())
         outputs.append(values)
     if not cosines:
-        k, c = directions.shape[1], classifier.n_classes
+        k, c = directions.shape[1], network.signature.n_classes
         cosines, outputs = [directions.new_zeros(0, k)], [directions.new_zeros(0, c)]
         log_norms = [torch.zeros(0, dtype=torch.float64)]
     return Alignment(torch.cat(cosines), torch.cat(log_norms), torch.cat(outputs))
 
 
-def unit_columns(classifier: Classifier, vectors: Any) -> Tensor:
-    """Directions as unit columns (p, k) on the classifier's device."""
+def unit_columns(network: Network, vectors: Any) -> Tensor:
+    """Directions as unit columns (p, k) on the network's device."""
     if isinstance(vectors, np.ndarray) and not vectors.flags.writeable:
         vectors = vectors.copy()  # an analysis' own, of which torch takes no view
-    columns = torch.as_tensor(vectors).to(classifier.device, classifier.dtype)
+    columns = torch.as_tensor(vectors).to(network.device, network.dtype)
     if columns.ndim == 1:
         columns = columns.unsqueeze(1)
-    if columns.ndim != 2 or columns.shape[0] != classifier.n_parameters or not columns.shape[1]:
+    if columns.ndim != 2 or columns.shape[0] != network.n_parameters or not columns.shape[1]:
         raise InvalidInputError(
             "vectors",
-            f"have shape ({classifier.n_parameters}, k)",
+            f"have shape ({network.n_parameters}, k)",
             f"{tuple(torch.as_tensor(vectors).shape)}",
         )
     norms = column_norms(columns)
@@ -195,12 +196,12 @@ def unit_columns(classifier: Classifier, vectors: Any) -> Tensor:
     return (columns / norms.to(columns.dtype)).T.contiguous().T
 
 
-def _samples(classifier: Classifier, vectors: Any) -> int:
-    return classifier.samples_per_chunk(min(2 * _width(vectors), _VECTORS))
+def _samples(network: Network, vectors: Any) -> int:
+    return network.samples_per_chunk(min(2 * _width(vectors), _VECTORS))
 
 
 def _products_and_norms(
-    classifier: Classifier, x: Tensor, residual: Tensor, directions: Tensor
+    network: Network, x: Tensor, residual: Tensor, directions: Tensor
 ) -> tuple[Tensor, Tensor]:
     r"""Products :math:`\langle J_s^T r_s, v\rangle`, shape (n, k), and norms, float64, shape (n,).
 
@@ -208,20 +209,20 @@ def _products_and_norms(
     reads all directions; where a pass through the network takes less than that, it is
     :math:`\langle r_s, J_s v\rangle`, in forward mode.
     """
-    itemsize = torch.finfo(classifier.dtype).bits // 8
-    per_sample = itemsize * (classifier.n_parameters + 4 * classifier.activations)
-    step = max(1, classifier.memory.at_most(_GRADIENT_BYTES) // per_sample)
-    cheap = classifier.n_parameters <= _ENTRIES_AN_OPERATION * classifier.flops
+    itemsize = torch.finfo(network.dtype).bits // 8
+    per_sample = itemsize * (network.n_parameters + 4 * network.signature.activations)
+    step = max(1, network.memory.at_most(_GRADIENT_BYTES) // per_sample)
+    cheap = network.n_parameters <= _ENTRIES_AN_OPERATION * network.signature.flops
     directly = step >= _MANY or cheap
     norms, products = [], []
     for start in range(0, len(x), step):
         part = slice(start, start + step)
-        gradients = pullback(classifier, x[part], residual[part].unsqueeze(1)).squeeze(1)
+        gradients = pullback(network, x[part], residual[part].unsqueeze(1)).squeeze(1)
         norms.append(column_norms(gradients.T))
         if directly:
             products.append(inner(gradients.T, directions).to(directions.dtype))
     if not directly:
-        pushed = [pushforward(classifier, x, v)[1] for v in directions.split(_VECTORS, dim=1)]
+        pushed = [pushforward(network, x, v)[1] for v in directions.split(_VECTORS, dim=1)]
         products = [torch.cat([torch.einsum("knc,nc->nk", p, residual) for p in pushed], dim=1)]
     return torch.cat(products), torch.cat(norms)
 

@@ -3,10 +3,10 @@
 from eigenboundary.analysis.atlas import boundary_sections, smallest_margin
 from eigenboundary.analysis.comparison import Comparison, compare
 from eigenboundary.analysis.input_plane import input_plane
+from eigenboundary.analysis.loading import load
 from eigenboundary.analysis.pipeline import analyze
 from eigenboundary.analysis.provenance import Provenance
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.analysis.storage import load
 
 __all__ = [
     "Analysis",

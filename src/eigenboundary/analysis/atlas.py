@@ -1,61 +1,33 @@
-"""An atlas of the decision boundary: the sections that eigenvectors encode, and their margins.
-
-Each function takes a classifier and its data and computes the eigenvectors it needs, or takes an
-analysis that has them.
-"""
+"""Sections of the decision boundary and their margins, in one call each."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import nn
-
-from eigenboundary.alignment.reinforcing_gradients import training_alignment
+from eigenboundary.analysis.margins import Directions, find_sections
+from eigenboundary.analysis.pipeline import analyze
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.boundary.arguments import check_has_boundary
 from eigenboundary.boundary.search.norms import Geometry, as_box, as_norm
-from eigenboundary.boundary.sections import BoundarySections, sections_of
+from eigenboundary.boundary.sections import BoundarySections
 from eigenboundary.boundary.smallest_margin import SmallestMargin, most_examined, smallest_of
-from eigenboundary.curvature import CURVATURES, top_eigenpairs
 from eigenboundary.curvature.eigensolvers.solve import check_k
-from eigenboundary.problem.module import check_model
-from eigenboundary.problem.problem import Problem, with_data
-from eigenboundary.runtime.arguments import (
-    check_choice,
-    check_positive_integer,
-    check_progress,
-    check_seed,
-)
+from eigenboundary.problem.problem import OPTIONS, Model, Problem, as_problem
+from eigenboundary.runtime.arguments import check_positive_integer, check_progress, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import deferred_interrupts
 from eigenboundary.runtime.precision import full_precision
 from eigenboundary.runtime.random_state import preserved_random_state
 
-Array = NDArray[np.float64]
 _EIGENPAIRS = 10
-_SOLVER_OPTIONS = ("method", "tolerance", "max_products")
-_PROBLEM_OPTIONS = (
-    "loss",
-    "output",
-    "parameters",
-    "device",
-    "dtype",
-    "batch_size",
-    "cache_bytes",
-    "memory_limit",
-)
-_OPTIONS = ("curvature", *_PROBLEM_OPTIONS, *_SOLVER_OPTIONS)
+_SOLVER = ("curvature", "method", "tolerance", "max_products")
+_OPTIONS = (*OPTIONS, *_SOLVER)
 
 
 @full_precision()
 def boundary_sections(
-    model: nn.Module | Problem | Analysis,
+    model: Model,
     data: Any = None,
     k: int | None = None,
     *,
@@ -73,11 +45,11 @@ def boundary_sections(
     model : torch.nn.Module, Problem or Analysis
         A trained classifier, left exactly as it was, or its analysis, with the eigenvectors.
     data : (x, y), Dataset or DataLoader
-        Its training samples; left out for what has them.
+        Training samples; left out for what has them.
     k : int, optional
         Eigenvectors, the sharpest first; default: 10, or all that an analysis has.
     norm : {2, inf}
-        Of the margins.
+        Norm of the margins.
     box : (low, high), optional
         Range that every entry of an input has to stay in, e.g. (0, 1) for pixels.
     n_points : int
@@ -86,9 +58,7 @@ def boundary_sections(
     progress : callable, optional
         Called as ``progress(stage, done, total)``.
     **options
-        Those of :func:`~eigenboundary.analyze` that say how to compute: ``curvature``, ``loss``,
-        ``output``, ``parameters``, ``device``, ``dtype``, ``batch_size``, ``cache_bytes``,
-        ``memory_limit``, ``method``, ``tolerance``, ``max_products``.
+        Options of :func:`~eigenboundary.analyze` that say how to compute, for a module.
 
     Returns
     -------
@@ -125,27 +95,17 @@ def boundary_sections(
     check_progress(progress)
     geometry = Geometry(as_norm(norm), as_box(box))
     with preserved_random_state(seed), deferred_interrupts():
-        subject = _subject(model, data, k, geometry, seed, options)
-        return sections_of(
-            subject.problem,
-            subject.vectors,
-            subject.eigenvalues,
-            subject.converged,
-            subject.cosines,
-            geometry=geometry,
-            n_points=n_points,
-            seed=seed,
-            progress=progress or _silent,
-        )
+        problem, directions = _searched(model, data, k, geometry, seed, options)
+        return find_sections(problem, directions, geometry, n_points, seed, progress)
 
 
 @full_precision()
 def smallest_margin(
-    model: nn.Module | Problem | Analysis,
+    model: Model,
     data: Any = None,
     k: int | None = None,
-    norm: float = 2,
     *,
+    norm: float = 2,
     box: tuple[float, float] | None = None,
     budget: int | None = None,
     seed: int = 0,
@@ -192,141 +152,40 @@ def smallest_margin(
     check_seed(seed)
     geometry = Geometry(as_norm(norm), as_box(box))
     with preserved_random_state(seed), deferred_interrupts():
-        subject = _subject(model, data, k, geometry, seed, options)
-        n, eigenvectors = subject.cosines.shape
+        problem, directions = _searched(model, data, k, geometry, seed, options)
+        n, eigenvectors = directions.cosines.shape
         return smallest_of(
-            subject.problem,
-            subject.cosines,
+            problem,
+            directions.cosines,
             geometry=geometry,
             budget=most_examined(n, eigenvectors) if budget is None else budget,
             seed=seed,
         )
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """A problem and its top eigenvectors (p, k), with the training samples' alignments (n, k)."""
-
-    problem: Problem
-    vectors: Any
-    eigenvalues: Array
-    converged: NDArray[np.bool_]
-    cosines: Array
-
-
-def _subject(
-    model: Any, data: Any, k: int | None, geometry: Geometry, seed: int, options: dict[str, Any]
-) -> _Subject:
+def _searched(
+    model: Model, data: Any, k: int | None, geometry: Geometry, seed: int, options: dict[str, Any]
+) -> tuple[Problem, Directions]:
+    """Return the problem and its first k eigenvectors, computed unless an analysis has them."""
     check_positive_integer(k, "k", optional=True)
-    for name in options:
-        if name not in _OPTIONS:
-            raise InvalidInputError("options", f"be among {', '.join(_OPTIONS)}", repr(name))
     if isinstance(model, Analysis):
-        return _from_analysis(model, data, k, geometry, options)
-    curvature = options.pop("curvature", "hessian")
-    check_choice(curvature, "curvature", tuple(CURVATURES))
-    solver = {name: options.pop(name) for name in _SOLVER_OPTIONS if name in options}
-    if isinstance(model, Problem):
-        _refuse(options, data, "Problem")
-        problem = model
-    else:
-        check_model(model)
-        if data is None:
+        for name, value in options.items():
             raise InvalidInputError(
-                "data", "be given for a model that is a torch.nn.Module", "None"
+                name, "be left out for a model that is an Analysis, which has its own", repr(value)
             )
-        problem = Problem(model, data, seed=seed, **options)
-    k = min(_EIGENPAIRS, problem.n_parameters) if k is None else k
+        if k is not None and k > model.k:
+            raise InvalidInputError(
+                "k", f"be at most the {model.k} eigenvectors that the analysis has", str(k)
+            )
+        problem = model.problem_of(data)
+        check_has_boundary(problem, geometry)
+        return problem, model.directions.first(model.k if k is None else k)
+    unknown = [name for name in options if name not in _OPTIONS]
+    if unknown:
+        raise InvalidInputError("options", f"be among {', '.join(_OPTIONS)}", repr(unknown[0]))
+    own = {name: options.pop(name) for name in _SOLVER if name in options}
+    problem = as_problem(model, data, seed=seed, **options)
     check_k(k, problem.n_parameters)
     check_has_boundary(problem, geometry)
-    pairs = top_eigenpairs(CURVATURES[curvature](problem), k, seed=seed, **solver)
-    cosines = training_alignment(problem, pairs.vectors).cosines
-    return _Subject(
-        problem,
-        pairs.vectors.cpu().numpy(),
-        pairs.values.cpu().double().numpy(),
-        pairs.converged.cpu().numpy(),
-        cosines.cpu().double().numpy(),
-    )
-
-
-def _from_analysis(
-    analysis: Analysis, data: Any, k: int | None, geometry: Geometry, options: dict[str, Any]
-) -> _Subject:
-    k = analysis.k if k is None else k
-    if k > analysis.k:
-        raise InvalidInputError(
-            "k", f"be at most the {analysis.k} eigenvectors that the analysis has", f"{k}"
-        )
-    problem = _problem_of(analysis, data, options)
-    check_has_boundary(problem, geometry)
-    return _Subject(
-        problem,
-        analysis.eigenvectors[:, :k],
-        analysis.eigenvalues[:k],
-        analysis.converged[:k],
-        analysis.training_alignment[:, :k],
-    )
-
-
-def _problem_of(analysis: Analysis, data: Any, options: dict[str, Any]) -> Problem:
-    classifier = analysis.classifier
-    if isinstance(classifier, Problem):
-        _refuse(options, data, "Analysis")
-        return classifier
-    _refuse(options, None, "Analysis")
-    if classifier is None:
-        raise InvalidInputError(
-            "model",
-            "be an analysis that has its network (pass model= to load)",
-            because="this one was loaded without",
-        )
-    if data is None:
-        raise InvalidInputError(
-            "data", "be given with an analysis that was loaded from a file", "None"
-        )
-    problem = with_data(classifier, data)
-    same = problem.n_samples == analysis.n_samples and np.array_equal(
-        problem.labels.cpu().numpy(), analysis.labels
-    )
-    if not same:
-        raise InvalidInputError(
-            "data",
-            f"be the {analysis.n_samples} samples that were analysed, in their order",
-            f"{problem.n_samples} samples, or other labels",
-        )
-    return problem
-
-
-def _refuse(options: dict[str, Any], data: Any, kind: str) -> None:
-    given = {"data": data, **options}
-    for name, value in given.items():
-        if value is not None:
-            raise InvalidInputError(
-                name,
-                f"be left out for a model that is {_article(kind)} {kind}, which has its own",
-                type(value).__name__,
-            )
-
-
-def _article(kind: str) -> str:
-    return "an" if kind[0] in "AEIOU" else "a"
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """Where nobody wants to know."""
-
-
-def _margins(analysis: Analysis, seed: int) -> dict[str, float]:
-    sections, smallest = analysis.sections, analysis.smallest_margin
-    if isinstance(analysis.classifier, Problem):
-        # A network without a boundary between its samples has no margins, but other numbers.
-        with suppress(InvalidInputError):
-            sections = boundary_sections(analysis, seed=seed) if sections is None else sections
-            smallest = smallest_margin(analysis, seed=seed) if smallest is None else smallest
-    found = [s.margin for s in sections or () if s.share > 0 and not math.isnan(s.margin)]
-    return {
-        "smallest_margin": smallest.value if smallest is not None else math.nan,
-        "median_margin": float(np.median(found)) if found else math.nan,
-        "unexplained": sections.unexplained if sections is not None else math.nan,
-    }
+    k = min(_EIGENPAIRS, problem.n_parameters) if k is None else k
+    return problem, analyze(problem, k=k, grid=0, seed=seed, **own).directions

@@ -17,15 +17,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from eigenboundary.analysis.atlas import _margins
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.runtime.arguments import check_seed
 from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.hooks import reach
 
 #: How much worse than the best a network may fit, and how much more of its squared alignment may
 #: lie outside than for the simplest one.
@@ -53,6 +53,8 @@ class Comparison:
         What makes the comparison less than fair.
     k : int
         Eigenvectors that are compared: as many as all have.
+    analyses : mapping of str to Analysis
+        The analyses compared, by name.
     """
 
     table: pd.DataFrame = field(repr=False)
@@ -60,22 +62,39 @@ class Comparison:
     reasons: tuple[str, ...]
     caveats: tuple[str, ...]
     k: int
+    analyses: Mapping[str, Analysis] = field(repr=False)
+
+    @property
+    def plot(self) -> Any:
+        """Pictures of the comparison: ``plot()`` shows the networks side by side."""
+        return reach("comparison plot")(self)
+
+    def report(
+        self, path: str | Path, *, title: str | None = None, overwrite: bool = False
+    ) -> None:
+        """Write a self-contained HTML page with the networks side by side.
+
+        Raises
+        ------
+        InvalidInputError
+            If the file exists and ``overwrite`` is not set.
+        """
+        reach("report")(self.analyses, path, title=title, overwrite=overwrite)
 
     def __str__(self) -> str:
         lines = [f"Recommended: {self.best}", *(f"  {reason}" for reason in self.reasons)]
         return "\n".join(lines + [f"  Note: {caveat}" for caveat in self.caveats])
 
 
-def compare(analyses: Mapping[str, Analysis], *, seed: int = 0) -> Comparison:
+def compare(analyses: Mapping[str, Analysis]) -> Comparison:
     """Compare analyses of trained networks and recommend one, with reasons.
 
     Parameters
     ----------
     analyses : mapping of str to Analysis
-        At least two, by name, of the same curvature and loss. Margins that an analysis lacks are
-        searched for where it has its network and samples.
-    seed : int
-        Of that search.
+        At least two, by name, of the same curvature and loss. Margins are compared where all
+        have them: see ``margins=True`` of :func:`~eigenboundary.analyze`, and
+        :meth:`Analysis.find_sections`.
 
     Returns
     -------
@@ -101,13 +120,12 @@ def compare(analyses: Mapping[str, Analysis], *, seed: int = 0) -> Comparison:
     >>> comparison.best
     'straight'
     """
-    check_seed(seed)
     _check(analyses)
     k = min(analysis.k for analysis in analyses.values())
-    rows = {str(name): _row(analysis, k, seed) for name, analysis in analyses.items()}
+    rows = {str(name): _row(analysis, k) for name, analysis in analyses.items()}
     table = pd.DataFrame.from_dict(rows, orient="index")
     best, reasons = _recommended(table, k)
-    return Comparison(table, best, tuple(reasons), tuple(_caveats(analyses, table)), k)
+    return Comparison(table, best, tuple(reasons), tuple(_caveats(analyses, table)), k, analyses)
 
 
 def _check(analyses: Any) -> None:
@@ -127,7 +145,7 @@ def _check(analyses: Any) -> None:
             raise InvalidInputError("analyses", f"all have the same {what}", f"{sorted(values)}")
 
 
-def _row(analysis: Analysis, k: int, seed: int) -> dict[str, float]:
+def _row(analysis: Analysis, k: int) -> dict[str, float]:
     numbers = analysis.complexity
     effective, participation = (
         numbers.effective_number_interval,
@@ -143,7 +161,7 @@ def _row(analysis: Analysis, k: int, seed: int) -> dict[str, float]:
         "participation_number_high": participation[1],
         "generalization": numbers.generalization("random").value,
         "outliers": analysis.outliers,
-        **_margins(analysis, seed),
+        **_margins(analysis),
         "largest_eigenvalue": float(analysis.eigenvalues[0]),
         "eigenvalue_sum": float(analysis.eigenvalues[:k].sum()),
         "loss": analysis.loss_value,
@@ -156,6 +174,16 @@ def _mass_outside(analysis: Analysis, k: int) -> float:
     r"""Mean over samples of :math:`1 - \sum_{i \le k} A_i^2`."""
     inside = np.square(analysis.training_alignment[:, :k]).sum(1)
     return float((1 - inside).clip(0).mean())
+
+
+def _margins(analysis: Analysis) -> dict[str, float]:
+    sections, smallest = analysis.sections, analysis.smallest_margin
+    found = [s.margin for s in sections or () if s.share > 0 and not math.isnan(s.margin)]
+    return {
+        "smallest_margin": math.nan if smallest is None else smallest.value,
+        "median_margin": float(np.median(found)) if found else math.nan,
+        "unexplained": math.nan if sections is None else sections.unexplained,
+    }
 
 
 def _recommended(table: pd.DataFrame, k: int) -> tuple[str, list[str]]:
@@ -229,8 +257,8 @@ def _caveats(analyses: Mapping[str, Analysis], table: pd.DataFrame) -> list[str]
         )
     if table["smallest_margin"].isna().any():
         caveats.append(
-            "Margins are missing where an analysis was saved without them (analyze with margins), "
-            "or no search converged."
+            "Margins are missing where an analysis has none (analysis.find_sections() searches for "
+            "them), or no search converged."
         )
     return caveats
 

@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.boundary.arguments import Options, classifier_for_inputs
+from eigenboundary.boundary.arguments import problem_with_inputs
 from eigenboundary.boundary.planes import BORDER, InputPlane, in_box, plane_of
 from eigenboundary.boundary.search.norms import Geometry, as_box
 from eigenboundary.boundary.sections import Section
-from eigenboundary.problem.classifier import Classifier
-from eigenboundary.problem.problem import Problem
+from eigenboundary.problem.problem import Model, Problem
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.precision import full_precision
 
 
 @full_precision()
 def input_plane(
-    model: nn.Module | Classifier | Analysis,
+    model: Model,
     points: Any,
     vectors: Any = None,
     *,
     resolution: int = 100,
     border: float = BORDER,
     box: tuple[float, float] | None = None,
-    output: Callable[[Any], Tensor] | None = None,
-    device: str | torch.device | None = None,
-    dtype: str | torch.dtype | None = None,
-    batch_size: int | None = None,
+    **options: Any,
 ) -> InputPlane:
     r"""Predictions and alignments on the plane through three inputs.
 
@@ -59,8 +54,6 @@ def input_plane(
     box : (low, high), optional
         Range that every entry of an input has to stay in, e.g. (0, 1) for pixels: says which grid
         points are inputs at all.
-    output, device, dtype, batch_size
-        See :class:`~eigenboundary.Problem`; a problem has its own.
 
     Returns
     -------
@@ -83,25 +76,15 @@ def input_plane(
     """
     _check_grid(resolution, border)
     box = as_box(box)
-    options = Options(output, device, dtype, batch_size)
     eigenvector = points.eigenvector if isinstance(points, Section) else None
     inputs = _three_inputs(model, points)
-    network: Any = model
-    if isinstance(model, Analysis):
-        if model.classifier is None:
-            raise InvalidInputError(
-                "model",
-                "be an analysis that has its network (pass model= to load)",
-                because="this one was loaded without",
-            )
-        network = model.classifier
-        # torch wants a writable array
-        vectors = np.array(model.eigenvectors) if vectors is None else vectors
-    classifier, at = classifier_for_inputs(network, inputs, options, "points")
+    if isinstance(model, Analysis) and vectors is None:
+        vectors = model.eigenvectors
+    problem, at = problem_with_inputs(model, inputs, "points", **options)
     if not in_box(at, box).all():
         Geometry(box=box).check_inside(at, "points")
     return plane_of(
-        classifier,
+        problem,
         at,
         vectors,
         resolution=resolution,
@@ -125,13 +108,13 @@ def section_samples(model: Any, section: Section) -> NDArray[Any]:
     InvalidInputError
         If the model has no training samples, or an analysis from a file has not kept these two.
     """
-    holder = model.classifier if isinstance(model, Analysis) else model
+    holder = model.attached if isinstance(model, Analysis) else model
     if isinstance(model, Analysis) and section.samples is not None:
         _check_samples(section, model.n_samples)
         return section.samples
-    if isinstance(holder, Problem):
+    if isinstance(holder, Problem) and holder.has_samples:
         _check_samples(section, holder.n_samples)
-        x = holder.inputs_at(torch.tensor(section.training_samples))
+        x = holder.samples.inputs_at(torch.tensor(section.training_samples))
         return np.asarray(x.cpu().numpy())
     if not isinstance(model, Analysis):
         raise InvalidInputError(

@@ -1,74 +1,46 @@
-"""The result of an analysis: every number, with its provenance, saved and loaded."""
+"""The result of an analysis: every number, with its provenance."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from eigenboundary.alignment.complexity import Complexity
 from eigenboundary.alignment.reinforcing_gradients import alignments
+from eigenboundary.analysis.margins import Directions, find_margins, find_planes, note_on_budget
 from eigenboundary.analysis.provenance import Provenance
-from eigenboundary.analysis.records import (
-    bulk_record,
-    planes_record,
-    sections_record,
-    smallest_record,
-)
+from eigenboundary.analysis.storage import save
+from eigenboundary.boundary.arguments import check_has_boundary
 from eigenboundary.boundary.planes import InputPlane, PlaneGrid
+from eigenboundary.boundary.search.norms import Geometry, as_box, as_norm
 from eigenboundary.boundary.sections import WEAK_SIDE, BoundarySections
 from eigenboundary.boundary.smallest_margin import SmallestMargin
 from eigenboundary.curvature.spectrum.bulk import Bulk
 from eigenboundary.curvature.spectrum.outliers import OutlierCount
-from eigenboundary.problem.classifier import Classifier
+from eigenboundary.problem.network import Signature
+from eigenboundary.problem.problem import Problem, as_problem
+from eigenboundary.runtime.arguments import check_positive_integer, check_progress, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
-from eigenboundary.runtime.files import new_file, replaced_when_complete
 from eigenboundary.runtime.hooks import reach
-
-#: Raised by one with every change that an older reader would misread.
-FORMAT_VERSION = 2
-_KEY = "eigenboundary"
-_ARRAYS = (
-    "eigenvalues",
-    "residuals",
-    "converged",
-    "eigenvectors",
-    "vector_errors",
-    "next_eigenvalues",
-    "training_alignment",
-    "alignment_errors",
-    "log_gradient_norms",
-    "labels",
-    "predictions",
-    "inputs",
-    "input_indices",
-)
-_SCALARS = (
-    "loss_value",
-    "accuracy",
-    "n_parameters",
-    "n_samples",
-    "n_classes",
-    "curvature",
-    "loss",
-    "parameter_names",
-    "input_shape",
-    "notes",
-)
-_GRID = tuple(item.name for item in dataclasses.fields(PlaneGrid))
-
+from eigenboundary.runtime.interrupts import deferred_interrupts
+from eigenboundary.runtime.precision import full_precision
+from eigenboundary.runtime.random_state import preserved_random_state
+from eigenboundary.runtime.records import UNSTORED
 
 Array = NDArray[np.float64]
 
+# Points a side of the planes through samples of the sections.
+_PLANE_RESOLUTION = 60
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Analysis:
     r"""What the curvature of a classifier's loss says about its decision boundary.
 
@@ -94,13 +66,16 @@ class Analysis:
     outlier_count : OutlierCount
     complexity : Complexity
     loss_value, accuracy : float
-        Of the analysed samples.
-    n_parameters, n_samples, n_classes : int
-        p, n and C.
+        Loss and accuracy of the analysed samples.
+    n_parameters, n_samples : int
+        p and n.
     curvature, loss : str
     parameter_names : tuple of str
         Order in which the eigenvectors' entries belong to parameters.
-    input_shape : tuple of int
+    signature : Signature
+        What is known of the network's inputs, classes and costs.
+    class_names, feature_names : tuple of str
+        Names of the C classes and of the entries of an input; empty where there are none.
     inputs, input_indices : array, shape (n', d), and of int, shape (n',)
         Flattened training inputs kept for pictures, and their row numbers.
     grid : PlaneGrid or None
@@ -110,51 +85,52 @@ class Analysis:
     sections : BoundarySections or None
         Where margins were asked for: what part of the boundary each eigenvector encodes.
     smallest_margin : SmallestMargin or None
-        Likewise.
+        Where margins were asked for.
     planes : tuple of InputPlane
-        Likewise, for inputs of more than two dimensions: the planes through
+        Where margins were asked for, for inputs of more than two dimensions: the planes through
         :math:`x_t^+, x_t^-, x_b` of the first three sections.
     bulk : Bulk or None
         Where it was asked for: trace and density of the spectrum.
     test_accuracy : float or None
-        Of samples not trained on, where they were given.
+        Accuracy of samples not trained on, where they were given.
     notes : tuple of str
     provenance : Provenance
     """
 
-    eigenvalues: Array
-    residuals: Array
-    converged: NDArray[np.bool_]
-    eigenvectors: NDArray[Any]
-    vector_errors: Array
-    next_eigenvalues: Array
-    training_alignment: Array
-    alignment_errors: Array
-    log_gradient_norms: Array
-    labels: NDArray[np.int64]
-    predictions: NDArray[np.int64]
+    eigenvalues: Annotated[Array, "k"]
+    residuals: Annotated[Array, "k"]
+    converged: Annotated[NDArray[np.bool_], "k"]
+    eigenvectors: Annotated[NDArray[Any], "p", "k"]
+    vector_errors: Annotated[Array, "k"]
+    next_eigenvalues: Annotated[Array, "g"]
+    training_alignment: Annotated[Array, "n", "k"]
+    alignment_errors: Annotated[Array, "n", "k"]
+    log_gradient_norms: Annotated[Array, "n"]
+    labels: Annotated[NDArray[np.int64], "n"]
+    predictions: Annotated[NDArray[np.int64], "n"]
     outlier_count: OutlierCount
     loss_value: float
     accuracy: float
     n_parameters: int
     n_samples: int
-    n_classes: int
     curvature: str
     loss: str
     parameter_names: tuple[str, ...]
-    input_shape: tuple[int, ...]
-    inputs: NDArray[np.float32]
-    input_indices: NDArray[np.int64]
+    signature: Signature
+    inputs: Annotated[NDArray[np.float32], "m", "d"]
+    input_indices: Annotated[NDArray[np.int64], "m"]
     notes: tuple[str, ...]
     provenance: Provenance
+    class_names: tuple[str, ...] = ()
+    feature_names: tuple[str, ...] = ()
     grid: PlaneGrid | None = None
-    controls: dict[str, Array] = field(default_factory=dict)
+    controls: dict[str, Annotated[Array, "n", "k"]] = field(default_factory=dict)
     sections: BoundarySections | None = None
     smallest_margin: SmallestMargin | None = None
     planes: tuple[InputPlane, ...] = ()
     bulk: Bulk | None = None
     test_accuracy: float | None = None
-    classifier: Classifier | None = field(default=None, repr=False)
+    attached: Problem | None = field(default=None, metadata=UNSTORED)
 
     def __post_init__(self) -> None:
         held = [getattr(self, item.name) for item in dataclasses.fields(self)]
@@ -164,6 +140,37 @@ class Analysis:
         for value in held:
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
+
+    @property
+    def problem(self) -> Problem:
+        """The problem that was analysed; without samples where the analysis was loaded.
+
+        Raises
+        ------
+        InvalidInputError
+            If the analysis was loaded without its model.
+        """
+        if self.attached is None:
+            raise InvalidInputError(
+                "model",
+                "be an analysis that has its network",
+                because="this analysis was loaded without (pass model= to load)",
+            )
+        return self.attached
+
+    @property
+    def n_classes(self) -> int:
+        """Number C of classes."""
+        return self.signature.n_classes
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return self.signature.input_shape
+
+    def class_name(self, label: int) -> str:
+        """Return the name of a class, or its number where classes have no names."""
+        return self.class_names[label] if self.class_names else str(label)
 
     @property
     def k(self) -> int:
@@ -193,13 +200,7 @@ class Analysis:
             If the network is not at hand (pass ``model`` to :func:`eigenboundary.load`), or the
             inputs do not fit it.
         """
-        if self.classifier is None:
-            raise InvalidInputError(
-                "model",
-                "be given to load(path, model=...) before alignment(x) can be computed",
-                because="this analysis was loaded without one",
-            )
-        cosines = alignments(self.classifier, x, self.eigenvectors)
+        cosines = alignments(self.problem, x, self.eigenvectors)
         return np.asarray(cosines.cpu().double().numpy())
 
     def sides(self, index: int) -> str:
@@ -215,11 +216,100 @@ class Analysis:
         if not max(reach):
             return "–"
         if min(reach) < WEAK_SIDE * max(reach):
-            return f"{self.predictions[positive if reach[0] > reach[1] else negative]} only"
-        classes = self.predictions[positive], self.predictions[negative]
-        return (
-            f"within {classes[0]}" if classes[0] == classes[1] else f"{classes[0]} | {classes[1]}"
+            side = positive if reach[0] > reach[1] else negative
+            return f"{self.class_name(self.predictions[side])} only"
+        one, other = (self.class_name(self.predictions[s]) for s in (positive, negative))
+        return f"within {one}" if one == other else f"{one} | {other}"
+
+    @full_precision()
+    def find_sections(
+        self,
+        data: Any = None,
+        *,
+        norm: float = 2,
+        box: tuple[float, float] | None = None,
+        n_points: int | None = None,
+        grid: int = _PLANE_RESOLUTION,
+        seed: int | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> Analysis:
+        r"""Return the analysis with sections, margins and planes, as ``margins=True`` gives them.
+
+        Parameters
+        ----------
+        data : (x, y), Dataset or DataLoader, optional
+            The analysed samples, for an analysis that was loaded from a file.
+        norm : {2, inf}
+            Norm of the margins.
+        box : (low, high), optional
+            Range that every entry of an input has to stay in, e.g. (0, 1) for pixels.
+        n_points : int, optional
+            Points to sample the boundary with; default: 1,000, or fewer for large networks.
+        grid : int
+            Points a side of the planes through samples of the sections; 0 for none.
+        seed : int, optional
+            Default: the seed of the analysis.
+        progress : callable, optional
+            Called as ``progress(stage, done, total)``.
+
+        Raises
+        ------
+        InvalidInputError
+            If an argument is not as described, the samples are all predicted as one class, or the
+            analysis was loaded without its network.
+        """
+        check_positive_integer(n_points, "n_points", optional=True)
+        check_progress(progress)
+        seed = self.provenance.seed if seed is None else seed
+        check_seed(seed)
+        geometry = Geometry(as_norm(norm), as_box(box))
+        problem = self.problem_of(data)
+        check_has_boundary(problem, geometry)
+        with preserved_random_state(seed), deferred_interrupts():
+            sections, smallest = find_margins(
+                problem, self.directions, geometry, seed, progress, n_points
+            )
+            planes, notes = find_planes(problem, sections, self.eigenvectors, grid)
+        return dataclasses.replace(
+            self,
+            sections=sections,
+            smallest_margin=smallest,
+            planes=planes,
+            attached=problem,
+            notes=(*self.notes, *note_on_budget(problem, self.k), *notes),
         )
+
+    @property
+    def directions(self) -> Directions:
+        """The eigenvectors as directions whose sections can be searched for."""
+        return Directions(
+            self.eigenvectors, self.eigenvalues, self.converged, self.training_alignment
+        )
+
+    def problem_of(self, data: Any = None) -> Problem:
+        """Return the problem with its samples, which are given for an analysis from a file.
+
+        Raises
+        ------
+        InvalidInputError
+            If samples or network are missing, or the samples are not those that were analysed.
+        """
+        problem = as_problem(self, data)
+        same = problem.n_samples == self.n_samples and np.array_equal(
+            problem.labels.cpu().numpy(), self.labels
+        )
+        if not same:
+            raise InvalidInputError(
+                "data",
+                f"be the {self.n_samples} samples that were analysed, in their order",
+                f"{problem.n_samples} samples, or other labels",
+            )
+        return problem
+
+    @property
+    def plot(self) -> Any:
+        """Pictures of the analysis: ``plot()`` for an overview, ``plot.spectrum()`` and so on."""
+        return reach("plot")(self)
 
     # ------------------------------------------------------------------------------ tables
 
@@ -323,8 +413,6 @@ class Analysis:
         InvalidInputError
             If the file exists and ``overwrite`` is not set.
         """
-        from eigenboundary.analysis.result import save
-
         save(self, path, overwrite=overwrite)
 
     def report(
@@ -340,6 +428,14 @@ class Analysis:
         reach("report")(
             {title or "Decision boundary report": self}, path, title=title, overwrite=overwrite
         )
+
+    def __repr__(self) -> str:
+        """Return the short text that print shows."""
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        """Return the headline numbers and the spectrum, for notebooks."""
+        return str(reach("notebook")(self))
 
     def __str__(self) -> str:
         numbers = self.complexity
@@ -379,48 +475,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, int | np.integer):
         return int(value)
     return float(value) if np.isfinite(value) else None
-
-
-def save(analysis: Analysis, path: str | Path, *, overwrite: bool = False) -> None:
-    """Write an analysis (see :meth:`Analysis.save`)."""
-    target = new_file(path, overwrite=overwrite)
-    arrays = {name: np.ascontiguousarray(getattr(analysis, name)) for name in _ARRAYS}
-    if analysis.grid is not None:
-        arrays |= {
-            f"grid.{name}": np.ascontiguousarray(getattr(analysis.grid, name)) for name in _GRID
-        }
-    arrays |= {f"controls.{k}": np.ascontiguousarray(v) for k, v in analysis.controls.items()}
-    parts = _parts_record(analysis, arrays)
-    header: dict[str, Any] = {
-        "format": FORMAT_VERSION,
-        **{name: getattr(analysis, name) for name in _SCALARS},
-        "test_accuracy": analysis.test_accuracy,
-        **parts,
-        "outlier_count": dataclasses.asdict(analysis.outlier_count),
-        "provenance": dataclasses.asdict(analysis.provenance),
-        "activations": analysis.classifier.activations if analysis.classifier else 1,
-        "floating_inputs": analysis.classifier.floating_inputs if analysis.classifier else True,
-        "named_inputs": _layout_record(analysis.classifier),
-    }
-    with replaced_when_complete(target) as partial:
-        save_file(arrays, partial, metadata={_KEY: json.dumps(header)})
-
-
-def _layout_record(classifier: Classifier | None) -> list[Any] | None:
-    layout = None if classifier is None else classifier.layout
-    return None if layout is None else layout.to_record()
-
-
-def _parts_record(analysis: Analysis, arrays: dict[str, Any]) -> dict[str, Any]:
-    """What was asked for besides: its arrays are added, what is left is the header's."""
-    header: dict[str, Any] = {}
-    for name, record in (
-        ("planes", analysis.planes and planes_record(analysis.planes)),
-        ("sections", analysis.sections and sections_record(analysis.sections)),
-        ("bulk", analysis.bulk and bulk_record(analysis.bulk)),
-        ("smallest_margin", analysis.smallest_margin and smallest_record(analysis.smallest_margin)),
-    ):
-        if record:
-            found, header[name] = record
-            arrays |= {f"{name}.{key}": np.ascontiguousarray(v) for key, v in found.items()}
-    return header

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 import torch
 
@@ -16,6 +18,7 @@ from eigenboundary.curvature import CURVATURES
 from eigenboundary.curvature.eigensolvers.range_finder import Enough, LeadingPairs
 from eigenboundary.curvature.eigensolvers.solve import METHODS
 from eigenboundary.curvature.spectrum.controls import CONTROLS
+from eigenboundary.problem.network import Signature
 from eigenboundary.problem.problem import Problem
 from eigenboundary.runtime.arguments import (
     check_choice,
@@ -27,7 +30,6 @@ from eigenboundary.runtime.arguments import (
 from eigenboundary.runtime.errors import InvalidInputError
 
 _log = logging.getLogger(__name__)
-
 
 _EPSILON = 1e-3
 
@@ -45,6 +47,8 @@ class Settings:
     controls: Sequence[str]
     grid: int
     bulk: bool
+    class_names: tuple[str, ...]
+    feature_names: tuple[str, ...]
     seed: int
 
     def check(self) -> None:
@@ -71,6 +75,33 @@ class Settings:
         grid = self.grid
         if not isinstance(grid, int) or isinstance(grid, bool) or grid < 0 or grid == 1:
             raise InvalidInputError("grid", "be 0 or an integer of at least 2", repr(grid))
+
+    def check_names(self, signature: Signature) -> None:
+        """Raise InvalidInputError unless there is a name for each class and entry, or none."""
+        for name, names, wanted in (
+            ("class_names", self.class_names, signature.n_classes),
+            ("feature_names", self.feature_names, math.prod(signature.input_shape)),
+        ):
+            if names and len(names) != wanted:
+                raise InvalidInputError(name, f"be {wanted} names", str(len(names)))
+
+
+def as_names(value: Any, name: str) -> tuple[str, ...]:
+    """Return names as a tuple; empty for None.
+
+    Raises
+    ------
+    InvalidInputError
+        If the value is no sequence of different texts.
+    """
+    if value is None:
+        return ()
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InvalidInputError(name, "be a sequence of names", repr(value))
+    names = tuple(str(item) for item in value)
+    if len(set(names)) < len(names):
+        raise InvalidInputError(name, "be different from one another", ", ".join(names))
+    return names
 
 
 def target_of(width: float | None, epsilon: float | None, k: int | None) -> Target | None:
@@ -115,6 +146,20 @@ class Target:
         """Whether an interval is as narrow as asked."""
         low, high = found.interval
         return high - low <= self.width
+
+    def missed_by(self, complexity: Complexity, dtype: torch.dtype) -> list[str]:
+        """Return a note, if the interval of G_θ is wider than asked for."""
+        found = complexity.generalization(self.epsilon)
+        if self.reached(found):
+            return []
+        low, high = found.interval
+        why = "" if dtype == torch.float64 else " (dtype='float64' may see more)"
+        note = (
+            f"The interval of G_θ at {self.epsilon:g}, {low:.3g} to {high:.3g}, is wider than "
+            f"the {self.width:g} asked for{why}."
+        )
+        _log.warning("%s", note)
+        return [note]
 
     def enough(self, problem: Problem) -> Enough:
         """What a search for eigenpairs asks whether the training samples' G_θ is sure enough."""

@@ -86,7 +86,7 @@ def most_aligned(
     flat = points.flatten(1)
     spread = (flat - flat.mean(0)).square().sum(1).mean().sqrt()
     move = value.new_full(value.shape, _FIRST_MOVE) * spread
-    rounds = affordable_rounds(problem.flops)
+    rounds = affordable_rounds(problem.signature.flops)
     for turn in range(rounds):
         safe_point()
         if turn == _FIRST_ROUNDS * rounds // _ROUNDS:
@@ -117,16 +117,16 @@ def _on_the_more_aligned_side(
     near, the gradients that reinforce the two differ by more than their sign. Where the outputs
     are so flat that such a step leads away from the boundary, the point stays.
     """
-    classes, gap, _ = leading_two(outputs_at(problem, x))
-    gradient = gap_gradient(problem, x, classes[:, 0], classes[:, 1])[1]
+    classes, gap, _ = leading_two(outputs_at(problem.network, x))
+    gradient = gap_gradient(problem.network, x, classes[:, 0], classes[:, 1])[1]
     normal, rate = Geometry().steepest(gradient)
-    rounding = output_rounding(problem, x, classes)
+    rounding = output_rounding(problem.network, x, classes)
     length = _SAFE_ROUNDINGS * rounding / rate.clamp(min=torch.finfo(x.dtype).tiny)
     step = column(torch.where(rate > 0, length, torch.zeros_like(rate)), x) * normal
     places = torch.stack([geometry.inside(x + step), geometry.inside(x - step), x], dim=1)
     flat = places.flatten(0, 1)
     aligned = own_alignment(problem, flat, directions, 3).reshape(len(x), 3)
-    left = leading_two(outputs_at(problem, flat))[1].reshape(len(x), 3)
+    left = leading_two(outputs_at(problem.network, flat))[1].reshape(len(x), 3)
     astray = left > (gap + 2 * _SAFE_ROUNDINGS * rounding).unsqueeze(1)
     astray[:, 2] = ~astray[:, :2].all(1)
     highest, chosen = aligned.masked_fill(astray, -math.inf).max(1)
@@ -184,7 +184,7 @@ def _highest(
 ) -> tuple[Tensor, Tensor]:
     """The largest alignment of each row's proposals, once they are on the boundary, and where."""
     m, s = proposals.shape[:2]
-    flat, converged = onto_boundary(problem, proposals.flatten(0, 1), geometry=geometry)
+    flat, converged = onto_boundary(problem.network, proposals.flatten(0, 1), geometry=geometry)
     aligned = own_alignment(problem, flat, directions, len(flat) // directions.shape[1])
     aligned = torch.where(converged, aligned, -math.inf).reshape(m, s)
     highest, chosen = aligned.max(1)
@@ -194,8 +194,8 @@ def _highest(
 
 def _normals(problem: Problem, x: Tensor) -> Tensor:
     """Unit normals of the boundary at points on it."""
-    classes = leading_two(outputs_at(problem, x))[0]
-    gradient = gap_gradient(problem, x, classes[:, 0], classes[:, 1])[1]
+    classes = leading_two(outputs_at(problem.network, x))[0]
+    gradient = gap_gradient(problem.network, x, classes[:, 0], classes[:, 1])[1]
     return Geometry().steepest(gradient)[0]
 
 
@@ -207,9 +207,11 @@ def _squared_alignment_slopes(
 ) -> tuple[Tensor, Tensor]:
     """Slopes of each input's squared alignment with its direction, and these; in parts that fit."""
     per_input = torch.finfo(x.dtype).bits // 8 * 3 * problem.n_parameters
-    step = max(1, problem.memory.at_most(_GRADIENT_BYTES) // per_input)
+    step = max(1, problem.network.memory.at_most(_GRADIENT_BYTES) // per_input)
     parts = [
-        squared_alignment_slopes(problem, x[row : row + step], directions[:, row : row + step])
+        squared_alignment_slopes(
+            problem.network, problem.loss, x[row : row + step], directions[:, row : row + step]
+        )
         for row in range(0, len(x), step)
     ]
     return torch.cat([slope for slope, _ in parts]), torch.cat([value for _, value in parts])

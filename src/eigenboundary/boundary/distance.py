@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from eigenboundary.boundary.arguments import Options, classifier_for_inputs
+from eigenboundary.boundary.arguments import problem_with_inputs
 from eigenboundary.boundary.search.nearest import BoundaryDistance, nearest_boundary, references_for
 from eigenboundary.boundary.search.norms import Geometry, as_box, as_norm
-from eigenboundary.problem.classifier import Classifier
+from eigenboundary.problem.problem import Model
 from eigenboundary.runtime.arguments import check_positive_integer, check_seed, check_tolerance
 from eigenboundary.runtime.precision import full_precision
 
 
 @full_precision()
 def boundary_distance(
-    model: nn.Module | Classifier,
+    model: Model,
     x: Any,
     *,
     norm: float = 2,
@@ -27,16 +23,13 @@ def boundary_distance(
     references: Any = None,
     box: tuple[float, float] | None = None,
     tolerance: float | None = None,
-    output: Callable[[Any], Tensor] | None = None,
-    device: str | torch.device | None = None,
-    dtype: str | torch.dtype | None = None,
-    batch_size: int | None = None,
+    **options: Any,
 ) -> BoundaryDistance:
     """Distance of each input from the decision boundary: an upper bound, refined.
 
     Parameters
     ----------
-    model : torch.nn.Module or Problem
+    model : torch.nn.Module, Problem or Analysis
         It is left exactly as it was.
     x : array or Tensor, shape (m, ...)
     norm : {2, inf}
@@ -55,8 +48,8 @@ def boundary_distance(
     tolerance : float, optional
         Largest difference of the two leading outputs at the point, relative to that at x; default:
         the square root of the machine epsilon.
-    output, device, dtype, batch_size
-        See :class:`~eigenboundary.Problem`; a problem has its own.
+    **options
+        Options of :class:`~eigenboundary.Problem`, for a module.
 
     Returns
     -------
@@ -83,8 +76,7 @@ def boundary_distance(
     check_seed(seed)
     check_tolerance(tolerance)
     geometry = Geometry(as_norm(norm), as_box(box))
-    options = Options(output, device, dtype, batch_size)
-    classifier, inputs = classifier_for_inputs(model, x, options)
+    problem, inputs = problem_with_inputs(model, x, **options)
     geometry.check_inside(inputs, "x")
-    samples = references_for(classifier, references, inputs, geometry)
-    return nearest_boundary(classifier, inputs, samples, n_starts, seed, geometry, tolerance)
+    pool = references_for(problem, references, inputs, geometry)
+    return nearest_boundary(problem.network, inputs, pool, n_starts, seed, geometry, tolerance)

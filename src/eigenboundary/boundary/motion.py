@@ -15,10 +15,9 @@ from eigenboundary.landscape.points import (
     as_direction,
     as_steps,
     blocks_of,
-    check_problem,
     outputs_at,
 )
-from eigenboundary.problem.problem import Problem
+from eigenboundary.problem.problem import Model, Problem, as_problem
 from eigenboundary.runtime.arguments import check_positive_integer
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import safe_point
@@ -61,18 +60,20 @@ class BoundaryMotion:
 
 @full_precision()
 def boundary_along(
-    problem: Problem,
+    model: Model,
     direction: Any,
     steps: Any,
     grid: PlaneGrid | None = None,
     *,
     resolution: int = 100,
+    data: Any = None,
+    **options: Any,
 ) -> BoundaryMotion:
     r"""Decision regions at :math:`\theta + t\, v/\|v\|`, for inputs in the plane.
 
     Parameters
     ----------
-    problem : Problem
+    model : torch.nn.Module, Problem or Analysis
         Of two-dimensional inputs.
     direction : array or Tensor, shape (p,)
         v, e.g. an eigenvector, of any length.
@@ -83,6 +84,8 @@ def boundary_along(
         and a margin around it.
     resolution : int
         Grid points along each axis where no grid is given.
+    data, **options
+        Pool and options of :class:`~eigenboundary.Problem`, for a module.
 
     Returns
     -------
@@ -101,13 +104,13 @@ def boundary_along(
     >>> boundary_along(problem, torch.ones(9), [-1.0, 0.0, 1.0], resolution=20).predictions.shape
     (3, 20, 20)
     """
-    check_problem(problem)
+    problem = as_problem(model, data, **options)
     check_positive_integer(resolution, "resolution")
-    if tuple(problem.input_shape) != (2,):
+    if tuple(problem.signature.input_shape) != (2,):
         raise InvalidInputError(
             "problem",
             "have inputs of two features for its boundary to be drawn in a plane",
-            f"inputs of shape {tuple(problem.input_shape)}",
+            f"inputs of shape {tuple(problem.signature.input_shape)}",
         )
     if grid is not None and not isinstance(grid, PlaneGrid):
         raise InvalidInputError("grid", "be a PlaneGrid", type(grid).__name__)
@@ -117,14 +120,14 @@ def boundary_along(
     columns, rows = np.meshgrid(x, y)
     points = torch.from_numpy(np.stack([columns.ravel(), rows.ravel()], axis=1))
     coefficients = np.stack([np.ones_like(t), t], axis=1)
-    frames = _frames(problem, coefficients, torch.stack([problem.theta, v]), points)
+    frames = _frames(problem, coefficients, torch.stack([problem.network.theta, v]), points)
     return BoundaryMotion(t, x, y, frames.reshape(len(t), len(y), len(x), -1))
 
 
 def _axes(
     problem: Problem, v: Tensor, resolution: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    inputs, _ = problem.training_inputs(problem.n_samples)
+    inputs, _ = problem.samples.some_inputs(problem.n_samples)
     corners = evaluate_plane(problem, v.unsqueeze(1), inputs, _EXTENT_ONLY)
     x, y = (np.linspace(axis[0], axis[-1], resolution) for axis in (corners.x, corners.y))
     return x, y
@@ -137,8 +140,10 @@ def _frames(
     frames = []
     for block in blocks_of(problem, coefficients, vectors):
         parts = []
-        for inputs in problem.input_batches(points, problem.samples_per_chunk(len(block))):
+        for inputs in problem.network.input_batches(
+            points, problem.network.samples_per_chunk(len(block))
+        ):
             safe_point()
-            parts.append(outputs_at(problem, block, inputs).float().cpu())
+            parts.append(outputs_at(problem.network, block, inputs).float().cpu())
         frames.append(torch.cat(parts, dim=1))
     return torch.cat(frames).numpy()

@@ -26,7 +26,7 @@ from eigenboundary.boundary.points import boundary_points
 from eigenboundary.boundary.search.crossings import leading_two
 from eigenboundary.boundary.search.input_gradients import outputs_at
 from eigenboundary.boundary.search.norms import Geometry
-from eigenboundary.problem.problem import Problem
+from eigenboundary.problem.problem import Model, as_problem
 from eigenboundary.runtime.arguments import check_positive_integer, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 
@@ -63,20 +63,22 @@ class SectionMargins:
 
 
 def paper_margins(
-    problem: Problem,
+    model: Model,
     vectors: Any,
     *,
+    data: Any = None,
     constrained: bool = True,
     n_points: int = 1000,
     n_steps: int = 200,
     learning_rate: float = 0.02,
     seed: int = 0,
+    **options: Any,
 ) -> SectionMargins:
     r"""The paper's margin of each eigenvector's section, beside the distance of its samples.
 
     Parameters
     ----------
-    problem : Problem
+    model : torch.nn.Module, Problem or Analysis
     vectors : array or Tensor, shape (p, k)
         Eigenvectors.
     constrained : bool
@@ -88,6 +90,8 @@ def paper_margins(
     n_steps, learning_rate
         Steps of the ascent (Adam), and their size in units of the input.
     seed : int
+    data, **options
+        Samples and options of :class:`~eigenboundary.Problem`, for a module.
 
     Returns
     -------
@@ -114,24 +118,23 @@ def paper_margins(
     >>> bool((margins.paper_margin >= margins.refined_margin - 1e-5).all())
     True
     """
-    if not isinstance(problem, Problem):
-        raise InvalidInputError("problem", "be a Problem", type(problem).__name__)
     check_positive_integer(n_points, "n_points")
     check_positive_integer(n_steps, "n_steps")
     check_seed(seed)
     if not isinstance(learning_rate, int | float) or not 0 < learning_rate < float("inf"):
         raise InvalidInputError("learning_rate", "be a positive number", repr(learning_rate))
-    directions = unit_columns(problem, vectors)
+    problem = as_problem(model, data, **options)
+    directions = unit_columns(problem.network, vectors)
     cosines = training_alignment(problem, directions).cosines
     samples = torch.stack([cosines.argmax(0), cosines.argmin(0)], dim=1)  # (k, 2)
-    x_t = problem.inputs_at(samples.flatten())
+    x_t = problem.samples.inputs_at(samples.flatten())
     if constrained:
         found = boundary_points(problem, n=n_points, seed=seed)
-        points = problem.to_compute(torch.from_numpy(found.points))
+        points = problem.network.to_compute(torch.from_numpy(found.points))
         x_b = most_aligned(problem, directions, points, seed)[0].repeat_interleave(2, dim=0)
     else:
         x_b = ascend(problem, x_t, directions.repeat_interleave(2, 1), n_steps, learning_rate)
-    classes, gap, _ = leading_two(outputs_at(problem, x_b))
+    classes, gap, _ = leading_two(outputs_at(problem.network, x_b))
     refined = boundary_distance(problem, x_t, seed=seed).value.reshape(tuple(samples.shape))
     return SectionMargins(
         samples=_numpy(samples),

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from eigenboundary.alignment.reinforcing_gradients import align, unit_columns
 from eigenboundary.boundary.sections import BoundarySections
-from eigenboundary.problem.classifier import Classifier
+from eigenboundary.problem.network import Network
 from eigenboundary.problem.problem import Problem
 from eigenboundary.runtime.arguments import as_array
 from eigenboundary.runtime.errors import InvalidInputError
@@ -101,7 +101,7 @@ class InputPlane:
 
 
 def plane_of(
-    classifier: Classifier,
+    problem: Problem,
     points: Tensor,
     vectors: Any = None,
     *,
@@ -119,6 +119,7 @@ def plane_of(
     InvalidInputError
         If the points lie in one line.
     """
+    network = problem.network
     at = points.detach().cpu().double()
     axes, coordinates = _axes(at.flatten(1), points.dtype)
     first, second = _extent(coordinates, resolution, border)
@@ -129,16 +130,16 @@ def plane_of(
         for rows in grid.split(samples):
             x = (at[0].flatten() + rows @ axes).reshape(-1, *at.shape[1:])
             inside.append(in_box(x, box))
-            yield classifier.to_compute(x)
+            yield network.to_compute(x)
 
     if vectors is None:
-        samples = _samples(classifier, 1, at[0].numel())
-        outputs = torch.cat([_outputs(classifier, x) for x in batches(samples)])
+        samples = _samples(network, 1, at[0].numel())
+        outputs = torch.cat([_outputs(network, x) for x in batches(samples)])
         cosines = outputs.new_zeros(len(grid), 0)
     else:
-        columns = unit_columns(classifier, vectors)
-        samples = _samples(classifier, min(2 * columns.shape[1], 64), at[0].numel())
-        found = align(classifier, batches(samples), columns)
+        columns = unit_columns(network, vectors)
+        samples = _samples(network, min(2 * columns.shape[1], 64), at[0].numel())
+        found = align(problem, batches(samples), columns)
         outputs, cosines = found.outputs, found.cosines
     shape = (resolution, resolution, -1)
     return InputPlane(
@@ -162,7 +163,7 @@ def planes_of_sections(
     Alignments are those with the top five eigenvectors of (p, k), and with the section's own. None
     of inputs of one or two dimensions, and none of points in one line.
     """
-    if math.prod(problem.input_shape) < 3 or not resolution:
+    if math.prod(problem.signature.input_shape) < 3 or not resolution:
         return ()
     planes: list[InputPlane] = []
     for section in sections:
@@ -172,7 +173,7 @@ def planes_of_sections(
         try:
             plane = plane_of(
                 problem,
-                problem.to_compute(points),
+                problem.network.to_compute(points),
                 vectors[:, : max(_ALIGNED, section.eigenvector + 1)],
                 resolution=min(resolution, _MOST_POINTS),
                 border=BORDER,
@@ -187,16 +188,16 @@ def planes_of_sections(
     return tuple(planes)
 
 
-def _outputs(classifier: Classifier, x: Tensor) -> Tensor:
+def _outputs(network: Network, x: Tensor) -> Tensor:
     safe_point()
-    return classifier.evaluate(x)
+    return network.evaluate(x)
 
 
-def _samples(classifier: Classifier, directions: int, features: int) -> int:
-    input_bytes = max(1, features) * torch.finfo(classifier.dtype).bits // 8
-    fitting = max(1, classifier.memory.at_most(_INPUT_BYTES) // input_bytes)
-    fitting = min(classifier.samples_per_chunk(directions), fitting)
-    return min(fitting, classifier.batch_size or fitting)
+def _samples(network: Network, directions: int, features: int) -> int:
+    input_bytes = max(1, features) * torch.finfo(network.dtype).bits // 8
+    fitting = max(1, network.memory.at_most(_INPUT_BYTES) // input_bytes)
+    fitting = min(network.samples_per_chunk(directions), fitting)
+    return min(fitting, network.batch_size or fitting)
 
 
 def in_box(x: Tensor, box: tuple[float, float] | None) -> NDArray[np.bool_]:
@@ -275,10 +276,9 @@ class PlaneGrid:
         return leading[..., -1] - leading[..., -2]
 
 
-def evaluate_plane(
-    classifier: Classifier, vectors: Tensor, inputs: Tensor, resolution: int
-) -> PlaneGrid:
+def evaluate_plane(problem: Problem, vectors: Tensor, inputs: Tensor, resolution: int) -> PlaneGrid:
     """Evaluate a square grid over the extent of the inputs and a margin around it."""
+    network = problem.network
     low, high = inputs.amin(0).double(), inputs.amax(0).double()
     pad = _MARGIN * (high - low).clamp_min(1e-6)
     x, y = (
@@ -286,8 +286,8 @@ def evaluate_plane(
         for i in range(2)
     )
     points = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2)
-    samples = classifier.samples_per_chunk(2 * vectors.shape[1])
-    result = align(classifier, classifier.input_batches(points, samples), vectors)
+    samples = network.samples_per_chunk(2 * vectors.shape[1])
+    result = align(problem, network.input_batches(points, samples), vectors)
     shape = (resolution, resolution, -1)
     return PlaneGrid(
         x.double().numpy(),

@@ -8,19 +8,19 @@ input dimension.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from eigenboundary.boundary.arguments import Options, classifier_with_samples
+from eigenboundary.boundary.arguments import problem_with_pool
 from eigenboundary.boundary.search.crossings import find_crossings
-from eigenboundary.boundary.search.starts import Samples
-from eigenboundary.problem.classifier import Classifier
+from eigenboundary.boundary.search.starts import Pool
+from eigenboundary.problem.network import Network
+from eigenboundary.problem.problem import Model
 from eigenboundary.runtime.arguments import check_positive_integer, check_seed, check_tolerance
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import safe_point
@@ -54,10 +54,10 @@ class BoundaryPoints:
         Indices of the training samples that the point was found between.
     """
 
-    points: NDArray[Any] = field(repr=False)
-    classes: NDArray[np.int64] = field(repr=False)
-    gap: NDArray[Any] = field(repr=False)
-    pairs: NDArray[np.int64] = field(repr=False)
+    points: Annotated[NDArray[Any], "m", "..."] = field(repr=False)
+    classes: Annotated[NDArray[np.int64], "m", 2] = field(repr=False)
+    gap: Annotated[NDArray[Any], "m"] = field(repr=False)
+    pairs: Annotated[NDArray[np.int64], "m", 2] = field(repr=False)
 
     def __len__(self) -> int:
         """Number of points."""
@@ -66,31 +66,26 @@ class BoundaryPoints:
 
 @full_precision()
 def boundary_points(
-    model: nn.Module | Classifier,
+    model: Model,
     data: Any = None,
     n: int = 1000,
-    seed: int = 0,
     *,
-    output: Callable[[Any], Tensor] | None = None,
-    device: str | torch.device | None = None,
-    dtype: str | torch.dtype | None = None,
-    batch_size: int | None = None,
+    seed: int = 0,
     tolerance: float | None = None,
     spacing: float = 1e-3,
+    **options: Any,
 ) -> BoundaryPoints:
-    r"""Points where the two largest outputs of a classifier are equal, near its data.
+    r"""Points where the two largest outputs of a network are equal, near its data.
 
     Parameters
     ----------
-    model : torch.nn.Module or Problem
+    model : torch.nn.Module, Problem or Analysis
         It is left exactly as it was.
     data : (x, y), Dataset or DataLoader
         Its training samples; default: those of the problem.
     n : int
         Most points to find.
     seed : int
-    output, device, dtype, batch_size
-        See :class:`~eigenboundary.Problem`; a problem has its own.
     tolerance : float, optional
         Largest difference of the two leading outputs, relative to their difference at the ends of
         the segment a point was found on; default: the square root of the machine epsilon. Usually
@@ -98,6 +93,8 @@ def boundary_points(
     spacing : float
         Of points closer than this share of the points' median distance only one is kept; 0 keeps
         all.
+    **options
+        Options of :class:`~eigenboundary.Problem`, for a module.
 
     Returns
     -------
@@ -124,14 +121,13 @@ def boundary_points(
     check_seed(seed)
     check_tolerance(tolerance)
     _check_spacing(spacing)
-    options = Options(output, device, dtype, batch_size)
-    classifier, samples = classifier_with_samples(model, data, options, seed)
-    return points_between(classifier, samples, n, seed, tolerance, spacing)
+    problem, pool = problem_with_pool(model, data, seed=seed, **options)
+    return points_between(problem.network, pool, n, seed, tolerance, spacing)
 
 
 def points_between(
-    classifier: Classifier,
-    samples: Samples,
+    network: Network,
+    pool: Pool,
     n: int,
     seed: int,
     tolerance: float | None = None,
@@ -142,16 +138,14 @@ def points_between(
     kept = _Kept(n, spacing)
     for _ in range(_ROUNDS):
         safe_point()
-        pairs = _draw_pairs(samples, 2 * (n - len(kept)) + 16, generator, classifier.memory)
-        crossings = find_crossings(
-            classifier, samples.x[pairs[:, 0]], samples.x[pairs[:, 1]], tolerance
-        )
+        pairs = _draw_pairs(pool, 2 * (n - len(kept)) + 16, generator, network.memory)
+        crossings = find_crossings(network, pool.x[pairs[:, 0]], pool.x[pairs[:, 1]], tolerance)
         found = crossings.found
         fresh = kept.add(
             crossings.points[found],
             crossings.classes[found],
             crossings.gap[found],
-            samples.indices[pairs[found]],
+            pool.indices[pairs[found]],
         )
         # Further rounds are worth it only while they find boundary that is not yet covered.
         if len(kept) >= n or fresh < 0.02 * n:
@@ -167,13 +161,13 @@ def _check_spacing(spacing: Any) -> None:
         raise InvalidInputError("spacing", "be a number from 0 to below 1", repr(spacing))
 
 
-def _draw_pairs(samples: Samples, m: int, generator: torch.Generator, memory: Memory) -> Tensor:
+def _draw_pairs(pool: Pool, m: int, generator: torch.Generator, memory: Memory) -> Tensor:
     """Rows of samples (m, 2) of different predicted class, nearer ones preferred.
 
     For half of the pairs both classes are drawn alike, so that rare ones have their share; for
     the others both samples are.
     """
-    labels = samples.predictions.cpu()
+    labels = pool.predictions.cpu()
     order = labels.argsort(stable=True)
     present, counts = labels.unique(return_counts=True)
     starts = counts.cumsum(0) - counts
@@ -199,8 +193,8 @@ def _draw_pairs(samples: Samples, m: int, generator: torch.Generator, memory: Me
     offset += counts[first_class].unsqueeze(1) * (offset >= starts[first_class].unsqueeze(1))
     candidates = torch.where(by_class.unsqueeze(1), of_pair, order[offset])
     considered = torch.randint(_PARTNERS, (m, 1), generator=generator)
-    candidates = candidates.to(samples.x.device)
-    distances = _distances(samples.x, first.to(samples.x.device), candidates, memory)
+    candidates = candidates.to(pool.x.device)
+    distances = _distances(pool.x, first.to(pool.x.device), candidates, memory)
     left_out = torch.arange(_PARTNERS) > considered
     nearest = distances.masked_fill(left_out.to(distances.device), torch.inf).argmin(1)
     second = candidates.gather(1, nearest.unsqueeze(1))

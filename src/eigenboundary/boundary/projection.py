@@ -11,21 +11,20 @@ last step is then found to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from eigenboundary.boundary.arguments import Options, classifier_for_inputs
+from eigenboundary.boundary.arguments import problem_with_inputs
 from eigenboundary.boundary.search.crossings import leading_two
 from eigenboundary.boundary.search.descent import onto_boundary
 from eigenboundary.boundary.search.input_gradients import outputs_at
 from eigenboundary.boundary.search.norms import Geometry
-from eigenboundary.problem.classifier import Classifier
+from eigenboundary.problem.network import Network
+from eigenboundary.problem.problem import Model
 from eigenboundary.runtime.arguments import check_positive_integer, check_tolerance
 
 
@@ -55,21 +54,18 @@ class BoundaryProjection:
 
 
 def project_to_boundary(
-    model: nn.Module | Classifier,
+    model: Model,
     x: Any,
     *,
     n_steps: int = 50,
     tolerance: float | None = None,
-    output: Callable[[Any], Tensor] | None = None,
-    device: str | torch.device | None = None,
-    dtype: str | torch.dtype | None = None,
-    batch_size: int | None = None,
+    **options: Any,
 ) -> BoundaryProjection:
     """Any inputs moved onto the boundary between their two leading classes.
 
     Parameters
     ----------
-    model : torch.nn.Module or Problem
+    model : torch.nn.Module, Problem or Analysis
         It is left exactly as it was.
     x : array or Tensor, shape (m, ...)
     n_steps : int
@@ -77,8 +73,8 @@ def project_to_boundary(
     tolerance : float, optional
         Largest difference of the two leading outputs, relative to that at x; default: the square
         root of the machine epsilon.
-    output, device, dtype, batch_size
-        See :class:`~eigenboundary.Problem`; a problem has its own.
+    **options
+        Options of :class:`~eigenboundary.Problem`, for a module.
 
     Returns
     -------
@@ -100,17 +96,16 @@ def project_to_boundary(
     """
     check_positive_integer(n_steps, "n_steps")
     check_tolerance(tolerance)
-    options = Options(output, device, dtype, batch_size)
-    classifier, inputs = classifier_for_inputs(model, x, options)
-    return project(classifier, inputs, n_steps, tolerance)
+    problem, inputs = problem_with_inputs(model, x, **options)
+    return project(problem.network, inputs, n_steps, tolerance)
 
 
 def project(
-    classifier: Classifier, x: Tensor, n_steps: int = 50, tolerance: float | None = None
+    network: Network, x: Tensor, n_steps: int = 50, tolerance: float | None = None
 ) -> BoundaryProjection:
     """The same for inputs that are ready to compute with."""
-    points, converged = onto_boundary(classifier, x, n_steps, tolerance)
-    classes, left, _ = leading_two(outputs_at(classifier, points))
+    points, converged = onto_boundary(network, x, n_steps, tolerance)
+    classes, left, _ = leading_two(outputs_at(network, points))
     distance = Geometry().length(points - x)
     columns = (points, classes.sort(1).values, left, distance, converged)
     return BoundaryProjection(*(values.cpu().numpy() for values in columns))

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Annotated, Any, overload
 
 import numpy as np
 import pandas as pd
@@ -76,8 +76,8 @@ class Section:
         The eigenvector that these belong to; -1 for none.
     converged : bool
         Whether the eigenpair and the searches for both samples' margins have converged.
-    samples : array, shape (2, ...), or None
-        :math:`x_t`; None in analyses saved by earlier versions.
+    samples : array, shape (2, ...)
+        :math:`x_t`.
     """
 
     eigenvector: int
@@ -86,16 +86,16 @@ class Section:
     share: float
     training_samples: tuple[int, int]
     training_alignment: tuple[float, float]
-    boundary_point: NDArray[Any] = field(repr=False)
+    boundary_point: Annotated[NDArray[Any], "..."] = field(repr=False)
     alignment: float
     gap: float
     side_margins: tuple[float, float]
     side_paper_margins: tuple[float, float]
     side_lower_estimates: tuple[float, float]
-    nearest_points: NDArray[Any] = field(repr=False)
+    nearest_points: Annotated[NDArray[Any], 2, "..."] = field(repr=False)
     nearest_sections: tuple[int, int]
     converged: bool
-    samples: NDArray[Any] | None = field(default=None, repr=False)
+    samples: Annotated[NDArray[Any], 2, "..."] = field(repr=False)
 
     @property
     def side(self) -> int:
@@ -154,7 +154,7 @@ class BoundarySections(Sequence[Section]):
 
     sections: tuple[Section, ...]
     points: BoundaryPoints
-    alignment: Array
+    alignment: Annotated[Array, "m", "k"]
     norm: float = 2.0
     box: tuple[float, float] | None = None
 
@@ -274,13 +274,13 @@ def sections_of(
             because="no point where two outputs are equal was found between samples of different "
             "predicted classes",
         )
-    places = problem.to_compute(torch.from_numpy(points.points))
+    places = problem.network.to_compute(torch.from_numpy(points.points))
     directions = torch.as_tensor(np.array(vectors)).to(problem.device, problem.dtype)
     met = torch.from_numpy(points.classes).to(problem.device)
     at_points = _array(alignment_on_boundary(problem, places, met, directions))
     progress("most aligned points", 1, 3)
     x_b, reached = most_aligned(problem, directions, places, seed, geometry.box)
-    classes, gap, _ = leading_two(outputs_at(problem, x_b))
+    classes, gap, _ = leading_two(outputs_at(problem.network, x_b))
     progress("margins", 2, 3)
     sides = _Sides(problem, cosines, at_points, places, x_b, directions, geometry, seed)
     progress("margins", 3, 3)
@@ -319,12 +319,12 @@ class _Sides:
     ) -> None:
         self.samples = np.stack([cosines.argmax(0), cosines.argmin(0)], axis=1)
         self.cosines = np.take_along_axis(cosines.T, self.samples, axis=1)
-        x_t = problem.inputs_at(torch.from_numpy(self.samples.flatten()))
+        x_t = problem.samples.inputs_at(torch.from_numpy(self.samples.flatten()))
         ends = torch.stack(
             [x_b.repeat_interleave(2, dim=0), _nearest_of_section(x_t, places, at_points)], dim=1
         )
         references = references_for(problem, None, x_t, geometry)
-        found = nearest_boundary(problem, x_t, references, 8, seed, geometry, ends=ends)
+        found = nearest_boundary(problem.network, x_t, references, 8, seed, geometry, ends=ends)
         k = len(self.samples)
         self.found_by_side = found.converged.reshape(k, 2)
         margins = np.where(found.converged, found.value, math.nan)

@@ -1,4 +1,4 @@
-r"""The narrowest place of a classifier's margin, found without a search over all samples.
+r"""The narrowest place of a network's margin, found without a search over all samples.
 
 The samples most aligned with the top eigenvectors are taken to sit at the narrow places of the
 boundary (arXiv:2306.07104); only their distances are searched for.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -53,13 +53,13 @@ class SmallestMargin:
 
     value: float
     sample_index: int
-    boundary_point: NDArray[Any] = field(repr=False)
+    boundary_point: Annotated[NDArray[Any], "..."] = field(repr=False)
     classes: tuple[int, int]
     n_examined: int
     converged: bool
     lower_estimate: float
-    examined: NDArray[np.int64] = field(repr=False)
-    distances: NDArray[Any] = field(repr=False)
+    examined: Annotated[NDArray[np.int64], "e"] = field(repr=False)
+    distances: Annotated[NDArray[Any], "e"] = field(repr=False)
 
 
 def most_examined(n: int, k: int) -> int:
@@ -100,9 +100,9 @@ def smallest_of(
     """The smallest margin among the samples that eigenvectors point at."""
     safe_point()
     examined = candidates(cosines, budget)
-    x = problem.inputs_at(torch.from_numpy(examined))
+    x = problem.samples.inputs_at(torch.from_numpy(examined))
     references = references_for(problem, None, x, geometry)
-    found = nearest_boundary(problem, x, references, 8, seed, geometry)
+    found = nearest_boundary(problem.network, x, references, 8, seed, geometry)
     settled = np.where(found.converged, found.value, math.inf)
     row = int(settled.argmin())
     any_settled = bool(found.converged[row])

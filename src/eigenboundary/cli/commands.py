@@ -13,8 +13,8 @@ import typer
 
 from eigenboundary.analysis import comparison as comparing
 from eigenboundary.analysis import pipeline
+from eigenboundary.analysis.loading import load
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.analysis.storage import load
 from eigenboundary.cli import sources, tables
 from eigenboundary.cli.options import arguments_named_as_options
 from eigenboundary.cli.terminal import INTERRUPTED, NOT_CONVERGED, StageProgress, Terminal

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import nn
 
+from eigenboundary.analysis.loading import load
 from eigenboundary.analysis.pipeline import analyze
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.analysis.storage import load
 from eigenboundary.experiments import datasets, networks
 from eigenboundary.experiments.archive import made_folder
 from eigenboundary.experiments.threads import one_thread

@@ -22,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eigenboundary.landscape.points import as_point, as_steps, blocks_of, check_problem, values_at
+from eigenboundary.landscape.points import as_point, as_steps, blocks_of, values_at
 from eigenboundary.landscape.slices import LossCurve, loss_between
-from eigenboundary.problem.problem import Problem
+from eigenboundary.problem.problem import Model, Problem, as_problem
 from eigenboundary.runtime.arguments import check_choice, check_positive_integer, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import safe_point
@@ -81,7 +81,7 @@ class LowLossCurve:
 
 @full_precision()
 def low_loss_curve(
-    problem: Problem,
+    model: Model,
     start: Any,
     end: Any,
     *,
@@ -92,12 +92,14 @@ def low_loss_curve(
     steps: Any = None,
     seed: int = 0,
     progress: Callable[[int, float], None] | None = None,
+    data: Any = None,
+    **options: Any,
 ) -> LowLossCurve:
     """Train a curve between two networks on which the loss stays low.
 
     Parameters
     ----------
-    problem : Problem
+    model : torch.nn.Module, Problem or Analysis
         Says on which data and loss; its own θ does not matter.
     start, end : array or Tensor of shape (p,), torch.nn.Module or state dict
     iterations : int
@@ -115,6 +117,8 @@ def low_loss_curve(
         Seeds the draws of t.
     progress : callable, optional
         Called after every iteration with its number, from 1, and the loss it saw.
+    data, **options
+        Samples and options of :class:`~eigenboundary.Problem`, for a module.
 
     Returns
     -------
@@ -135,7 +139,7 @@ def low_loss_curve(
     >>> bool(found.curve.loss.mean() < found.segment.loss.mean())
     True
     """
-    check_problem(problem)
+    problem = as_problem(model, data, **options)
     check_positive_integer(iterations, "iterations")
     check_choice(optimizer, "optimizer", tuple(OPTIMIZERS))
     check_positive_integer(batch_size, "batch_size", optional=True)
@@ -197,7 +201,9 @@ def _rate(progress: float) -> float:
 
 
 def _endless(problem: Problem, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    return itertools.chain.from_iterable(problem.batches(batch_size) for _ in itertools.count())
+    return itertools.chain.from_iterable(
+        problem.samples.batches(batch_size) for _ in itertools.count()
+    )
 
 
 def _descend(
@@ -213,13 +219,16 @@ def _descend(
         x, y = next(batches)
         chunks, n = iter([(x, y)]), len(x)
     else:
-        chunks, n = problem.batches(problem.samples_per_chunk(1)), problem.n_samples
+        chunks, n = problem.samples.batches(problem.network.samples_per_chunk(1)), problem.n_samples
     total = 0.0
     for x, y in chunks:
         with torch.enable_grad():
             theta = (1 - t) ** 2 * first + 2 * t * (1 - t) * bend + t**2 * last
-            tree = {name: rows[0] for name, rows in problem.unflatten(theta.unsqueeze(0)).items()}
-            loss = problem.loss.per_sample(problem.outputs(tree, x), y).sum() / n
+            tree = {
+                name: rows[0]
+                for name, rows in problem.network.unflatten(theta.unsqueeze(0)).items()
+            }
+            loss = problem.loss.per_sample(problem.network.outputs(tree, x), y).sum() / n
             loss.backward()
         total += float(loss.detach())
     return total

@@ -16,49 +16,17 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from eigenboundary.problem.classifier import Tree
-from eigenboundary.problem.problem import Problem
+from eigenboundary.problem.problem import Model, Problem, as_problem
 from eigenboundary.runtime.errors import InvalidInputError
 
 
-class LayerNormalizedProblem(Problem):
-    r"""A problem in the coordinates :math:`z = D^{-1}\theta`; see :func:`layer_normalized`.
-
-    Attributes
-    ----------
-    scales : Tensor, shape (p,)
-        The diagonal of D.
-    """
-
-    def __init__(self, problem: Problem) -> None:
-        if not isinstance(problem, Problem):
-            raise InvalidInputError("problem", "be a Problem", type(problem).__name__)
-        if isinstance(problem, LayerNormalizedProblem):
-            raise InvalidInputError("problem", "not be layer-normalised already", "one that is")
-        vars(self).update(vars(problem))
-        self.reverse_only = set(problem.reverse_only)
-        norms = {n: torch.linalg.vector_norm(t.double()) for n, t in problem.parameters.items()}
-        self._norms: Tree = {
-            # A tensor of zeros, or of nothing, has no scale of its own.
-            name: torch.where(norm > 0, norm, torch.ones_like(norm)).to(problem.dtype)
-            for name, norm in norms.items()
-        }
-        entries = {n: self._norms[n].expand(t.shape) for n, t in problem.parameters.items()}
-        self.scales = self.flatten(entries, leading=0)
-        self.parameters = {n: t / self._norms[n] for n, t in problem.parameters.items()}
-
-    def _raw_outputs(self, parameters: Tree, x: Tensor) -> Any:
-        return super()._raw_outputs({n: z * self._norms[n] for n, z in parameters.items()}, x)
-
-
-def layer_normalized(problem: Problem) -> LayerNormalizedProblem:
+def layer_normalized(model: Model, data: Any = None, **options: Any) -> Problem:
     r"""The problem in coordinates that rescaling the layers of a ReLU network does not change.
 
     Every parameter tensor is measured in units of its own (Frobenius) norm: θ = Dz with D the
     diagonal of those norms, held fixed. All that is computed from the result, with
-    :class:`~eigenboundary.HessianOperator`, :func:`~eigenboundary.alignment` and the rest, is in
+    :class:`~eigenboundary.HessianOperator`, :func:`~eigenboundary.alignments` and the rest, is in
     terms of z: the gradient is Dg, the Hessian DHD, and an alignment
     :math:`\langle Dg, u\rangle / \|Dg\|\|u\|`. Eigenvalues and alignments are then the same, to
     rounding, for a network and what :func:`~eigenboundary.reparametrize` makes of it. Factors that
@@ -66,13 +34,15 @@ def layer_normalized(problem: Problem) -> LayerNormalizedProblem:
 
     Parameters
     ----------
-    problem : Problem
-        Left as it is; its data are shared.
+    model : torch.nn.Module, Problem or Analysis
+        Left as it is; the samples are shared.
+    data, **options
+        Samples and options of :class:`~eigenboundary.Problem`, for a module.
 
     Returns
     -------
     Problem
-        With attribute ``scales``, the diagonal of D, shape (p,). A tensor of zeros keeps scale 1,
+        Its ``network.scales`` is the diagonal of D, shape (p,). A tensor of zeros keeps scale 1,
         and its entries' coordinates are not invariant.
 
     Examples
@@ -89,4 +59,15 @@ def layer_normalized(problem: Problem) -> LayerNormalizedProblem:
     1.375
     1.375
     """
-    return LayerNormalizedProblem(problem)
+    problem = as_problem(model, data, **options)
+    network = problem.network
+    if network.units is not None:
+        raise InvalidInputError("model", "not be layer-normalised already", "one that is")
+    norms = {n: torch.linalg.vector_norm(t.double()) for n, t in network.parameters.items()}
+    units = {
+        # A tensor of zeros, or of nothing, has no scale of its own.
+        name: torch.where(norm > 0, norm, torch.ones_like(norm)).to(network.dtype)
+        for name, norm in norms.items()
+    }
+    samples = problem.samples if problem.has_samples else None
+    return Problem.of(network.in_units(units), problem.loss, samples, problem.seed)

@@ -12,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from eigenboundary.landscape.coordinates import LayerNormalizedProblem
-from eigenboundary.problem.classifier import Classifier, Tree
 from eigenboundary.problem.module import check_model, unwrapped
-from eigenboundary.problem.problem import Problem
+from eigenboundary.problem.network import Network, Tree
+from eigenboundary.problem.problem import Model, Problem, as_problem
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import safe_point
 from eigenboundary.runtime.linalg import column_norms
@@ -45,14 +44,16 @@ class LandscapeValues:
 
 
 @full_precision()
-def loss_at(problem: Problem, thetas: Any) -> LandscapeValues:
+def loss_at(model: Model, thetas: Any, *, data: Any = None, **options: Any) -> LandscapeValues:
     """Training loss and accuracy at any points of parameter space.
 
     Parameters
     ----------
-    problem : Problem
+    model : torch.nn.Module, Problem or Analysis
     thetas : array or Tensor, shape (m, p) or (p,)
-        Flat parameter vectors, in the order of ``problem.theta``.
+        Flat parameter vectors, in the order of ``problem.network.theta``.
+    data, **options
+        Samples and options of :class:`~eigenboundary.Problem`, for a module.
 
     Returns
     -------
@@ -71,7 +72,7 @@ def loss_at(problem: Problem, thetas: Any) -> LandscapeValues:
     >>> loss_at(problem, torch.zeros(4, 9)).loss.round(6).tolist()  # ln 3
     [1.098612, 1.098612, 1.098612, 1.098612]
     """
-    check_problem(problem)
+    problem = as_problem(model, data, **options)
     points = _as_tensor(thetas, "thetas").to(problem.device, problem.dtype)
     points = points.unsqueeze(0) if points.ndim == 1 else points
     if points.ndim != 2 or points.shape[1] != problem.n_parameters or not len(points):
@@ -98,9 +99,9 @@ def values_at(problem: Problem, blocks: Iterable[Tensor]) -> LandscapeValues:
 def _own_sums(problem: Problem, points: Tensor) -> Tensor:
     """Loss and hits at each point (m, p), summed over this process' samples: (2, m)."""
     sums = torch.zeros(2, len(points), dtype=torch.float64, device=problem.device)
-    for x, y in problem.own_batches(problem.samples_per_chunk(len(points))):
+    for x, y in problem.samples.own_batches(problem.network.samples_per_chunk(len(points))):
         safe_point()
-        outputs = outputs_at(problem, points, x)
+        outputs = outputs_at(problem.network, points, x)
         rows, labels = outputs.flatten(0, 1), y.repeat(len(points))
         values = problem.loss.per_sample(rows, labels).reshape(len(points), -1)
         sums[0] += values.double().sum(1)
@@ -108,7 +109,7 @@ def _own_sums(problem: Problem, points: Tensor) -> Tensor:
     return sums
 
 
-def blocks_of(problem: Classifier, coefficients: Array, vectors: Tensor) -> Iterator[Tensor]:
+def blocks_of(problem: Problem, coefficients: Array, vectors: Tensor) -> Iterator[Tensor]:
     """Points ``coefficients @ vectors`` of an affine family, a few at a time.
 
     ``coefficients`` has shape (m, r) and ``vectors`` (r, p); a coefficient row with a single one
@@ -119,13 +120,13 @@ def blocks_of(problem: Classifier, coefficients: Array, vectors: Tensor) -> Iter
         yield rows @ vectors
 
 
-def outputs_at(classifier: Classifier, points: Tensor, x: Tensor) -> Tensor:
+def outputs_at(network: Network, points: Tensor, x: Tensor) -> Tensor:
     """Outputs of a batch that is ready to compute with at m points (m, p): shape (m, n, C)."""
 
     def outputs(tree: Tree) -> Tensor:
-        return classifier.outputs(tree, x)
+        return network.outputs(tree, x)
 
-    trees = classifier.unflatten(points)
+    trees = network.unflatten(points)
     if len(points) > 1:
         try:
             return torch.vmap(outputs)(trees)
@@ -136,17 +137,11 @@ def outputs_at(classifier: Classifier, points: Tensor, x: Tensor) -> Tensor:
     return torch.stack([outputs({n: t[i] for n, t in trees.items()}) for i in range(len(points))])
 
 
-def _points_at_once(problem: Classifier) -> int:
+def _points_at_once(problem: Problem) -> int:
     return max(1, min(_MOST_POINTS, _POINT_ENTRIES // problem.n_parameters))
 
 
 # ------------------------------------------------------------------------- what users give
-
-
-def check_problem(problem: Any) -> None:
-    """A Problem, and nothing else."""
-    if not isinstance(problem, Problem):
-        raise InvalidInputError("problem", "be a Problem", type(problem).__name__)
 
 
 def as_steps(
@@ -169,7 +164,7 @@ def as_steps(
     return steps
 
 
-def as_direction(problem: Classifier, value: Any, name: str) -> Tensor:
+def as_direction(problem: Problem, value: Any, name: str) -> Tensor:
     """A direction in parameter space as a unit vector, shape (p,)."""
     vector = _as_vector(problem, value, name)
     norm = column_norms(vector.unsqueeze(1))
@@ -191,7 +186,7 @@ def as_point(problem: Problem, value: Any, name: str) -> Tensor:
 
 
 def _from_state(problem: Problem, state: Mapping[str, Any], name: str) -> Tensor:
-    own = problem.module.state_dict()
+    own = problem.network.module.state_dict()
     for key, tensor in own.items():
         came = state.get(key)
         if not isinstance(came, Tensor) or came.shape != tensor.shape:
@@ -211,16 +206,16 @@ def _from_state(problem: Problem, state: Mapping[str, Any], name: str) -> Tensor
                 "it, pass the flat vector θ)",
             )
     tree = {n: state[n].detach().to(problem.device, problem.dtype) for n in problem.parameter_names}
-    point = problem.flatten(tree, leading=0)
+    point = problem.network.flatten(tree, leading=0)
     _check_finite(point, name)
-    return point / problem.scales if isinstance(problem, LayerNormalizedProblem) else point
+    return point if problem.network.units is None else point / problem.network.scales
 
 
 def _counts(key: str) -> bool:
     return not key.endswith("num_batches_tracked")
 
 
-def _as_vector(problem: Classifier, value: Any, name: str) -> Tensor:
+def _as_vector(problem: Problem, value: Any, name: str) -> Tensor:
     vector = _as_tensor(value, name)
     if vector.shape != (problem.n_parameters,):
         raise InvalidInputError(

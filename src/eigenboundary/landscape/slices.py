@@ -25,10 +25,9 @@ from eigenboundary.landscape.points import (
     as_point,
     as_steps,
     blocks_of,
-    check_problem,
     values_at,
 )
-from eigenboundary.problem.problem import Problem
+from eigenboundary.problem.problem import Model, Problem, as_problem
 from eigenboundary.runtime.arguments import check_positive_integer
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.linalg import inner
@@ -98,17 +97,21 @@ class LossPlane:
 
 
 @full_precision()
-def loss_along(problem: Problem, direction: Any, steps: Any) -> LossCurve:
+def loss_along(
+    model: Model, direction: Any, steps: Any, *, data: Any = None, **options: Any
+) -> LossCurve:
     r"""The loss on the line :math:`\theta + t\, v/\|v\|`.
 
     Parameters
     ----------
-    problem : Problem
+    model : torch.nn.Module, Problem or Analysis
         Its θ is where t is zero.
     direction : array or Tensor, shape (p,)
         v, of any length.
     steps : array, shape (m,)
         Values of t.
+    data, **options
+        Samples and options of :class:`~eigenboundary.Problem`, for a module.
 
     Returns
     -------
@@ -128,25 +131,29 @@ def loss_along(problem: Problem, direction: Any, steps: Any) -> LossCurve:
     >>> bool(abs(line.loss[1] - problem.loss_value) < 1e-6)
     True
     """
-    check_problem(problem)
+    problem = as_problem(model, data, **options)
     v = as_direction(problem, direction, "direction")
     t = as_steps(steps)
     coefficients = np.stack([np.ones_like(t), t], axis=1)
-    return _curve(problem, t, coefficients, torch.stack([problem.theta, v]))
+    return _curve(problem, t, coefficients, torch.stack([problem.network.theta, v]))
 
 
 @full_precision()
-def loss_between(problem: Problem, start: Any, end: Any, steps: Any = None) -> LossCurve:
+def loss_between(
+    model: Model, start: Any, end: Any, steps: Any = None, *, data: Any = None, **options: Any
+) -> LossCurve:
     r"""The loss on the segment :math:`(1 - t)\,\theta_0 + t\,\theta_1`.
 
     Parameters
     ----------
-    problem : Problem
+    model : torch.nn.Module, Problem or Analysis
         Says on which data and loss; its own θ does not matter.
     start, end : array or Tensor of shape (p,), torch.nn.Module or state dict
         :math:`\theta_0` and :math:`\theta_1`.
     steps : array, shape (m,), optional
         Values of t in [0, 1]; default: 41 evenly spaced ones.
+    data, **options
+        Samples and options of :class:`~eigenboundary.Problem`, for a module.
 
     Returns
     -------
@@ -166,7 +173,7 @@ def loss_between(problem: Problem, start: Any, end: Any, steps: Any = None) -> L
     >>> loss_between(problem, *networks).barrier  # a convex loss
     0.0
     """
-    check_problem(problem)
+    problem = as_problem(model, data, **options)
     t = as_steps(np.linspace(0, 1, _SEGMENT_STEPS) if steps is None else steps, within=(0.0, 1.0))
     ends = torch.stack([as_point(problem, start, "start"), as_point(problem, end, "end")])
     return _curve(problem, t, np.stack([1 - t, t], axis=1), ends)
@@ -174,13 +181,15 @@ def loss_between(problem: Problem, start: Any, end: Any, steps: Any = None) -> L
 
 @full_precision()
 def loss_plane(
-    problem: Problem,
+    model: Model,
     first: Any,
     second: Any,
     steps: Any,
     second_steps: Any = None,
     *,
     origin: Any = None,
+    data: Any = None,
+    **options: Any,
 ) -> LossPlane:
     """The loss on a plane along two directions.
 
@@ -189,7 +198,7 @@ def loss_plane(
 
     Parameters
     ----------
-    problem : Problem
+    model : torch.nn.Module, Problem or Analysis
     first, second : array or Tensor, shape (p,)
         Directions that are not parallel, of any length.
     steps : array, shape (c,)
@@ -198,6 +207,8 @@ def loss_plane(
         Coordinates along the second axis; default: as the first.
     origin : array or Tensor of shape (p,), torch.nn.Module or state dict, optional
         Where both coordinates are zero; default: the problem's θ.
+    data, **options
+        Samples and options of :class:`~eigenboundary.Problem`, for a module.
 
     Returns
     -------
@@ -216,8 +227,8 @@ def loss_plane(
     >>> loss_plane(problem, *torch.eye(9)[:2], [-1.0, 0.0, 1.0], [0.0, 2.0]).loss.shape
     (2, 3)
     """
-    check_problem(problem)
-    centre = problem.theta if origin is None else as_point(problem, origin, "origin")
+    problem = as_problem(model, data, **options)
+    centre = problem.network.theta if origin is None else as_point(problem, origin, "origin")
     axes = _orthonormal(
         as_direction(problem, first, "first"), as_direction(problem, second, "second"), "second"
     )
@@ -228,7 +239,15 @@ def loss_plane(
 
 @full_precision()
 def plane_through(
-    problem: Problem, a: Any, b: Any, c: Any, resolution: int = 25, *, margin: float = 0.2
+    model: Model,
+    a: Any,
+    b: Any,
+    c: Any,
+    resolution: int = 25,
+    *,
+    margin: float = 0.2,
+    data: Any = None,
+    **options: Any,
 ) -> LossPlane:
     """The loss on the plane through three networks.
 
@@ -237,7 +256,7 @@ def plane_through(
 
     Parameters
     ----------
-    problem : Problem
+    model : torch.nn.Module, Problem or Analysis
         Says on which data and loss; its own θ does not matter.
     a, b, c : array or Tensor of shape (p,), torch.nn.Module or state dict
         Not on one line.
@@ -245,6 +264,8 @@ def plane_through(
         Grid points along each axis.
     margin : float
         What is shown around the three, as a share of their extent.
+    data, **options
+        Samples and options of :class:`~eigenboundary.Problem`, for a module.
 
     Returns
     -------
@@ -266,7 +287,7 @@ def plane_through(
     >>> plane_through(problem, *networks, resolution=5).points[0].tolist()
     [0.0, 0.0]
     """
-    check_problem(problem)
+    problem = as_problem(model, data, **options)
     check_positive_integer(resolution, "resolution")
     if not isinstance(margin, Real) or not np.isfinite(margin) or margin < 0:
         raise InvalidInputError("margin", "be a number of at least 0", repr(margin))

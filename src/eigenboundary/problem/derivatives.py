@@ -1,4 +1,4 @@
-r"""Derivatives of a classifier with respect to θ, for whole blocks of directions at once.
+r"""Derivatives of a network with respect to θ, for whole blocks of directions at once.
 
 And one with respect to the input of what they give, :func:`squared_alignment_slopes`.
 
@@ -29,14 +29,15 @@ import torch._dynamo  # torch.func imports it at its first gradient: two seconds
 from torch import Tensor
 from torch.func import grad, jvp, vjp, vmap
 
-from eigenboundary.problem.classifier import Classifier, Tree
+from eigenboundary.problem.losses import Loss
+from eigenboundary.problem.network import Network, Tree
 from eigenboundary.runtime.precision import full_precision
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-def hessian_product(classifier: Classifier, x: Tensor, y: Tensor, vectors: Tensor) -> Tensor:
+def hessian_product(network: Network, loss: Loss, x: Tensor, y: Tensor, vectors: Tensor) -> Tensor:
     r"""Product :math:`\nabla^2_\theta \sum_s \ell(f_\theta(x_s), y_s)\, V` over one batch.
 
     Parameters
@@ -49,49 +50,53 @@ def hessian_product(classifier: Classifier, x: Tensor, y: Tensor, vectors: Tenso
     -------
     Tensor, shape (p, k)
     """
-    return scalar_hessian_product(
-        classifier, x, lambda f: classifier.loss.per_sample(f, y).sum(), vectors
-    )
+    return scalar_hessian_product(network, x, lambda f: loss.per_sample(f, y).sum(), vectors)
 
 
 @full_precision()
 def scalar_hessian_product(
-    classifier: Classifier, x: Tensor, scalar: Callable[[Tensor], Tensor], vectors: Tensor
+    network: Network, x: Tensor, scalar: Callable[[Tensor], Tensor], vectors: Tensor
 ) -> Tensor:
     """Product of the Hessian in θ of ``scalar(outputs)`` with each column, shape (p, k)."""
 
     def value(parameters: Tree) -> Tensor:
-        return scalar(classifier.outputs(parameters, x))
+        return scalar(network.outputs(parameters, x))
 
     def forward_over_reverse() -> Tensor:
-        tangents = classifier.unflatten(vectors.T.contiguous())
+        tangents = network.unflatten(vectors.T.contiguous())
         gradient = grad(value)
-        products = vmap(lambda t: jvp(gradient, (classifier.parameters,), (t,))[1])(tangents)
-        return classifier.flatten(products).T
+        products = vmap(lambda t: jvp(gradient, (network.parameters,), (t,))[1])(tangents)
+        return network.flatten(products).T
 
     @_differentiating()
     def reverse_over_reverse() -> Tensor:
-        variables = _variables(classifier)
+        variables = _variables(network)
         flat = _differentiable_pullback(value(variables), variables, None)
         return _transposed_products(flat, variables, vectors)
 
-    return _either(classifier, "hessian_product", forward_over_reverse, reverse_over_reverse)
+    return _either(network, "hessian_product", forward_over_reverse, reverse_over_reverse)
 
 
 @full_precision()
 def kept_hessian_product(
-    classifier: Classifier, x: Tensor, y: Tensor
+    network: Network, loss: Loss, x: Tensor, y: Tensor
 ) -> Callable[[Tensor], Tensor]:
     """:func:`hessian_product` of one batch: backward through its gradient's graph, kept for it."""
     with _differentiating():
-        variables = _variables(classifier)
-        value = classifier.loss.per_sample(classifier.outputs(variables, x), y).sum()
+        variables = _variables(network)
+        value = loss.per_sample(network.outputs(variables, x), y).sum()
         flat = _differentiable_pullback(value, variables, None)
     return lambda vectors: _transposed_products(flat, variables, vectors)
 
 
 def batch_hessian_product(
-    classifier: Classifier, x: Tensor, y: Tensor, weights: Tensor, parameters: Tree, tangents: Tree
+    network: Network,
+    loss: Loss,
+    x: Tensor,
+    y: Tensor,
+    weights: Tensor,
+    parameters: Tree,
+    tangents: Tree,
 ) -> Tree:
     r"""Product :math:`\nabla^2_\theta \sum_s w_s \ell_s\, t` with one direction, forward mode only.
 
@@ -99,29 +104,35 @@ def batch_hessian_product(
     """
 
     def value(theta: Tree) -> Tensor:
-        return (classifier.loss.per_sample(classifier.outputs(theta, x), y) * weights).sum()
+        return (loss.per_sample(network.outputs(theta, x), y) * weights).sum()
 
     product: Tree = jvp(grad(value), (parameters,), (tangents,))[1]
     return product
 
 
 def batch_gauss_newton_product(
-    classifier: Classifier, x: Tensor, y: Tensor, weights: Tensor, parameters: Tree, tangents: Tree
+    network: Network,
+    loss: Loss,
+    x: Tensor,
+    y: Tensor,
+    weights: Tensor,
+    parameters: Tree,
+    tangents: Tree,
 ) -> Tree:
     r"""Product :math:`\sum_s w_s J_s^T \Lambda_s J_s\, t`; see :func:`batch_hessian_product`."""
 
     def outputs(theta: Tree) -> Tensor:
-        return classifier.outputs(theta, x)
+        return network.outputs(theta, x)
 
     values, pull = vjp(outputs, parameters)[:2]
     pushed = jvp(outputs, (parameters,), (tangents,))[1]
-    curved = classifier.loss.output_hessian_product(values, y, pushed)
+    curved = loss.output_hessian_product(values, y, pushed)
     product: Tree = pull(curved * weights.unsqueeze(1))[0]
     return product
 
 
 @full_precision()
-def pushforward(classifier: Classifier, x: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+def pushforward(network: Network, x: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
     r"""Outputs and their derivative along each direction, :math:`J_s V`.
 
     Returns
@@ -131,11 +142,11 @@ def pushforward(classifier: Classifier, x: Tensor, vectors: Tensor) -> tuple[Ten
     """
 
     def outputs(parameters: Tree) -> Tensor:
-        return classifier.outputs(parameters, x)
+        return network.outputs(parameters, x)
 
     def forward_mode() -> tuple[Tensor, Tensor]:
-        tangents = classifier.unflatten(vectors.T.contiguous())
-        values, derivatives = vmap(lambda t: jvp(outputs, (classifier.parameters,), (t,))[:2])(
+        tangents = network.unflatten(vectors.T.contiguous())
+        values, derivatives = vmap(lambda t: jvp(outputs, (network.parameters,), (t,))[:2])(
             tangents
         )
         return values[0], derivatives
@@ -143,18 +154,18 @@ def pushforward(classifier: Classifier, x: Tensor, vectors: Tensor) -> tuple[Ten
     @_differentiating()
     def double_reverse() -> tuple[Tensor, Tensor]:
         # J^T u is linear in u, so its derivative along v is (J v): reverse mode twice.
-        variables = _variables(classifier)
+        variables = _variables(network)
         values = outputs(variables)
         dual = torch.zeros_like(values, requires_grad=True)
         flat = _differentiable_pullback(values, variables, dual)
         rows = [torch.autograd.grad(flat, dual, v, retain_graph=True)[0] for v in vectors.unbind(1)]
         return values.detach(), torch.stack(rows)
 
-    return _either(classifier, "pushforward", forward_mode, double_reverse)
+    return _either(network, "pushforward", forward_mode, double_reverse)
 
 
 @full_precision()
-def pullback(classifier: Classifier, x: Tensor, cotangents: Tensor) -> Tensor:
+def pullback(network: Network, x: Tensor, cotangents: Tensor) -> Tensor:
     r"""Per-sample pulled-back cotangents :math:`J_s^T r_s`.
 
     Parameters
@@ -169,27 +180,27 @@ def pullback(classifier: Classifier, x: Tensor, cotangents: Tensor) -> Tensor:
 
     def one_sample(sample: Tensor, rows: Tensor) -> Tensor:
         pull = vjp(
-            lambda parameters: classifier.outputs(parameters, sample.unsqueeze(0)).squeeze(0),
-            classifier.parameters,
+            lambda parameters: network.outputs(parameters, sample.unsqueeze(0)).squeeze(0),
+            network.parameters,
         )[1]
-        return classifier.flatten(vmap(pull)(rows)[0])
+        return network.flatten(vmap(pull)(rows)[0])
 
     @_differentiating()
     def one_by_one() -> Tensor:
-        variables = _variables(classifier)
+        variables = _variables(network)
         pulled = []
         for sample, rows in zip(x, cotangents, strict=True):
-            values = classifier.outputs(variables, sample.unsqueeze(0)).squeeze(0)
+            values = network.outputs(variables, sample.unsqueeze(0)).squeeze(0)
             pulled.append(_transposed_products(values, variables, rows.T).T)
         return pulled[0].unsqueeze(0) if len(pulled) == 1 else torch.stack(pulled)
 
     if cotangents.shape[:2] == (1, 1):  # nothing to vectorise
         return one_by_one()
-    return _either(classifier, "pullback", lambda: vmap(one_sample)(x, cotangents), one_by_one)
+    return _either(network, "pullback", lambda: vmap(one_sample)(x, cotangents), one_by_one)
 
 
 @full_precision()
-def summed_pullback(classifier: Classifier, x: Tensor, cotangents: Tensor) -> Tensor:
+def summed_pullback(network: Network, x: Tensor, cotangents: Tensor) -> Tensor:
     r"""Pulled-back cotangents summed over a batch, :math:`\sum_s J_s^T u_s`.
 
     Parameters
@@ -202,21 +213,21 @@ def summed_pullback(classifier: Classifier, x: Tensor, cotangents: Tensor) -> Te
     """
 
     def batched() -> Tensor:
-        pull = vjp(lambda parameters: classifier.outputs(parameters, x), classifier.parameters)[1]
-        return classifier.flatten(vmap(pull)(cotangents)[0]).T
+        pull = vjp(lambda parameters: network.outputs(parameters, x), network.parameters)[1]
+        return network.flatten(vmap(pull)(cotangents)[0]).T
 
     @_differentiating()
     def looped() -> Tensor:
-        variables = _variables(classifier)
-        values = classifier.outputs(variables, x).reshape(-1)
+        variables = _variables(network)
+        values = network.outputs(variables, x).reshape(-1)
         return _transposed_products(values, variables, cotangents.flatten(1).T)
 
-    return _either(classifier, "summed_pullback", batched, looped)
+    return _either(network, "summed_pullback", batched, looped)
 
 
 @full_precision()
 def squared_alignment_slopes(
-    classifier: Classifier, x: Tensor, directions: Tensor
+    network: Network, loss: Loss, x: Tensor, directions: Tensor
 ) -> tuple[Tensor, Tensor]:
     r"""Gradients in the input of each input's squared alignment with a direction of its own.
 
@@ -238,16 +249,16 @@ def squared_alignment_slopes(
     """
 
     def square_of(values: Tensor, v: Tensor, pull: Callable[[Tensor], Tensor]) -> Tensor:
-        residual, _ = classifier.loss.residual(values, values.argmax(-1))
+        residual, _ = loss.residual(values, values.argmax(-1))
         g = pull(residual)
         return (g @ v).square() / g.square().sum()
 
     def square(one: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         values, pull = vjp(
-            lambda parameters: classifier.outputs(parameters, one.unsqueeze(0)),
-            classifier.parameters,
+            lambda parameters: network.outputs(parameters, one.unsqueeze(0)),
+            network.parameters,
         )[:2]
-        value = square_of(values, v, lambda r: classifier.flatten(pull(r)[0], leading=0))
+        value = square_of(values, v, lambda r: network.flatten(pull(r)[0], leading=0))
         return value, value.detach()
 
     def batched() -> tuple[Tensor, Tensor]:
@@ -256,23 +267,23 @@ def squared_alignment_slopes(
 
     @_differentiating()
     def looped() -> tuple[Tensor, Tensor]:
-        variables, slopes, squares = _variables(classifier), [], []
+        variables, slopes, squares = _variables(network), [], []
         for one, v in zip(x.split(1), directions.unbind(1), strict=True):
             inputs = one.detach().clone().requires_grad_(True)
-            values = classifier.outputs(variables, inputs)
+            values = network.outputs(variables, inputs)
             value = square_of(values, v, partial(_differentiable_pullback, values, variables))
             slopes.append(torch.autograd.grad(value, inputs)[0])
             squares.append(value.detach())
         return torch.cat(slopes), torch.stack(squares)
 
-    return _either(classifier, "squared_alignment_slopes", batched, looped)
+    return _either(network, "squared_alignment_slopes", batched, looped)
 
 
 def _either(
-    classifier: Classifier, name: str, vectorised: Callable[[], _T], reverse_only: Callable[[], _T]
+    network: Network, name: str, vectorised: Callable[[], _T], reverse_only: Callable[[], _T]
 ) -> _T:
     """The vectorised form, or, once it has failed on this network, the reverse-mode one."""
-    if name not in classifier.reverse_only:
+    if name not in network.reverse_only:
         try:
             return vectorised()
         except torch.OutOfMemoryError:
@@ -281,7 +292,7 @@ def _either(
             reason = str(error).strip().splitlines()[0]
             _log.info("%s: falling back to reverse mode (%s)", name, reason)
     result = reverse_only()
-    classifier.reverse_only.add(name)
+    network.reverse_only.add(name)
     return result
 
 
@@ -292,8 +303,8 @@ def _differentiating() -> Iterator[None]:
         yield
 
 
-def _variables(classifier: Classifier) -> Tree:
-    return {k: v.detach().clone().requires_grad_(True) for k, v in classifier.parameters.items()}
+def _variables(network: Network) -> Tree:
+    return {k: v.detach().clone().requires_grad_(True) for k, v in network.parameters.items()}
 
 
 def _differentiable_pullback(values: Tensor, variables: Tree, dual: Tensor | None) -> Tensor:

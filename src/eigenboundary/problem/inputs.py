@@ -131,17 +131,6 @@ class Layout:
         parts = self.unpack(x, torch.float64).values()
         return torch.cat([_rows(part).double() for part in parts], dim=1)
 
-    def to_record(self) -> list[Any]:
-        """The same in JSON's terms."""
-        names = (str(dtype).removeprefix("torch.") for dtype in self.dtypes)
-        return [list(part) for part in zip(self.names, self.shapes, names, strict=True)]
-
-    @classmethod
-    def from_record(cls, record: list[Any]) -> Layout:
-        """Inverse of :meth:`to_record`."""
-        names, shapes, dtypes = zip(*record, strict=True)
-        return cls(names, tuple(map(tuple, shapes)), tuple(getattr(torch, d) for d in dtypes))
-
     def __str__(self) -> str:
         return ", ".join(
             f"{key} {shape}" for key, shape in zip(self.names, self.shapes, strict=True)

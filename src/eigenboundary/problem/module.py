@@ -1,16 +1,20 @@
-"""Every user's mistake found before any long computation, each with one sentence."""
+"""A user's model: its mistakes found before any long computation, and a copy to compute with."""
 
 from __future__ import annotations
 
+import copy
 import fnmatch
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from eigenboundary.problem.attention import unfuse
 from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.precision import Switch
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _MODE_DEPENDENT = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
@@ -154,7 +158,7 @@ def check_finite_inputs(x: Tensor, name: str) -> None:
         raise InvalidInputError(name, "be finite", because=f"{bad} input(s) hold NaN or inf")
 
 
-def prepare_inputs(x: Any, input_shape: torch.Size, floating: bool, name: str) -> Tensor:
+def prepare_inputs(x: Any, input_shape: tuple[int, ...], floating: bool, name: str) -> Tensor:
     """Inputs given later, as a tensor of the shape and kind the training inputs had."""
     tensor = x.detach() if isinstance(x, Tensor) else None
     if tensor is None:
@@ -177,3 +181,43 @@ def prepare_inputs(x: Any, input_shape: torch.Size, floating: bool, name: str) -
             f"{str(tensor.dtype).removeprefix('torch.')}",
         )
     return tensor.double() if floating and not tensor.is_floating_point() else tensor
+
+
+def detached_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Copy a model in eval mode, its layers replaced by twins that have second derivatives."""
+    try:
+        module = copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        raise InvalidInputError(
+            "model",
+            "be copyable with copy.deepcopy (remove hooks that hold tensors)",
+            f"{type(error).__name__}: {error}",
+        ) from None
+    for part in module.modules():
+        dim = getattr(part, "dim", None)
+        if type(part).__name__ == "_WeightNorm" and isinstance(dim, int):
+            part.forward = functools.partial(_weight_norm, dim)
+        if isinstance(part, nn.RNNBase):
+            part.forward = functools.partial(_without_cudnn, part.forward)
+    unfuse(module)
+    return module.eval().requires_grad_(False).to(device=device, dtype=dtype)
+
+
+def _without_cudnn(forward: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """A recurrent layer by torch's own kernels: cuDNN's has no derivative in eval mode."""
+    with _no_cudnn:
+        return forward(*arguments, **options)
+
+
+def _disable_cudnn(switch: Switch) -> None:
+    cudnn = torch.backends.cudnn
+    switch.set(functools.partial(setattr, cudnn, "enabled"), cudnn.enabled, False)
+
+
+_no_cudnn = Switch(_disable_cudnn)
+
+
+def _weight_norm(dim: int, g: Tensor, v: Tensor) -> Tensor:
+    """Weight normalisation written out: torch's fused kernel has a wrong second derivative."""
+    others = [d for d in range(v.ndim) if d != dim % v.ndim] if dim != -1 else list(range(v.ndim))
+    return v * (g / v.square().sum(others, keepdim=True).sqrt())

@@ -5,31 +5,37 @@ r"""The training loss of a classifier: a network, a per-sample loss and the data
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from eigenboundary.problem.classifier import Classifier
-from eigenboundary.problem.data import SampleSource, TensorSource, as_source
-from eigenboundary.problem.losses import Loss, PerSampleLoss
-from eigenboundary.problem.survey import survey
+from eigenboundary.problem.data import as_source
+from eigenboundary.problem.inputs import Layout, as_tensor
+from eigenboundary.problem.losses import Loss, PerSampleLoss, as_loss
+from eigenboundary.problem.module import check_finite_inputs
+from eigenboundary.problem.network import Network, Signature, UnseenNetwork
+from eigenboundary.problem.samples import CACHE_BYTES, Samples, own_part
+from eigenboundary.problem.survey import look, survey, survey_again
 from eigenboundary.runtime.arguments import check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.memory import Memory, as_bytes
 from eigenboundary.runtime.precision import full_precision
-from eigenboundary.runtime.processes import current
-
-_CACHE_BYTES = 2**28
-# Samples, evenly spaced, by which processes tell whether they were given the same data.
-_COMPARED = 1000
+from eigenboundary.runtime.processes import Processes, current
 
 
-class Problem(Classifier):
+class HasProblem(Protocol):
+    """What a problem can be taken from: an analysis, or the problem itself."""
+
+    @property
+    def problem(self) -> Problem:
+        """The problem."""
+
+
+class Problem:
     r"""A classifier's training loss as a function of one flat parameter vector.
 
     Parameters
@@ -93,6 +99,11 @@ class Problem(Classifier):
     (9, 12, 3)
     """
 
+    network: Network
+    loss: Loss
+    seed: int
+    _samples: Samples | None
+
     def __init__(
         self,
         model: nn.Module,
@@ -104,171 +115,247 @@ class Problem(Classifier):
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         batch_size: int | None = None,
-        cache_bytes: int = _CACHE_BYTES,
+        cache_bytes: int = CACHE_BYTES,
         memory_limit: int | str | None = None,
         seed: int = 0,
     ) -> None:
-        initialise = functools.partial(
-            super().__init__,
-            model,
-            loss,
-            output=output,
-            parameters=parameters,
-            device=device,
-            dtype=dtype,
-            batch_size=batch_size,
-        )
-        self.processes = current()
-        self.processes.agree(lambda: check_seed(seed))
-        limit = self.processes.agree(lambda: as_bytes(memory_limit))
-        self.processes.agree(initialise)
-        self.memory = self.processes.agree(lambda: Memory(limit, self.device))
-        if self.memory.free is not None:  # all must come to the same decisions
-            free = torch.tensor([self.memory.free], device=self.device)
-            self.memory.free = int(self.processes.gather(lambda: (free,))[0].min())
-        self._read(data, cache_bytes, seed)
-
-    @full_precision()
-    def _read(self, data: Any, cache_bytes: int, seed: int) -> None:
+        processes = current()
+        processes.agree(lambda: check_seed(seed))
+        limit = processes.agree(lambda: as_bytes(memory_limit))
+        self.loss = processes.agree(lambda: as_loss(loss))
         self.seed = seed
-        several = self.processes.count > 1
-        if cache_bytes and self.device.type == "cpu":  # else the limit is on another memory
-            cache_bytes = self.memory.at_most(cache_bytes)
-        self._source: SampleSource = self.processes.agree(
-            lambda: as_source(data, cache_bytes=cache_bytes, seed=seed, divided=several)
-        )
-        self.layout = self._source.layout
-        self._part = self._own_part() if several else self._source
-        if self.device.type != "cpu":
-            self._place()
-        found = survey(self, self._part, self.processes)
-        self.n_samples = len(found.labels)
-        self.labels = found.labels
-        self.predictions = found.predictions
-        self.loss_value = found.loss_value
-
-    def _place(self) -> None:
-        """Put this process' samples where they are computed with, if they fit, once for all."""
-        if not isinstance(self._part, TensorSource):
-            return
-        x = self._part.x
-        itemsize = torch.finfo(self.dtype).bits // 8 if x.is_floating_point() else x.itemsize
-        most = -(-self._source.size() // self.processes.count)  # the same in all processes
-        size = most * (x[:1].numel() * itemsize + self._part.y.itemsize)
-        if size > self.memory.at_most(_CACHE_BYTES):
-            return
-        try:
-            placed = self._part.mapped(self.to_compute, lambda y: y.to(self.device))
-        except torch.OutOfMemoryError:  # chunks of them may fit
-            return
-        if placed.x is x and placed.y is self._part.y:  # they are there
-            return
-        if placed.x is not x:
-            self.memory.take(size)
-            weakref.finalize(placed, self.memory.take, -size)
-        if self._part is self._source:
-            self._source = placed
-        self._part = placed
-
-    def holds(self, x: Tensor) -> bool:
-        """Whether a batch is a view of samples that are held, not a copy of them."""
-        held = self._part.x if isinstance(self._part, TensorSource) else None
-        return held is not None and (
-            held.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
-        )
-
-    def _own_part(self) -> SampleSource:
-        """The samples of this process; every one must have been given all of them."""
-        n, first = self.processes.agree(lambda: (self._source.size(), _first_samples(self._source)))
-        self.processes.check_alike(
-            self.fingerprint(),
-            InvalidInputError(
-                "model", "have the same weights in all processes", because="they differ"
-            ),
-        )
-        self.processes.check_alike(
-            (n, first),
-            InvalidInputError(
-                "data",
-                "be the same in all processes, which divide them among themselves",
-                because="they differ",
-            ),
-        )
-        if 0 < n < self.processes.count:
-            raise InvalidInputError(
-                "data", f"hold a sample for each of the {self.processes.count} processes", f"{n}"
+        unseen = processes.agree(
+            lambda: UnseenNetwork.of(
+                model,
+                output=output,
+                parameters=parameters,
+                device=device,
+                dtype=dtype,
+                batch_size=batch_size,
             )
-        return self._source.part(*self.processes.part(n))
+        )
+        memory = processes.agree(lambda: Memory(limit, unseen.device))
+        if memory.free is not None:  # all must come to the same decisions
+            free = torch.tensor([memory.free], device=unseen.device)
+            memory.free = int(processes.gather(lambda: (free,))[0].min())
+        if cache_bytes and unseen.device.type == "cpu":  # else the limit is on another memory
+            cache_bytes = memory.at_most(cache_bytes)
+        several = processes.count > 1
+        with full_precision():
+            source = processes.agree(
+                lambda: as_source(data, cache_bytes=cache_bytes, seed=seed, divided=several)
+            )
+            source, part = own_part(unseen, source, memory, processes)
+            self.network, found = survey(unseen, self.loss, part, memory, processes)
+            self._samples = Samples(self.network, source, part, processes, *vars(found).values())
+
+    @classmethod
+    def of(
+        cls, network: Network, loss: Loss, samples: Samples | None = None, seed: int = 0
+    ) -> Problem:
+        """Put a problem together from its parts; without samples it has no loss value."""
+        problem = cls.__new__(cls)
+        problem.network, problem.loss, problem.seed = network, loss, seed
+        problem._samples = None if samples is None else replace(samples, network=network)
+        return problem
 
     @property
-    def in_memory(self) -> bool:
-        """Whether the samples are held in memory, not streamed."""
-        return isinstance(self._source, TensorSource)
+    def samples(self) -> Samples:
+        """The labelled samples.
+
+        Raises
+        ------
+        InvalidInputError
+            If the problem has none.
+        """
+        if self._samples is None:
+            raise InvalidInputError(
+                "data", "be given where training samples are needed", "a network without"
+            )
+        return self._samples
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether there are labelled samples."""
+        return self._samples is not None
+
+    @property
+    def signature(self) -> Signature:
+        """What is known of the network's inputs, classes and costs."""
+        return self.network.signature
+
+    @property
+    def n_parameters(self) -> int:
+        """The length p of θ."""
+        return self.network.n_parameters
+
+    @property
+    def n_classes(self) -> int:
+        """The number C of classes."""
+        return self.signature.n_classes
+
+    @property
+    def n_samples(self) -> int:
+        """The number n of samples."""
+        return len(self.samples)
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels of the samples, shape (n,)."""
+        return self.samples.labels
+
+    @property
+    def predictions(self) -> Tensor:
+        """Predicted classes of the samples, shape (n,)."""
+        return self.samples.predictions
+
+    @property
+    def loss_value(self) -> float:
+        """The loss L(θ)."""
+        return self.samples.loss_value
 
     @property
     def accuracy(self) -> float:
         """Share of samples whose predicted class is their label."""
-        return float((self.labels == self.predictions).double().mean())
+        return self.samples.accuracy
 
     @property
-    def most_samples(self) -> int:
-        """Samples of the process that has most of them."""
-        return -(-self.n_samples // self.processes.count)
+    def parameter_names(self) -> tuple[str, ...]:
+        """Names of the parameters, in the order in which they are flattened."""
+        return self.network.parameter_names
 
-    def batches(self, samples: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The training samples in order, at most ``samples`` at a time, ready to compute with."""
-        return self._batches(self._source, samples)
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the numbers should know (e.g. that eval mode was used)."""
+        return self.network.notes
 
-    def own_batches(self, samples: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Likewise those of this process: all of them, unless they are divided among several."""
-        return self._batches(self._part, samples)
+    @property
+    def device(self) -> torch.device:
+        """Device that the problem computes on."""
+        return self.network.device
 
-    def _batches(self, source: SampleSource, samples: int) -> Iterator[tuple[Tensor, Tensor]]:
-        limit = min(samples, self.batch_size or samples)
-        for x, y in source:
-            for rows in range(0, len(x), limit):
-                part = slice(rows, rows + limit)
-                self.memory.reclaim()
-                yield self.to_compute(x[part]), y[part].to(self.device, torch.int64)
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision that the problem computes in."""
+        return self.network.dtype
 
-    def training_inputs(self, at_most: int) -> tuple[Tensor, Tensor]:
-        """Up to ``at_most`` training inputs, evenly spaced, with their indices."""
-        step = max(1, -(-self.n_samples // at_most))
-        kept, start = [], 0
-        for x, _ in self._source:
-            offset = -start % step
-            kept.append(x[offset::step].cpu().clone())  # a view would keep the whole batch
-            start += len(x)
-        return torch.cat(kept), torch.arange(0, self.n_samples, step)
+    @property
+    def processes(self) -> Processes:
+        """The processes among which the samples are divided."""
+        return self.samples.processes
 
-    def inputs_at(self, indices: Tensor) -> Tensor:
-        """Training inputs by their indices (m,), ready to compute with; repeats are allowed."""
-        wanted, position = indices.cpu().unique(return_inverse=True)
-        kept, start = [], 0
-        for x, _ in self._source:
-            here = wanted[(wanted >= start) & (wanted < start + len(x))] - start
-            kept.append(x[here.to(x.device)])
-            start += len(x)
-        return self.to_compute(torch.cat(kept)[position.to(kept[0].device)])
+    @property
+    def problem(self) -> Problem:
+        """The problem itself, as an analysis has it under this name."""
+        return self
 
+    @full_precision()
+    def with_data(self, data: Any) -> Problem:
+        """Return the loss of the same network, computed in the same way, over other samples.
 
-def _first_samples(source: SampleSource) -> bytes:
-    """A hash of some of the first batch, all samples of it where they are in memory."""
-    digest = hashlib.sha256()
-    for tensor in next(iter(source), ()):
-        step = max(1, len(tensor) // _COMPARED) if tensor.ndim else 1
-        some = tensor[::step] if tensor.ndim else tensor
-        digest.update(
-            some.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        Raises
+        ------
+        InvalidInputError
+            If the samples do not fit the network.
+        """
+        processes, network = current(), self.network
+        several = processes.count > 1
+        source = processes.agree(
+            lambda: as_source(data, cache_bytes=CACHE_BYTES, seed=self.seed, divided=several)
         )
-    return digest.digest()
+        source, part = own_part(network, source, network.memory, processes)
+        found = survey_again(network, self.loss, part, processes)
+        samples = Samples(network, source, part, processes, *vars(found).values())
+        return Problem.of(network, self.loss, samples, self.seed)
 
 
-def with_data(classifier: Classifier, data: Any, *, seed: int = 0) -> Problem:
-    """The loss of the same network, computed in the same way, over other samples."""
-    problem = Problem.__new__(Problem)
-    problem.__dict__.update(vars(classifier))
-    problem.processes = current()
-    problem.notes, problem.reverse_only = classifier.notes, set(classifier.reverse_only)
-    problem._read(data, _CACHE_BYTES, seed)
+#: Keyword arguments of :class:`Problem`.
+OPTIONS = tuple(inspect.signature(Problem).parameters)[2:]
+#: What public functions are asked about.
+Model = nn.Module | HasProblem
+
+
+def as_problem(model: Model, data: Any = None, **options: Any) -> Problem:
+    """Return the problem that a public function is asked about.
+
+    Parameters
+    ----------
+    model : torch.nn.Module, Problem or Analysis
+    data : optional
+        Samples of a module; left out for what has its own.
+    **options
+        Options of :class:`Problem` for a module; None stands for the default.
+
+    Raises
+    ------
+    InvalidInputError
+        If the model is of another kind, or data or options are missing or given twice.
+    """
+    given = _given(model, options)
+    if isinstance(model, nn.Module):
+        if data is None:
+            raise InvalidInputError(
+                "data", "be given for a model that is a torch.nn.Module", "None"
+            )
+        return Problem(model, data, **given)
+    problem = _problem_of(model)
+    if data is None:
+        return problem
+    if problem.has_samples:
+        kind = type(model).__name__
+        raise InvalidInputError(
+            "data", f"be left out for a model that is a {kind}, which has its own", "some"
+        )
+    return problem.with_data(data)
+
+
+def problem_at(model: Model, x: Any, name: str = "x", **options: Any) -> tuple[Problem, Tensor]:
+    """Return the problem that a public function is asked about, and inputs that it takes.
+
+    A module is looked at with these inputs, without labels; options are as for
+    :func:`as_problem`.
+    """
+    given = _given(model, options)
+    if not isinstance(model, nn.Module):
+        problem = _problem_of(model)
+        return problem, problem.network.prepare(x, name)
+    loss = as_loss(given.pop("loss", "cross_entropy"))
+    limit = as_bytes(given.pop("memory_limit", None))
+    for unused in ("cache_bytes", "seed"):
+        given.pop(unused, None)
+    unseen = UnseenNetwork.of(model, **given)
+    layout = Layout.of(x, name) if isinstance(x, Mapping) else None
+    first = as_tensor(x, name) if layout is None else layout.pack(x, name)
+    if first.ndim < 2 or not len(first):
+        raise InvalidInputError(
+            name, "have shape (n, ...) with at least one input", str(tuple(first.shape))
+        )
+    if layout is None and not first.is_floating_point():
+        first = first.to(unseen.dtype)
+    check_finite_inputs(first, name)
+    network = look(unseen, first, layout, Memory(limit, unseen.device))
+    return Problem.of(network, loss), network.prepare(x, name)
+
+
+def _problem_of(model: Any) -> Problem:
+    problem = getattr(model, "problem", None)
+    if not isinstance(problem, Problem):
+        raise InvalidInputError(
+            "model", "be a torch.nn.Module, a Problem or an Analysis", type(model).__name__
+        )
     return problem
+
+
+def _given(model: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that are not None, if the model is one that takes them."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, value in given.items():
+        if name not in OPTIONS:
+            raise InvalidInputError("options", f"be among {', '.join(OPTIONS)}", repr(name))
+        if not isinstance(model, nn.Module) and name != "seed":
+            raise InvalidInputError(
+                name,
+                f"be left out for a model that is a {type(model).__name__}, which has its own",
+                repr(value),
+            )
+    return given

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,11 +11,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from eigenboundary.problem.classifier import Classifier
 from eigenboundary.problem.data import SampleSource
 from eigenboundary.problem.derivatives import scalar_hessian_product, summed_pullback
+from eigenboundary.problem.inputs import Layout
+from eigenboundary.problem.losses import Loss
 from eigenboundary.problem.module import check_finite_inputs
+from eigenboundary.problem.network import Network, Signature, UnseenNetwork
 from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.memory import Memory
 from eigenboundary.runtime.precision import full_precision, program_default
 from eigenboundary.runtime.processes import Processes
 
@@ -31,19 +34,29 @@ class Survey:
     loss_value: float
 
 
-def survey(classifier: Classifier, source: SampleSource, processes: Processes) -> Survey:
-    """Check every sample, its label and the network's output for it.
+def survey(
+    unseen: UnseenNetwork, loss: Loss, source: SampleSource, memory: Memory, processes: Processes
+) -> tuple[Network, Survey]:
+    """Look at every sample, its label and the network's output for it.
 
-    Tells the classifier what only data show: its input shape, classes and activations. Each process
-    reads its own part of the samples.
+    The first batch tells the network's signature. Each process reads its own part of the samples.
     """
-    found = processes.gather(lambda: _survey_part(classifier, source))
+    seen: list[Network] = []
+
+    def part() -> tuple[Tensor, Tensor, Tensor]:
+        network, labels, predictions, totals = _survey_part(unseen, loss, source, memory)
+        seen.append(network)
+        return labels, predictions, totals
+
+    found = processes.gather(part)
+    (network,) = seen
+    signature = network.signature
     processes.check_alike(
         (
-            classifier.layout,
-            classifier.input_shape,
-            classifier.floating_inputs,
-            classifier.n_classes,
+            signature.layout,
+            signature.input_shape,
+            signature.floating_inputs,
+            signature.n_classes,
         ),
         InvalidInputError(
             "data",
@@ -51,7 +64,39 @@ def survey(classifier: Classifier, source: SampleSource, processes: Processes) -
             because="they differ between processes",
         ),
     )
-    labels, predictions, totals = found
+    return network, _summed(*found)
+
+
+def survey_again(
+    network: Network, loss: Loss, source: SampleSource, processes: Processes
+) -> Survey:
+    """Look at other samples of a network whose signature is known.
+
+    Raises
+    ------
+    InvalidInputError
+        If the samples do not fit the network.
+    """
+
+    def part() -> tuple[Tensor, ...]:
+        columns: list[tuple[Tensor, Tensor, Tensor]] = []
+        for x, y in source:
+            _check_alike(source.layout, network.signature)
+            columns += _survey_batch(network, loss, x, y)
+        if not columns:
+            raise InvalidInputError("data", "hold at least one sample", "an empty one")
+        return tuple(torch.cat(parts) for parts in zip(*columns, strict=True))
+
+    return _summed(*processes.gather(part))
+
+
+def _check_alike(layout: Layout | None, signature: Signature) -> None:
+    if layout != signature.layout:
+        wanted, came = (each or "one tensor an input" for each in (signature.layout, layout))
+        raise InvalidInputError("data", f"hold {wanted}, as the training inputs", str(came))
+
+
+def _summed(labels: Tensor, predictions: Tensor, totals: Tensor) -> Survey:
     if len(labels.unique()) < 2:
         raise InvalidInputError(
             "data",
@@ -62,40 +107,48 @@ def survey(classifier: Classifier, source: SampleSource, processes: Processes) -
 
 
 @full_precision()
-def _survey_part(classifier: Classifier, source: SampleSource) -> tuple[Tensor, Tensor, Tensor]:
-    """Labels, predictions and the summed loss of the source's samples."""
-    labels, predictions = [], []
-    total = 0.0
-    seen = False
-    for x_all, y_all in source:
-        _check_batch(x_all, y_all, classifier.input_shape if seen else None)
-        if not seen:
-            seen = True
-            classifier.input_shape = x_all.shape[1:]
-            classifier.floating_inputs = x_all.is_floating_point()
-            probe(classifier, x_all)
-            size = classifier.sample_bytes(1)
-            classifier.memory.require_part(size, "the activations of one sample")
-            check_loss(classifier)
-            check_derivatives(classifier, x_all[:3])
-        for x, y in _chunks(classifier, x_all, y_all):
-            _check_labels(y, classifier.n_classes)
-            outputs = classifier.evaluate(x)
-            _check_outputs(classifier, outputs, len(x))
-            total += float(classifier.loss.per_sample(outputs, y).double().sum())
-            labels.append(y.cpu())
-            predictions.append(outputs.argmax(-1).cpu())
-    if not seen:
+def _survey_part(
+    unseen: UnseenNetwork, loss: Loss, source: SampleSource, memory: Memory
+) -> tuple[Network, Tensor, Tensor, Tensor]:
+    """The network, and labels, predictions and summed loss of the source's samples."""
+    columns: list[tuple[Tensor, Tensor, Tensor]] = []
+    network: Network | None = None
+    for x, y in source:
+        if network is None:
+            _check_batch(x, y, None)
+            network = look(unseen, x, source.layout, memory)
+            memory.require_part(network.sample_bytes(1), "the activations of one sample")
+            check_loss(loss, network)
+            check_derivatives(network, x[:3])
+        columns += _survey_batch(network, loss, x, y)
+    if network is None:
         raise InvalidInputError("data", "hold at least one sample", "an empty one")
-    return torch.cat(labels), torch.cat(predictions), torch.tensor([total], dtype=torch.float64)
+    labels, predictions, totals = (torch.cat(parts) for parts in zip(*columns, strict=True))
+    return network, labels, predictions, totals.sum(0, keepdim=True)
 
 
-def _chunks(classifier: Classifier, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    for part in classifier.chunks(len(x), classifier.samples_per_chunk(0)):
-        yield classifier.to_compute(x[part]), y[part].to(classifier.device, torch.int64)
+def _survey_batch(
+    network: Network, loss: Loss, x: Tensor, y: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Labels, predictions and summed loss of a batch, a chunk at a time."""
+    _check_batch(x, y, network.signature.input_shape)
+    for part in network.chunks(len(x), network.samples_per_chunk(0)):
+        inputs, labels = network.to_compute(x[part]), y[part].to(network.device, torch.int64)
+        _check_labels(labels, network.signature.n_classes)
+        outputs = network.evaluate(inputs)
+        _check_outputs(outputs, loss, len(inputs))
+        total = loss.per_sample(outputs, labels).double().sum()
+        yield labels.cpu(), outputs.argmax(-1).cpu(), total.cpu().reshape(1)
 
 
-def _check_batch(x: Tensor, y: Tensor, expected: torch.Size | None) -> None:
+def look(unseen: UnseenNetwork, x: Tensor, layout: Layout | None, memory: Memory) -> Network:
+    """Return the network with the signature that a few of its inputs tell."""
+    blank = Signature(tuple(x.shape[1:]), x.is_floating_point(), layout=layout)
+    network = unseen.known_by(blank, memory)
+    return replace(network, signature=_probe(network, x))
+
+
+def _check_batch(x: Tensor, y: Tensor, expected: tuple[int, ...] | None) -> None:
     if len(x) == 0 and expected is None:
         raise InvalidInputError("data", "hold at least one sample", "an empty one")
     if len(x) != y.shape[0] or y.ndim != 1:
@@ -153,22 +206,24 @@ class _ForwardCounter(TorchDispatchMode):
         return result
 
 
-def check_derivatives(classifier: Classifier, x: Tensor) -> None:
+def check_derivatives(network: Network, x: Tensor) -> None:
     r"""The outputs must be differentiable functions of θ, twice.
 
     The gradient of a random combination of outputs is compared with plain autograd's, and its
     Hessian must be symmetric: :math:`u^T H v = v^T H u`.
     """
-    x = classifier.to_compute(x)
+    x = network.to_compute(x)
     generator = torch.Generator().manual_seed(1)
-    weights = torch.randn(classifier.n_classes, generator=generator).to(x.device, classifier.dtype)
+    weights = torch.randn(network.signature.n_classes, generator=generator).to(
+        x.device, network.dtype
+    )
     rows = weights.expand(1, len(x), -1)
     try:
-        ours = summed_pullback(classifier, x, rows).squeeze(1)
-        plain = _plain_gradient(classifier, x, weights)
-        directions = torch.randn(classifier.n_parameters, 2, generator=generator)
-        directions = directions.to(x.device, classifier.dtype)
-        images = scalar_hessian_product(classifier, x, lambda f: (f * weights).sum(), directions)
+        ours = summed_pullback(network, x, rows).squeeze(1)
+        plain = _plain_gradient(network, x, weights)
+        directions = torch.randn(network.n_parameters, 2, generator=generator)
+        directions = directions.to(x.device, network.dtype)
+        images = scalar_hessian_product(network, x, lambda f: (f * weights).sum(), directions)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
@@ -176,7 +231,7 @@ def check_derivatives(classifier: Classifier, x: Tensor) -> None:
         raise InvalidInputError(
             "model", "be twice differentiable in its parameters", because=f"torch says: {reason}"
         ) from error
-    small = 1e-3 if classifier.dtype == torch.float32 else 1e-7
+    small = 1e-3 if network.dtype == torch.float32 else 1e-7
     if not float(plain.abs().max()) > 0:
         raise InvalidInputError(
             "model",
@@ -202,18 +257,18 @@ def check_derivatives(classifier: Classifier, x: Tensor) -> None:
 
 
 @full_precision()
-def _plain_gradient(classifier: Classifier, x: Tensor, weights: Tensor) -> Tensor:
+def _plain_gradient(network: Network, x: Tensor, weights: Tensor) -> Tensor:
     """The same gradient by calling the module as its author would."""
-    chosen = [dict(classifier.module.named_parameters())[n] for n in classifier.parameter_names]
+    chosen = [dict(network.module.named_parameters())[n] for n in network.parameter_names]
     for parameter in chosen:
         parameter.requires_grad_(True)
     try:
         with torch.enable_grad():
-            positional, named = classifier.arguments(x)
+            positional, named = network.arguments(x)
             with program_default():
-                outputs = classifier.picked(classifier.module(*positional, **named))
+                outputs = network.picked(network.module(*positional, **named))
             if not outputs.requires_grad:
-                return torch.zeros(classifier.n_parameters)
+                return torch.zeros(network.n_parameters)
             pieces = torch.autograd.grad(
                 (outputs * weights).sum(), chosen, allow_unused=True, materialize_grads=True
             )
@@ -223,13 +278,13 @@ def _plain_gradient(classifier: Classifier, x: Tensor, weights: Tensor) -> Tenso
     return torch.cat([piece.reshape(-1) for piece in pieces])
 
 
-def probe(classifier: Classifier, x: Tensor) -> None:
-    """Tell the classifier its classes, and what a forward pass takes, from a few samples."""
-    two = classifier.to_compute(x[:8])
-    theta = classifier.theta
+def _probe(network: Network, x: Tensor) -> Signature:
+    """Tell the network's classes, and the cost of a forward pass, from a few samples."""
+    two = network.to_compute(x[:8])
+    theta = network.theta
     counter = _ForwardCounter()
     with counter:
-        outputs = classifier.evaluate(two)
+        outputs = network.evaluate(two)
     if counter.half:
         raise InvalidInputError(
             "model",
@@ -255,22 +310,26 @@ def probe(classifier: Classifier, x: Tensor) -> None:
             "have at least two outputs, one a class",
             f"outputs of shape {tuple(outputs.shape)}",
         )
-    if not torch.equal(theta, classifier.theta):
+    if not torch.equal(theta, network.theta):
         raise InvalidInputError(
             "model",
             "not change its parameters when it is called",
             because="they differ after one forward pass (an Embedding with max_norm does that)",
         )
-    _check_samples_independent(classifier, two, outputs)
-    classifier.n_classes = n_classes
-    classifier.activations = max(1, counter.numbers // len(two))
-    classifier.flops, classifier.operations = counter.flops // len(two), counter.operations
+    _check_samples_independent(network, two, outputs)
+    return replace(
+        network.signature,
+        n_classes=n_classes,
+        activations=max(1, counter.numbers // len(two)),
+        flops=counter.flops // len(two),
+        operations=counter.operations,
+    )
 
 
-def _check_samples_independent(classifier: Classifier, two: Tensor, outputs: Tensor) -> None:
+def _check_samples_independent(network: Network, two: Tensor, outputs: Tensor) -> None:
     if not torch.isfinite(outputs).all():
         return  # said of all samples later
-    again, alone = classifier.evaluate(two), classifier.evaluate(two[:1])
+    again, alone = network.evaluate(two), network.evaluate(two[:1])
     change = max(float((again - outputs).abs().max()), float((alone - outputs[:1]).abs().max()))
     if change > 1e-3 * float(outputs.abs().max()):
         raise InvalidInputError(
@@ -280,12 +339,12 @@ def _check_samples_independent(classifier: Classifier, two: Tensor, outputs: Ten
         )
 
 
-def _check_outputs(classifier: Classifier, outputs: Tensor, n: int) -> None:
+def _check_outputs(outputs: Tensor, loss: Loss, n: int) -> None:
     if len(outputs) != n or not torch.isfinite(outputs).all():
         raise InvalidInputError(
             "model", "give finite outputs for every input", f"NaN or inf among {n} samples"
         )
-    if classifier.loss.normalized_outputs:
+    if loss.normalized_outputs:
         off = float(outputs.logsumexp(-1).abs().max())
         if off > 1e-3:
             raise InvalidInputError(
@@ -295,18 +354,18 @@ def _check_outputs(classifier: Classifier, outputs: Tensor, n: int) -> None:
             )
 
 
-def check_loss(classifier: Classifier) -> None:
+def check_loss(loss: Loss, network: Network) -> None:
     """A user's loss must be per-sample and twice differentiable in the outputs."""
-    n_classes = classifier.n_classes
+    n_classes = network.signature.n_classes
     generator = torch.Generator().manual_seed(0)
-    outputs = torch.randn(3, n_classes, generator=generator).to(classifier.device, classifier.dtype)
+    outputs = torch.randn(3, n_classes, generator=generator).to(network.device, network.dtype)
     outputs = outputs.log_softmax(-1)
-    labels = torch.arange(3, device=classifier.device) % n_classes
-    name = classifier.loss.name
+    labels = torch.arange(3, device=network.device) % n_classes
+    name = loss.name
     try:
-        values = classifier.loss.per_sample(outputs, labels)
+        values = loss.per_sample(outputs, labels)
         shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-        first = classifier.loss.per_sample(outputs[:1], labels[:1]) if shape == (3,) else None
+        first = loss.per_sample(outputs[:1], labels[:1]) if shape == (3,) else None
     except Exception as error:
         raise InvalidInputError(
             "loss",
@@ -322,7 +381,7 @@ def check_loss(classifier: Classifier) -> None:
             because=f"{name!r} gave {came}",
         )
     try:
-        hessian = classifier.loss.output_hessian(outputs, labels)
+        hessian = loss.output_hessian(outputs, labels)
         curved = bool(torch.isfinite(hessian).all()) and bool((hessian != 0).any())
         reason = "its second derivative in the outputs is zero or not finite"
     except Exception as error:

@@ -21,7 +21,7 @@ def new_file(path: str | Path, *, overwrite: bool, name: str = "path") -> Path:
     InvalidInputError
         If the file exists and may not be overwritten, or its folder does not exist.
     """
-    target = _as_path(path, name)
+    target = as_path(path, name)
     if target.exists() and not overwrite:
         raise InvalidInputError(
             name, "not exist yet, or overwriting be allowed", because=f"{str(target)!r} exists"
@@ -49,7 +49,7 @@ def new_folder(path: str | Path, *, overwrite: bool, name: str = "folder") -> Pa
     InvalidInputError
         If it holds files and may not be written over, or cannot be made.
     """
-    target = _as_path(path, name)
+    target = as_path(path, name)
     if target.exists() and not target.is_dir():
         raise InvalidInputError(name, "be a folder", because=f"{str(target)!r} is a file")
     if target.is_dir() and any(target.iterdir()) and not overwrite:
@@ -99,7 +99,7 @@ def _umask() -> int:
     return mask
 
 
-def _as_path(path: Any, name: str) -> Path:
+def as_path(path: Any, name: str) -> Path:
     try:
         return Path(path)
     except TypeError:

@@ -179,7 +179,7 @@ def test_a_search_in_many_dimensions_is_repeated_by_its_seed() -> None:
 def test_the_gradient_of_the_depth_is_that_of_finite_differences(target: int | None) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 7), nn.Tanh(), nn.Linear(7, 4)).double()
-    classifier = eb.Problem(model, (torch.eye(3, 4).double(), torch.arange(3)), batch_size=2)
+    problem = eb.Problem(model, (torch.eye(3, 4).double(), torch.arange(3)), batch_size=2)
     x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)).double()
     own = torch.tensor([0, 1, 3, 1, 0])
     other = None if target is None else torch.full_like(own, target)
@@ -193,7 +193,7 @@ def test_the_gradient_of_the_depth_is_that_of_finite_differences(target: int | N
         depth = rest.max(1) - mine
         return depth, depth if target is None else outputs[:, target] - mine
 
-    depth, towards, gradient = depth_gradient(classifier, x, own, other)
+    depth, towards, gradient = depth_gradient(problem.network, x, own, other)
     np.testing.assert_allclose(depth, value(x)[0])
     np.testing.assert_allclose(towards, value(x)[1])
     for entry in range(4):

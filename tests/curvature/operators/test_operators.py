@@ -127,7 +127,7 @@ def test_convolutions_have_their_hessian() -> None:
     x, y = torch.randn(6, 1, 6, 6, dtype=torch.float64), torch.arange(6) % 3
     problem = eb.Problem(model, (x, y))
     torch.testing.assert_close(eb.HessianOperator(problem).to_dense(), dense_hessian(model, x, y))
-    assert not problem.reverse_only
+    assert not problem.network.reverse_only
 
 
 def test_batch_normalisation_is_differentiated_in_eval_mode() -> None:

@@ -146,7 +146,7 @@ def test_linearized_recomputed_and_double_backward_products_are_the_dense_matrix
     recomputed = warmed(KINDS[kind](problem, kept_bytes=0))
     torch.testing.assert_close(recomputed.to_dense(), expected)
     assert str(recomputed.record) == "recomputed (too few products for tracing to pay)"
-    problem.reverse_only.update(recomputed.derivatives)
+    problem.network.reverse_only.update(recomputed.derivatives)
     backward = warmed(KINDS[kind](problem, kept_bytes=0))
     torch.testing.assert_close(backward.to_dense(), expected)
     assert (backward.record.route, backward.record.kept) == ("double backward", 0)
@@ -287,10 +287,10 @@ def test_a_few_products_are_recomputed_and_many_are_linearized() -> None:
 def test_a_forward_pass_is_counted_by_hand() -> None:
     model, x, y = a_case("convolutions")
     problem = eb.Problem(model, (x, y))
-    assert problem.flops == 2 * (2 * 4 * 4 * 9 + 8 * 3)  # a multiplication and a sum each
+    assert problem.signature.flops == 2 * (2 * 4 * 4 * 9 + 8 * 3)  # a multiplication and a sum each
     # The pooling gives its maxima, 2 · 4 of them, and where they were.
-    assert problem.activations == 2 * 16 + 2 * 16 + 2 * 8 + 3
-    assert problem.operations == 4
+    assert problem.signature.activations == 2 * 16 + 2 * 16 + 2 * 8 + 3
+    assert problem.signature.operations == 4
 
 
 @pytest.mark.parametrize("kept_bytes", [-1, 1.5, True, "much"])
@@ -302,7 +302,7 @@ def test_an_unusable_number_of_bytes_is_refused(kept_bytes: object) -> None:
 
 def after_products(problem: eb.Problem) -> eb.HessianOperator:
     hessian = warmed(eb.HessianOperator(problem))
-    hessian @ problem.theta
+    hessian @ problem.network.theta
     return hessian
 
 
@@ -320,5 +320,5 @@ def test_graphs_of_gradients_count_their_copies_of_the_parameters() -> None:
     hessian = after_products(problem)
     assert hessian.record.chunks == 3
     assert hessian._kept is not None
-    activations = 8 * 8 * problem.most_samples * problem.activations
+    activations = 8 * 8 * problem.samples.most * problem.signature.activations
     assert hessian._kept.kept_bytes == activations + 2 * 3 * problem.n_parameters * 8

@@ -33,7 +33,7 @@ from torch import Tensor
 from eigenboundary.boundary.search.input_gradients import depth_gradient
 from eigenboundary.boundary.search.norms import Geometry, column
 from eigenboundary.boundary.search.rays import Candidates, first_crossings
-from eigenboundary.problem.classifier import Classifier
+from eigenboundary.problem.network import Network
 from eigenboundary.runtime.interrupts import safe_point
 
 
@@ -82,7 +82,7 @@ _LOOKS = 4
 
 
 def anneal(
-    classifier: Classifier,
+    network: Network,
     x: Tensor,
     own: Tensor,
     rivals: Tensor,
@@ -107,12 +107,12 @@ def anneal(
     generator : torch.Generator
         Of the noise.
     """
-    search = _Search(classifier, geometry, generator)
+    search = _Search(network, geometry, generator)
     everywhere = torch.arange(len(x), device=x.device)
     for other in rivals[:, :_CLASSES].unbind(1):
         search.walk(_TOWARDS_A_CLASS, x, own, extent, found, everywhere, other)
     failures = torch.zeros_like(own)
-    for walk in _WALKS[: affordable_walks(classifier.flops)]:
+    for walk in _WALKS[: affordable_walks(network.signature.flops)]:
         rows = (failures < _PATIENCE).nonzero().squeeze(1)
         if not len(rows):
             break
@@ -132,7 +132,7 @@ def affordable_walks(flops: int) -> int:
 class _Search:
     """Walks of many inputs side by side."""
 
-    classifier: Classifier
+    network: Network
     geometry: Geometry
     generator: torch.Generator
 
@@ -155,7 +155,7 @@ class _Search:
         radius = radius.masked_fill(missing, 0)
         towards = None if other is None else other[rows]
         ends = self._nearest(walk, start, begin, radius, own[rows], extent[rows], towards)
-        nearer = first_crossings(self.classifier, start, own[rows], ends, self.geometry, _LOOKS)
+        nearer = first_crossings(self.network, start, own[rows], ends, self.geometry, _LOOKS)
         found.replace(rows, nearer)
 
     def _nearest(
@@ -178,7 +178,7 @@ class _Search:
             reach = _LAST_REACH + (walk.reach - _LAST_REACH) * falling
             share = _LAST_SHARE + (_FIRST_SHARE - _LAST_SHARE) * falling
             seen = self._shaken(y, walk.noise * falling * radius)
-            depth, towards, gradient = depth_gradient(self.classifier, seen, own, other)
+            depth, towards, gradient = depth_gradient(self.network, seen, own, other)
             distance = geometry.length(seen - x)
             behind = depth > 0
             nearer = behind & (distance < best_distance)

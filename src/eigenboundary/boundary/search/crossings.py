@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from eigenboundary.boundary.search.input_gradients import outputs_at
-from eigenboundary.problem.classifier import Classifier
+from eigenboundary.problem.network import Network
 
 _MOST_STEPS = 64
 # The first steps bisect, to get away from the corners of a network; then every third does.
@@ -90,15 +90,15 @@ def depth(outputs: Tensor, own: Tensor) -> Tensor:
 
 
 def find_crossings(
-    classifier: Classifier, start: Tensor, end: Tensor, tolerance: float | None = None
+    network: Network, start: Tensor, end: Tensor, tolerance: float | None = None
 ) -> Crossings:
     """One crossing on each segment whose ends are predicted as different classes.
 
     Parameters
     ----------
-    classifier : Classifier
+    network : Network
     start, end : Tensor, shape (m, ...)
-        On the classifier's device.
+        On the network's device.
     tolerance : float, optional
         Default: the square root of the precision's machine epsilon.
 
@@ -107,7 +107,7 @@ def find_crossings(
     Crossings
         ``found`` is false for a segment without a change of the predicted class.
     """
-    ends = outputs_at(classifier, start), outputs_at(classifier, end)
+    ends = outputs_at(network, start), outputs_at(network, end)
     bracket = _Bracket(*ends)
     for step in range(_MOST_STEPS):
         rows = bracket.unfinished().nonzero().squeeze(1)
@@ -115,7 +115,7 @@ def find_crossings(
             break
         bisect = step < _BISECTED_FIRST or step % 3 == 2
         t = bracket.midpoint(rows) if bisect else bracket.regula_falsi(rows)
-        bracket.narrow(rows, t, outputs_at(classifier, along(start[rows], end[rows], t)))
+        bracket.narrow(rows, t, outputs_at(network, along(start[rows], end[rows], t)))
     t, outputs = bracket.nearer_end()
     classes, gap, above = leading_two(outputs)
     pair = torch.stack([bracket.own, bracket.other], dim=1)

@@ -8,32 +8,32 @@ from torch import Tensor
 from eigenboundary.boundary.search.crossings import find_crossings, leading_two, resolve_tolerance
 from eigenboundary.boundary.search.input_gradients import gap_gradient, outputs_at
 from eigenboundary.boundary.search.norms import Geometry, column
-from eigenboundary.problem.classifier import Classifier
+from eigenboundary.problem.network import Network
 
 _FIRST_OVERSHOOT = 0.02
 _OVERSHOOT_GROWTH = 1.5
 
 
 def onto_boundary(
-    classifier: Classifier,
+    network: Network,
     x: Tensor,
     n_steps: int = 50,
     tolerance: float | None = None,
     geometry: Geometry | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The points (m, ...) alone and whether they are on the boundary (m,); in any norm and box."""
-    _, gap, _ = leading_two(outputs_at(classifier, x))
-    inside, outside, crossed = descend(classifier, x, None, geometry or Geometry(), n_steps)
-    found = find_crossings(classifier, inside, outside, tolerance)
+    _, gap, _ = leading_two(outputs_at(network, x))
+    inside, outside, crossed = descend(network, x, None, geometry or Geometry(), n_steps)
+    found = find_crossings(network, inside, outside, tolerance)
     points = torch.where(column(found.leads, x), found.points, x)
-    classes, left, _ = leading_two(outputs_at(classifier, points))
-    rounding = output_rounding(classifier, points, classes)
+    classes, left, _ = leading_two(outputs_at(network, points))
+    rounding = output_rounding(network, points, classes)
     small = left <= resolve_tolerance(tolerance, x.dtype) * torch.maximum(gap, found.scale)
     return points, crossed & found.leads & (small | (left <= rounding))
 
 
 def descend(
-    classifier: Classifier, x: Tensor, rivals: Tensor | None, geometry: Geometry, n_steps: int
+    network: Network, x: Tensor, rivals: Tensor | None, geometry: Geometry, n_steps: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Steps downhill until the predicted class changes.
 
@@ -50,7 +50,7 @@ def descend(
     crossed : Tensor of bool, shape (m,)
     """
     inside, outside = x.clone(), x.clone()
-    outputs = outputs_at(classifier, x)
+    outputs = outputs_at(network, x)
     own = outputs.argmax(-1)
     crossed = torch.zeros_like(own, dtype=torch.bool)
     overshoot = _FIRST_OVERSHOOT
@@ -59,12 +59,12 @@ def descend(
         if not len(rows):
             break
         second = leading_two(outputs[rows])[0][:, 1] if rivals is None else rivals[rows]
-        values, gradient = gap_gradient(classifier, inside[rows], own[rows], second)
+        values, gradient = gap_gradient(network, inside[rows], own[rows], second)
         floor = _rounding(inside[rows], outputs[rows], gradient)
         moved = geometry.nearest_on_plane(
             inside[rows], gradient, -(1 + overshoot) * (values.clamp(min=0) + floor)
         )
-        after = outputs_at(classifier, moved)
+        after = outputs_at(network, moved)
         changed = (after.argmax(-1) != own[rows]) & after.isfinite().all(-1)
         stays = ~changed & after.isfinite().all(-1)
         outside[rows[changed]], crossed[rows[changed]] = moved[changed], True
@@ -73,10 +73,10 @@ def descend(
     return inside, outside, crossed
 
 
-def output_rounding(classifier: Classifier, x: Tensor, classes: Tensor) -> Tensor:
+def output_rounding(network: Network, x: Tensor, classes: Tensor) -> Tensor:
     """How far rounding moves the difference of two outputs at x, shape (m,)."""
-    gradient = gap_gradient(classifier, x, classes[:, 0], classes[:, 1])[1]
-    return _rounding(x, outputs_at(classifier, x), gradient)
+    gradient = gap_gradient(network, x, classes[:, 0], classes[:, 1])[1]
+    return _rounding(x, outputs_at(network, x), gradient)
 
 
 def _rounding(x: Tensor, outputs: Tensor, gradient: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Outputs of a classifier and their gradients in the inputs, in blocks that fit in memory."""
+"""Outputs of a network and their gradients in the inputs, in blocks that fit in memory."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from eigenboundary.problem.classifier import Classifier
+from eigenboundary.problem.network import Network
 from eigenboundary.runtime.precision import full_precision
 
 _GRADIENT_BYTES = 2**28
 
 
-def outputs_at(classifier: Classifier, x: Tensor) -> Tensor:
+def outputs_at(network: Network, x: Tensor) -> Tensor:
     """Outputs (n, C) for inputs on the device, none of them too many for one batch."""
     if not len(x):
-        return x.new_zeros(0, classifier.n_classes)
-    return classifier.predict(x)
+        return x.new_zeros(0, network.signature.n_classes)
+    return network.predict(x)
 
 
 def gap_gradient(
-    classifier: Classifier, x: Tensor, first: Tensor, second: Tensor
+    network: Network, x: Tensor, first: Tensor, second: Tensor
 ) -> tuple[Tensor, Tensor]:
     r"""Difference of two outputs and its gradient in the input.
 
@@ -44,12 +44,12 @@ def gap_gradient(
         chosen = outputs.gather(1, torch.stack([first[rows], second[rows]], dim=1))
         return (chosen[:, 0] - chosen[:, 1],)
 
-    values, gradient = _input_gradient(classifier, x, difference)
+    values, gradient = _input_gradient(network, x, difference)
     return values, gradient
 
 
 def depth_gradient(
-    classifier: Classifier, x: Tensor, own: Tensor, other: Tensor | None = None
+    network: Network, x: Tensor, own: Tensor, other: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""How deep inputs lie behind the boundary of a class, and the gradient of that.
 
@@ -80,13 +80,13 @@ def depth_gradient(
             return depth, depth
         return (outputs.gather(1, other[rows].unsqueeze(1)) - mine).squeeze(1), depth
 
-    towards, depth, gradient = _input_gradient(classifier, x, differences, 2)
+    towards, depth, gradient = _input_gradient(network, x, differences, 2)
     return depth, towards, gradient
 
 
 @full_precision()
 def _input_gradient(
-    classifier: Classifier,
+    network: Network,
     x: Tensor,
     values_of: Callable[[Tensor, slice], tuple[Tensor, ...]],
     count: int = 1,
@@ -95,13 +95,13 @@ def _input_gradient(
     if not len(x):
         return *(x.new_zeros(0) for _ in range(count)), torch.zeros_like(x)
     # One backward pass keeps less than the derivatives that chunks are made for.
-    most = classifier.samples_per_chunk(0, _GRADIENT_BYTES)
+    most = network.samples_per_chunk(0, _GRADIENT_BYTES)
     columns = []
-    for rows in classifier.chunks(len(x), most):
+    for rows in network.chunks(len(x), most):
         with torch.enable_grad():
             inputs = x[rows].detach().clone().requires_grad_(True)
-            values = values_of(classifier.outputs(classifier.parameters, inputs), rows)
-            # Samples do not depend on one another: one backward pass serves them all.
+            values = values_of(network.outputs(network.parameters, inputs), rows)
+            # Pool do not depend on one another: one backward pass serves them all.
             gradient = torch.autograd.grad(values[0].sum(), inputs)[0]
         columns.append((*(value.detach() for value in values), gradient))
     return tuple(torch.cat(parts) for parts in zip(*columns, strict=True))

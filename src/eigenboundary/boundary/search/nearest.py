@@ -31,13 +31,12 @@ from eigenboundary.boundary.search.rays import Candidates, first_crossings, near
 from eigenboundary.boundary.search.refinement import refine
 from eigenboundary.boundary.search.starts import (
     LOW_DIMENSION,
-    Samples,
+    Pool,
     linearized_distances,
     look_around,
-    own_inputs,
     start_crossings,
 )
-from eigenboundary.problem.classifier import Classifier
+from eigenboundary.problem.network import Network
 from eigenboundary.problem.problem import Problem
 from eigenboundary.runtime.interrupts import safe_point
 
@@ -81,9 +80,9 @@ class BoundaryDistance:
 
 
 def nearest_boundary(
-    classifier: Classifier,
+    network: Network,
     x: Tensor,
-    samples: Samples,
+    samples: Pool,
     n_starts: int,
     seed: int,
     geometry: Geometry,
@@ -97,24 +96,23 @@ def nearest_boundary(
     ends : Tensor, shape (m, e, ...), optional
         Further inputs to start towards, e each.
     """
-    search = _Search(classifier, samples, n_starts, seed, geometry, tolerance)
+    search = _Search(network, samples, n_starts, seed, geometry, tolerance)
     return search.result(x, ends)
 
 
-def references_for(
-    classifier: Classifier, references: Any, x: Tensor, geometry: Geometry
-) -> Samples:
-    """The inputs to start towards: those given, else a problem's training samples, else x."""
+def references_for(problem: Problem, references: Any, x: Tensor, geometry: Geometry) -> Pool:
+    """Return the inputs to start towards: those given, or training samples, or x."""
+    network = problem.network
     if references is not None:
-        towards = classifier.to_compute(classifier.prepare(references, "references"))
-    elif isinstance(classifier, Problem):
-        towards = classifier.to_compute(own_inputs(classifier, _SAMPLES)[0])
+        towards = network.to_compute(network.prepare(references, "references"))
+    elif problem.has_samples:
+        towards = network.to_compute(problem.samples.some_inputs(_SAMPLES)[0])
     else:
         towards = x
     towards = towards[:: max(1, -(-len(towards) // _SAMPLES))]
     towards = towards[(geometry.inside(towards) == towards).flatten(1).all(1)]
-    predictions = outputs_at(classifier, towards).argmax(-1)
-    return Samples(towards, predictions, torch.arange(len(towards)))
+    predictions = outputs_at(network, towards).argmax(-1)
+    return Pool(towards, predictions, torch.arange(len(towards)))
 
 
 class _Search:
@@ -122,16 +120,16 @@ class _Search:
 
     def __init__(
         self,
-        classifier: Classifier,
-        samples: Samples,
+        network: Network,
+        samples: Pool,
         n_starts: int,
         seed: int,
         geometry: Geometry,
         tolerance: float | None,
     ) -> None:
-        self.classifier, self.samples, self.n_starts = classifier, samples, n_starts
+        self.network, self.samples, self.n_starts = network, samples, n_starts
         self.geometry, self.tolerance = geometry, tolerance
-        self.n_rivals = min(_RIVALS, classifier.n_classes - 1)
+        self.n_rivals = min(_RIVALS, network.signature.n_classes - 1)
         self.generator = torch.Generator().manual_seed(int(seed))
 
     def result(self, x: Tensor, ends: Tensor | None) -> BoundaryDistance:
@@ -153,19 +151,19 @@ class _Search:
     def _block(self, x: Tensor, ends: Tensor) -> tuple[Tensor, ...]:
         """The result's columns for a block of inputs."""
         safe_point()
-        outputs = outputs_at(self.classifier, x)
+        outputs = outputs_at(self.network, x)
         own = outputs.argmax(-1)
         rivals = outputs.topk(self.n_rivals + 1, dim=-1).indices
         own_last = (rivals == own.unsqueeze(1)).int().argsort(dim=1, stable=True)
         rivals = rivals.gather(1, own_last)[:, : self.n_rivals]
-        linear = linearized_distances(self.classifier, x, rivals, self.geometry)
+        linear = linearized_distances(self.network, x, rivals, self.geometry)
         lower = linear.amin(1)
         rivals = rivals.gather(1, linear.argsort(1))
         found, converged = self._nearest(x, own, rivals, lower, ends)
         self._check_the_way(x, own, found)
         verified = self._verified(x, own, found)
         classes, gap, _ = leading_two(outputs)
-        on_it = gap <= output_rounding(self.classifier, x, classes)  # x is on the boundary itself
+        on_it = gap <= output_rounding(self.network, x, classes)  # x is on the boundary itself
         found.points[on_it], found.distance[on_it] = x[on_it], 0
         found.other[on_it] = classes[on_it, 1]
         missing = found.distance.isinf()
@@ -185,7 +183,7 @@ class _Search:
             radius = best.distance[rows]
             radius = torch.where(radius.isinf(), self._extent(x[rows], lower[rows]), radius)
             seen = look_around(
-                self.classifier, x[rows], own[rows], radius, self.geometry, self.generator
+                self.network, x[rows], own[rows], radius, self.geometry, self.generator
             )
             if not seen:
                 break
@@ -205,7 +203,7 @@ class _Search:
         best = Candidates(x.clone(), own.clone(), torch.full_like(lower, math.inf))
         if ends.shape[1]:
             best, _ = nearest_column(stacked(self._starts(x, own, none, None, ends)))
-        anneal(self.classifier, x, own, rivals, best, self.geometry, extent, self.generator)
+        anneal(self.network, x, own, rivals, best, self.geometry, extent, self.generator)
         missing = best.distance.isinf().nonzero().squeeze(1)
         if len(missing):  # where the gradient vanishes, samples still tell where to look
             starts = self._starts(
@@ -213,13 +211,13 @@ class _Search:
             )
             if starts:
                 best.replace(missing, nearest_column(stacked(starts))[0])
-        return best, refine(self.classifier, x, own, best, self.geometry, _MOST_STEPS)
+        return best, refine(self.network, x, own, best, self.geometry, _MOST_STEPS)
 
     def _starts(
-        self, x: Tensor, own: Tensor, rivals: Tensor, samples: Samples | None, ends: Tensor
+        self, x: Tensor, own: Tensor, rivals: Tensor, samples: Pool | None, ends: Tensor
     ) -> list[Candidates]:
         return start_crossings(
-            self.classifier,
+            self.network,
             x,
             own,
             rivals,
@@ -247,7 +245,7 @@ class _Search:
                 points.flatten(0, 1), other.flatten(), many.distance.gather(1, columns).flatten()
             )
             owner = rows.flatten()
-            converged = refine(self.classifier, x[owner], own[owner], flat, self.geometry, n_steps)
+            converged = refine(self.network, x[owner], own[owner], flat, self.geometry, n_steps)
             many = Candidates(
                 flat.points.reshape(points.shape),
                 flat.other.reshape(other.shape),
@@ -270,7 +268,7 @@ class _Search:
         rows = found.distance.isfinite().nonzero().squeeze(1)
         if len(rows):
             nearer = first_crossings(
-                self.classifier, x[rows], own[rows], found.points[rows], self.geometry, _LOOKS
+                self.network, x[rows], own[rows], found.points[rows], self.geometry, _LOOKS
             )
             clearly = nearer.distance < (1 - 1 / _LOOKS) * found.distance[rows]
             found.replace(rows[clearly], nearer[clearly])
@@ -279,13 +277,13 @@ class _Search:
         """Whether the prediction changes at the point, and the two classes are equal and lead."""
         share = torch.full_like(found.distance, torch.finfo(x.dtype).eps ** 0.5)
         points = torch.where(column(found.distance.isfinite(), x), found.points, x)
-        before = outputs_at(self.classifier, along(x, points, 1 - share)).argmax(-1)
-        behind = outputs_at(self.classifier, along(x, points, 1 + share)).argmax(-1)
-        outputs, start = outputs_at(self.classifier, points), outputs_at(self.classifier, x)
+        before = outputs_at(self.network, along(x, points, 1 - share)).argmax(-1)
+        behind = outputs_at(self.network, along(x, points, 1 + share)).argmax(-1)
+        outputs, start = outputs_at(self.network, points), outputs_at(self.network, x)
         classes, gap, above = leading_two(outputs)
         pair = torch.stack([own, found.other], dim=1)
         leads = (classes.sort(1).values == pair.sort(1).values).all(1) & above
         scale = start.gather(1, pair).diff(dim=1).squeeze(1).abs()
         small = gap <= resolve_tolerance(self.tolerance, x.dtype) * scale
-        small |= gap <= output_rounding(self.classifier, points, classes)
+        small |= gap <= output_rounding(self.network, points, classes)
         return (before == own) & (behind != own) & leads & small & found.distance.isfinite()

@@ -10,7 +10,7 @@ from torch import Tensor
 from eigenboundary.boundary.search.crossings import along, find_crossings
 from eigenboundary.boundary.search.input_gradients import outputs_at
 from eigenboundary.boundary.search.norms import Geometry, column
-from eigenboundary.problem.classifier import Classifier
+from eigenboundary.problem.network import Network
 
 
 @dataclass
@@ -58,7 +58,7 @@ def nearest_column(many: Candidates) -> tuple[Candidates, Tensor]:
 
 
 def first_crossings(
-    classifier: Classifier,
+    network: Network,
     x: Tensor,
     own: Tensor,
     ends: Tensor,
@@ -78,14 +78,14 @@ def first_crossings(
     shares = torch.linspace(1 / looks, 1, looks, dtype=x.dtype, device=x.device)
     changed = torch.stack(
         [
-            outputs_at(classifier, along(x, ends, share.expand(len(x)))).argmax(-1) != own
+            outputs_at(network, along(x, ends, share.expand(len(x)))).argmax(-1) != own
             for share in shares
         ],
         dim=1,
     )
     first = changed.int().argmax(1)
     outer = shares[first]
-    found = find_crossings(classifier, along(x, ends, outer - 1 / looks), along(x, ends, outer))
+    found = find_crossings(network, along(x, ends, outer - 1 / looks), along(x, ends, outer))
     there = changed.any(1) & found.leads & (found.own == own)
     distance = geometry.length(found.points - x).masked_fill(~there, torch.inf)
     points = torch.where(column(there, x), found.points, x)

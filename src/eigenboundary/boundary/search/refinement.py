@@ -26,7 +26,7 @@ from eigenboundary.boundary.search.crossings import depth
 from eigenboundary.boundary.search.input_gradients import gap_gradient, outputs_at
 from eigenboundary.boundary.search.norms import Geometry, column
 from eigenboundary.boundary.search.rays import Candidates, first_crossings
-from eigenboundary.problem.classifier import Classifier
+from eigenboundary.problem.network import Network
 from eigenboundary.runtime.interrupts import safe_point
 
 _STEPS = (1.0, 0.5, 0.2, 0.05, 0.01, 1e-3)
@@ -43,7 +43,7 @@ def smallest_change(dtype: torch.dtype) -> float:
 
 
 def refine(
-    classifier: Classifier,
+    network: Network,
     x: Tensor,
     own: Tensor,
     found: Candidates,
@@ -64,8 +64,8 @@ def refine(
         if not len(active):
             break
         safe_point()
-        ends, crosses = _best_ends(classifier, x, own, found, geometry, planes, active)
-        better = first_crossings(classifier, x[active], own[active], ends, geometry, _LOOKS)
+        ends, crosses = _best_ends(network, x, own, found, geometry, planes, active)
+        better = first_crossings(network, x[active], own[active], ends, geometry, _LOOKS)
         better.distance = better.distance.masked_fill(~crosses, math.inf)
         before = found.distance[active]
         found.replace(active, better)
@@ -77,7 +77,7 @@ def refine(
 
 
 def _best_ends(
-    classifier: Classifier,
+    network: Network,
     x: Tensor,
     own: Tensor,
     found: Candidates,
@@ -87,7 +87,7 @@ def _best_ends(
 ) -> tuple[Tensor, Tensor]:
     """The input, nearer to x than the point, that lies deepest behind the boundary, if any does."""
     start, points, distance = x[rows], found.points[rows], found.distance[rows]
-    values, gradient = gap_gradient(classifier, points, own[rows], found.other[rows])
+    values, gradient = gap_gradient(network, points, own[rows], found.other[rows])
     offset = ((points - start) * gradient).flatten(1).sum(1) - values
     targets = [
         geometry.nearest_on_plane(start, gradient, offset),
@@ -102,7 +102,7 @@ def _best_ends(
             norm = geometry.length(ray)
             ray = ray / column(torch.where(norm > 0, norm, torch.ones_like(norm)), ray)
             ends = geometry.as_far_as(start, ray, length)
-            behind = depth(outputs_at(classifier, ends), own[rows])
+            behind = depth(outputs_at(network, ends), own[rows])
             deeper = behind > deepest
             deepest = torch.where(deeper, behind, deepest)
             best = torch.where(column(deeper, x), ends, best)

@@ -13,9 +13,7 @@ from eigenboundary.boundary.search.descent import descend
 from eigenboundary.boundary.search.input_gradients import gap_gradient, outputs_at
 from eigenboundary.boundary.search.norms import Geometry, column
 from eigenboundary.boundary.search.rays import Candidates, first_crossings
-from eigenboundary.problem.classifier import Classifier
-from eigenboundary.problem.problem import Problem
-from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.problem.network import Network
 
 _DESCENT_STEPS = 30
 _LOOKS = 16
@@ -27,30 +25,28 @@ _SURFACE_DIRECTIONS = 1024
 _NUMBERS = 2**19
 
 
-def linearized_distances(
-    classifier: Classifier, x: Tensor, rivals: Tensor, geometry: Geometry
-) -> Tensor:
+def linearized_distances(network: Network, x: Tensor, rivals: Tensor, geometry: Geometry) -> Tensor:
     r"""Distances to the boundaries of the linearised network, shape (m, r).
 
     .. math:: \frac{|f_a - f_j|}{\|\nabla (f_a - f_j)\|_*}
 
     for each rival j of shape (m, r), with the dual norm below; infinite where that is zero.
     """
-    own = outputs_at(classifier, x).argmax(-1)
+    own = outputs_at(network, x).argmax(-1)
     columns = []
     for other in rivals.unbind(1):
-        values, gradient = gap_gradient(classifier, x, own, other)
+        values, gradient = gap_gradient(network, x, own, other)
         rate = geometry.steepest(gradient)[1]
         columns.append(torch.where(rate > 0, values.abs() / rate, math.inf))
     return torch.stack(columns, dim=1)
 
 
 def start_crossings(
-    classifier: Classifier,
+    network: Network,
     x: Tensor,
     own: Tensor,
     rivals: Tensor,
-    samples: Samples | None,
+    samples: Pool | None,
     n_starts: int,
     geometry: Geometry,
     generator: torch.Generator,
@@ -66,18 +62,18 @@ def start_crossings(
     everywhere = torch.ones_like(own, dtype=torch.bool)
     ends = [(end, everywhere) for end in towards.unbind(1)]
     for other in rivals.unbind(1):
-        _, outside, crossed = descend(classifier, x, other, geometry, _DESCENT_STEPS)
+        _, outside, crossed = descend(network, x, other, geometry, _DESCENT_STEPS)
         ends.append((outside, crossed))
     if samples is not None:
         ends += _near_samples(x, own, samples, n_starts, geometry, generator)
     return [
-        _masked(first_crossings(classifier, x, own, end, geometry, _LOOKS), valid)
+        _masked(first_crossings(network, x, own, end, geometry, _LOOKS), valid)
         for end, valid in ends
     ]
 
 
 def look_around(
-    classifier: Classifier,
+    network: Network,
     x: Tensor,
     own: Tensor,
     radius: Tensor,
@@ -97,14 +93,14 @@ def look_around(
     for directions, looks in ((_DIRECTIONS, _LOOKS), (_SURFACE_DIRECTIONS, 1)):
         units = _directions(dimension, directions, generator).to(x).reshape(-1, *x.shape[1:])
         units = units / column(geometry.length(units), units)
-        ends, valid = _best_tips(classifier, x, own, radius, geometry, units, looks)
-        found = first_crossings(classifier, x, own, ends, geometry, _LOOKS)
+        ends, valid = _best_tips(network, x, own, radius, geometry, units, looks)
+        found = first_crossings(network, x, own, ends, geometry, _LOOKS)
         seen.append(_masked(found, valid))
     return seen
 
 
 def _best_tips(
-    classifier: Classifier,
+    network: Network,
     x: Tensor,
     own: Tensor,
     radius: Tensor,
@@ -124,7 +120,7 @@ def _best_tips(
             length = torch.minimum(length, geometry.reach(start, rays))
             tips = geometry.inside(start + column(length, start) * rays)
             labels = own.repeat_interleave(len(block))
-            behind = depth(outputs_at(classifier, tips), labels).reshape(len(x), -1)
+            behind = depth(outputs_at(network, tips), labels).reshape(len(x), -1)
             best, chosen = behind.max(1)
             better = (best > deepest) & ~valid
             deepest = torch.where(better, best, deepest)
@@ -139,7 +135,7 @@ def _best_tips(
 def _near_samples(
     x: Tensor,
     own: Tensor,
-    samples: Samples,
+    samples: Pool,
     n_starts: int,
     geometry: Geometry,
     generator: torch.Generator,
@@ -179,7 +175,7 @@ def _masked(found: Candidates, valid: Tensor) -> Candidates:
 
 
 @dataclass(frozen=True)
-class Samples:
+class Pool:
     """Inputs ready to compute with, what the network predicts for them, and their indices.
 
     Attributes
@@ -191,12 +187,3 @@ class Samples:
     x: Tensor
     predictions: Tensor
     indices: Tensor
-
-
-def own_inputs(classifier: Classifier, at_most: int) -> tuple[Tensor, Tensor]:
-    """The training inputs of a problem and their indices."""
-    if not isinstance(classifier, Problem):
-        raise InvalidInputError(
-            "data", "be given for a model that is a Classifier without samples", "None"
-        )
-    return classifier.training_inputs(at_most)

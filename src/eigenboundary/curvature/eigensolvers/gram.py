@@ -37,7 +37,7 @@ def gram_pays(problem: Problem) -> bool:
     # Of F there are up to three copies at once, and of the Gram matrix.
     size = 24 * rows * max(rows, problem.n_parameters)
     return rows <= min(problem.n_parameters, _GRAM_ROWS) and (
-        size <= problem.memory.at_most(6 * _BLOCK_BYTES)
+        size <= problem.network.memory.at_most(6 * _BLOCK_BYTES)
     )
 
 
@@ -106,13 +106,13 @@ def _row_blocks(problem: Problem) -> list[tuple[Tensor, Tensor]]:
     """Training batches small enough for their rows of F to be held twice."""
     itemsize = torch.finfo(problem.dtype).bits // 8
     row_bytes = problem.n_classes * problem.n_parameters * max(itemsize, 8)
-    block_bytes = problem.memory.at_most(_BLOCK_BYTES)
-    return list(problem.batches(max(1, block_bytes // (2 * row_bytes))))
+    block_bytes = problem.network.memory.at_most(_BLOCK_BYTES)
+    return list(problem.samples.batches(max(1, block_bytes // (2 * row_bytes))))
 
 
 def _factor_rows(problem: Problem, x: Tensor, y: Tensor) -> Tensor:
     r"""Rows :math:`S_s^T J_s / \sqrt n` of F for one batch, float64, shape (bC, p)."""
-    outputs = problem.evaluate(x)
+    outputs = problem.network.evaluate(x)
     squares, basis = eigh(problem.loss.output_hessian(outputs, y))
     if float(squares.min()) < -1e-6 * float(squares.abs().max()):
         raise InvalidInputError(
@@ -123,7 +123,7 @@ def _factor_rows(problem: Problem, x: Tensor, y: Tensor) -> Tensor:
     roots = basis * squares.clamp_min(0).sqrt().unsqueeze(1)
     # Scaled rows keep the curvature of confident samples above float32's underflow.
     size = roots.abs().amax((1, 2), keepdim=True).clamp_min(1e-300)
-    rows = pullback(problem, x, (roots / size).transpose(1, 2).to(outputs.dtype))
+    rows = pullback(problem.network, x, (roots / size).transpose(1, 2).to(outputs.dtype))
     return (rows.double() * size).flatten(0, 1) / problem.n_samples**0.5
 
 

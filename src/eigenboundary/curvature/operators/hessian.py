@@ -26,7 +26,6 @@ from eigenboundary.curvature.operators.products import (
     first_line,
     pays,
 )
-from eigenboundary.problem.classifier import Tree
 from eigenboundary.problem.derivatives import (
     batch_gauss_newton_product,
     batch_hessian_product,
@@ -34,6 +33,7 @@ from eigenboundary.problem.derivatives import (
     pushforward,
     summed_pullback,
 )
+from eigenboundary.problem.network import Tree
 from eigenboundary.problem.problem import Problem
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import safe_point
@@ -63,9 +63,9 @@ class ProblemOperator(SymmetricOperator):
         if given and (type(kept_bytes) is not int or kept_bytes < 0):
             raise InvalidInputError("kept_bytes", "be an integer of at least 0", repr(kept_bytes))
         super().__init__(problem.n_parameters, problem.dtype, problem.device)
-        self.problem, self.kept_bytes, self.memory = problem, kept_bytes, problem.memory
+        self.problem, self.kept_bytes, self.memory = problem, kept_bytes, problem.network.memory
         # The gradient's forward and backward pass, three in all, and their tangents.
-        self.flops = 6 * problem.n_samples * problem.flops
+        self.flops = 6 * problem.n_samples * problem.signature.flops
         self._kept: KeptGradients | LinearizedProducts | None = None
         self._done, self._obstacle, self._tried_gradients = 0, "", False
 
@@ -87,7 +87,7 @@ class ProblemOperator(SymmetricOperator):
             return self._kept.record
         if self._kept is not None:
             return self._kept.record(reason)
-        reverse = self.derivatives & self.problem.reverse_only
+        reverse = self.derivatives & self.problem.network.reverse_only
         return ProductRecord("double backward" if reverse else "recomputed", reason)
 
     def led(self, job: Callable[[], _T]) -> _T:
@@ -115,7 +115,9 @@ class ProblemOperator(SymmetricOperator):
         if self._kept is not None:
             return self._kept(block)
         total = torch.zeros_like(block)
-        for x, y in self.problem.own_batches(self.problem.samples_per_chunk(block.shape[1])):
+        for x, y in self.problem.samples.own_batches(
+            self.problem.network.samples_per_chunk(block.shape[1])
+        ):
             safe_point()
             total += self._batch_product(x, y, block)
         return total
@@ -133,7 +135,7 @@ class ProblemOperator(SymmetricOperator):
         """Change to a faster route once the products that were computed say that it pays."""
         if isinstance(self._kept, LinearizedProducts):
             return
-        if not self._obstacle and self.derivatives & self.problem.reverse_only:
+        if not self._obstacle and self.derivatives & self.problem.network.reverse_only:
             self._obstacle = "an operation of the network lacks forward mode"
         elif not self._obstacle and pays(self.problem, max(self._done, self.expected)):
             self._linearize()
@@ -195,12 +197,14 @@ class HessianOperator(ProblemOperator):
     derivatives = frozenset({"hessian_product"})
 
     def _batch_product(self, x: Tensor, y: Tensor, block: Tensor) -> Tensor:
-        return hessian_product(self.problem, x, y, block)
+        return hessian_product(self.problem.network, self.problem.loss, x, y, block)
 
     def _traced_product(
         self, x: Tensor, y: Tensor, weights: Tensor, parameters: Tree, tangents: Tree
     ) -> Tree:
-        return batch_hessian_product(self.problem, x, y, weights, parameters, tangents)
+        return batch_hessian_product(
+            self.problem.network, self.problem.loss, x, y, weights, parameters, tangents
+        )
 
     def _gradients(self) -> KeptGradients | None:
         try:
@@ -228,15 +232,17 @@ class GaussNewtonOperator(ProblemOperator):
     derivatives = frozenset({"pushforward", "summed_pullback"})
 
     def _batch_product(self, x: Tensor, y: Tensor, block: Tensor) -> Tensor:
-        outputs, tangents = pushforward(self.problem, x, block)
+        outputs, tangents = pushforward(self.problem.network, x, block)
         loss = self.problem.loss
         curved = torch.vmap(lambda t: loss.output_hessian_product(outputs, y, t))(tangents)
-        return summed_pullback(self.problem, x, curved)
+        return summed_pullback(self.problem.network, x, curved)
 
     def _traced_product(
         self, x: Tensor, y: Tensor, weights: Tensor, parameters: Tree, tangents: Tree
     ) -> Tree:
-        return batch_gauss_newton_product(self.problem, x, y, weights, parameters, tangents)
+        return batch_gauss_newton_product(
+            self.problem.network, self.problem.loss, x, y, weights, parameters, tangents
+        )
 
 
 #: The matrices of second derivatives by name.

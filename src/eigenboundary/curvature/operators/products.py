@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from eigenboundary.curvature.operators.linearization import LinearMap
-from eigenboundary.problem.classifier import Tree
 from eigenboundary.problem.derivatives import kept_hessian_product
+from eigenboundary.problem.network import Tree
 from eigenboundary.problem.problem import Problem
 from eigenboundary.runtime.interrupts import safe_point
 
@@ -81,8 +81,11 @@ def pays(problem: Problem, products: int) -> bool:
 
     Waiting for that costs at most twice what knowing the number of products beforehand would.
     """
-    per_sample = problem.flops + problem.activations
-    return products * problem.most_samples * per_sample >= _WORK_PER_OPERATION * problem.operations
+    per_sample = problem.signature.flops + problem.signature.activations
+    return (
+        products * problem.samples.most * per_sample
+        >= _WORK_PER_OPERATION * problem.signature.operations
+    )
 
 
 class KeptGradients:
@@ -102,18 +105,18 @@ class KeptGradients:
 
     def __init__(self, problem: Problem, plain: PlainProduct, kept_bytes: int) -> None:
         self.samples = _samples(problem, kept_bytes)
-        chunks = -(-problem.most_samples // self.samples)
+        chunks = -(-problem.samples.most // self.samples)
         itemsize = torch.finfo(problem.dtype).bits // 8
         # Each graph begins with its own copy of θ and ends with a gradient.
         needed = 2 * chunks * problem.n_parameters * itemsize
-        needed += _GRAPH_BYTES * problem.most_samples * _activation_bytes(problem)
-        if needed > kept_bytes or not problem.in_memory:
+        needed += _GRAPH_BYTES * problem.samples.most * _activation_bytes(problem)
+        if needed > kept_bytes or not problem.samples.in_memory:
             raise RuntimeError("the gradients' graphs may not fit")
         self.kept_bytes = needed
         self.products: list[Callable[[Tensor], Tensor]] = []
-        for x, y in problem.own_batches(self.samples):
+        for x, y in problem.samples.own_batches(self.samples):
             safe_point()
-            self.products.append(kept_hessian_product(problem, x, y))
+            self.products.append(kept_hessian_product(problem.network, problem.loss, x, y))
             if len(self.products) == 1:
                 vector = _random_block(problem, 1)
                 check_product(self.products[0](vector), plain(x, y, vector))
@@ -157,7 +160,7 @@ class LinearizedProducts:
         self.problem = problem
         self._vectorized = True
         self._kept: list[list[Tensor]] = []
-        self._theta = list(problem.parameters.values())
+        self._theta = list(problem.network.parameters.values())
         names = problem.parameter_names
 
         def function(tangents: list[Tensor], constants: list[Tensor]) -> list[Tensor]:
@@ -172,10 +175,10 @@ class LinearizedProducts:
             return [product[name] for name in names]
 
         # A loader's own batches may be smaller.
-        x, y = next(iter(problem.own_batches(_samples(problem, kept_bytes))))
+        x, y = next(iter(problem.samples.own_batches(_samples(problem, kept_bytes))))
         self.samples = len(x)
         # Several such results are alive at once.
-        block_bytes = problem.memory.at_most(4 * _BLOCK_BYTES) // 4
+        block_bytes = problem.network.memory.at_most(4 * _BLOCK_BYTES) // 4
         self.width = max(
             1, min(_MOST_VECTORS, block_bytes // (self.samples * _activation_bytes(problem)))
         )
@@ -204,7 +207,7 @@ class LinearizedProducts:
             safe_point()
             total += self._apply(block, kept)
         if len(self._kept) < self.chunks:
-            for number, (x, y) in enumerate(self.problem.own_batches(self.samples)):
+            for number, (x, y) in enumerate(self.problem.samples.own_batches(self.samples)):
                 if number >= len(self._kept):
                     safe_point()
                     total += self._apply(block, self._map.prepare(self._constants(x, y)))
@@ -226,7 +229,7 @@ class LinearizedProducts:
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
     def _columns(self, block: Tensor, kept: list[Tensor]) -> Tensor:
-        tangents = list(self.problem.unflatten(block.T.contiguous()).values())
+        tangents = list(self.problem.network.unflatten(block.T.contiguous()).values())
         if block.shape[1] == 1:
             values = self._map.apply([t.squeeze(0) for t in tangents], kept)
             return torch.cat([value.reshape(-1) for value in values]).unsqueeze(1)
@@ -251,17 +254,17 @@ class LinearizedProducts:
 
     def _keep(self, kept_bytes: int) -> tuple[int, int]:
         """Keep what fits; returns the number of chunks and the bytes that are kept."""
-        if not self.problem.in_memory:
-            return -(-self.problem.most_samples // self.samples), 0
+        if not self.problem.samples.in_memory:
+            return -(-self.problem.samples.most // self.samples), 0
         chunks = total = 0
-        for x, y in self.problem.own_batches(self.samples):
+        for x, y in self.problem.samples.own_batches(self.samples):
             safe_point()
             chunks += 1
             if len(self._kept) < chunks - 1:
                 continue
             constants = self._constants(x, y)
             kept = self._map.prepare(constants)
-            known = [*self._theta, x] if self.problem.holds(x) else self._theta
+            known = [*self._theta, x] if self.problem.samples.holds(x) else self._theta
             size = _new_bytes(kept, known)
             if total + size <= kept_bytes:
                 self._kept.append(kept)
@@ -283,16 +286,16 @@ def _random_block(problem: Problem, columns: int) -> Tensor:
 
 
 def _activation_bytes(problem: Problem) -> int:
-    return problem.activations * torch.finfo(problem.dtype).bits // 8
+    return problem.signature.activations * torch.finfo(problem.dtype).bits // 8
 
 
 def _samples(problem: Problem, kept_bytes: int) -> int:
     """Samples a chunk: equal parts of the data."""
     each = _activation_bytes(problem)
     least = max(1, min(_LEAST_SAMPLES, kept_bytes // (_GRAPH_BYTES * each)))
-    chunk_bytes = problem.memory.at_most(_GRAPH_BYTES * _CHUNK_BYTES) // _GRAPH_BYTES
-    most = min(max(chunk_bytes // each, least), problem.batch_size or problem.most_samples)
-    return -(-problem.most_samples // -(-problem.most_samples // most))
+    chunk_bytes = problem.network.memory.at_most(_GRAPH_BYTES * _CHUNK_BYTES) // _GRAPH_BYTES
+    most = min(max(chunk_bytes // each, least), problem.network.batch_size or problem.samples.most)
+    return -(-problem.samples.most // -(-problem.samples.most // most))
 
 
 def _new_bytes(kept: list[Tensor], known: list[Tensor]) -> int:

@@ -26,7 +26,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -89,15 +89,15 @@ class SpectralDensity:
     """
 
     size: int
-    known: Array
-    diagonals: Array
-    offdiagonals: Array
+    known: Annotated[Array, "known"]
+    diagonals: Annotated[Array, "probes", "steps"]
+    offdiagonals: Annotated[Array, "probes", "steps"]
     uncertainty: float
     products: int
 
     def __post_init__(self) -> None:
-        for array in (self.known, self.diagonals, self.offdiagonals):
-            array.setflags(write=False)
+        for held in (self.known, self.diagonals, self.offdiagonals):
+            held.setflags(write=False)
 
     @cached_property
     def _quadratures(self) -> tuple[Array, Array]:

@@ -208,7 +208,7 @@ def margins(subject: Subject) -> Numbers:
     distances = subject.distances
     n = len(distances)
     cosines = aligned.cosines.cpu().double().numpy()[:n]
-    outputs = subject.problem.predict(subject.trained.data.train[0][:n].double())
+    outputs = subject.problem.network.predict(subject.trained.data.train[0][:n].double())
     leading = outputs.topk(2, dim=1).values.cpu().numpy()
     # Of each section the narrower of its two sides.
     section = [min(distances[c.argmax()], distances[c.argmin()]) for c in cosines.T]
@@ -234,7 +234,7 @@ def loss_change(subject: Subject) -> Numbers:
     curvatures = (directions * (subject.operator @ directions)).sum(0)  # Σ λ_i A_i², all i
     numbers = {}
     for step in _STEPS:
-        moved = loss_at(problem, problem.theta + step * directions.T)
+        moved = loss_at(problem, problem.network.theta + step * directions.T)
         measured = torch.as_tensor(np.asarray(moved.loss)) - problem.loss_value
         predicted = 0.5 * step**2 * curvatures.cpu()
         error = (measured - predicted).abs() / measured.abs().clamp_min(1e-300)
@@ -245,10 +245,10 @@ def loss_change(subject: Subject) -> Numbers:
 def _unit_gradients(problem: Problem) -> Tensor:
     """Reinforcing gradients of the training samples as unit columns (p, n)."""
     rows = []
-    for x, _ in problem.batches(64):
-        outputs = problem.evaluate(x)
+    for x, _ in problem.samples.batches(64):
+        outputs = problem.network.evaluate(x)
         residual, _ = problem.loss.residual(outputs, outputs.argmax(-1))
-        gradients = pullback(problem, x, residual.unsqueeze(1)).squeeze(1)
+        gradients = pullback(problem.network, x, residual.unsqueeze(1)).squeeze(1)
         rows.append(gradients / torch.linalg.vector_norm(gradients, dim=1, keepdim=True))
     return torch.cat(rows).T
 

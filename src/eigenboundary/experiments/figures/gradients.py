@@ -51,19 +51,19 @@ class Coherence:
 def loss_gradients(problem: Problem) -> Tensor:
     r"""The training gradients :math:`\nabla_\theta \ell(f(x_s), y_s)` at unit length, (n, p)."""
     pulled = []
-    for x, y in problem.batches(_CHUNK):
+    for x, y in problem.samples.batches(_CHUNK):
         # Directions: a confident sample's gradient itself would underflow.
-        residual, _ = problem.loss.residual(problem.evaluate(x), y)
-        pulled.append(pullback(problem, x, residual.unsqueeze(1)).squeeze(1))
+        residual, _ = problem.loss.residual(problem.network.evaluate(x), y)
+        pulled.append(pullback(problem.network, x, residual.unsqueeze(1)).squeeze(1))
     return _unit(torch.cat(pulled))
 
 
 def logit_gradients(problem: Problem) -> Tensor:
     r"""The gradients :math:`\nabla_\theta f_c(x_s)` at unit length, shape (C, n, p)."""
     pulled = []
-    for x, _ in problem.batches(_CHUNK):
+    for x, _ in problem.samples.batches(_CHUNK):
         basis = torch.eye(problem.n_classes, dtype=problem.dtype, device=problem.device)
-        pulled.append(pullback(problem, x, basis.expand(len(x), -1, -1)))
+        pulled.append(pullback(problem.network, x, basis.expand(len(x), -1, -1)))
     return _unit(torch.cat(pulled).transpose(0, 1))
 
 

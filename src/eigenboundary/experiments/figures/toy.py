@@ -99,7 +99,7 @@ def compute_toy(workshop: Workshop) -> ToyData:
         problem = workshop.problem(network)
         x = np.linspace(*_LINE)
         line = torch.from_numpy(x).unsqueeze(1)
-        probability = problem.predict(line).softmax(-1)[:, 1].numpy()
+        probability = problem.network.predict(line).softmax(-1)[:, 1].numpy()
         first, second = torch.from_numpy(np.array(analysis.eigenvectors[:, :2])).T
         reach = float(np.sqrt(2 * _RISE / max(analysis.eigenvalues[1], 1e-6)))
         return ToyData(

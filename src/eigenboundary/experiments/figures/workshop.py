@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from eigenboundary.analysis.loading import load
 from eigenboundary.analysis.pipeline import analyze
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.analysis.storage import load
 from eigenboundary.experiments.archive import TrainedNetwork, forget
 from eigenboundary.experiments.config import ExperimentConfig, lineage, load_config
 from eigenboundary.experiments.datasets.split import Pair

@@ -1,0 +1,299 @@
+"""An analysis in the making: each stage adds what it has computed."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eigenboundary.alignment.complexity import Complexity
+from eigenboundary.alignment.error_bounds import alignment_errors
+from eigenboundary.alignment.reinforcing_gradients import Alignment, training_alignment
+from eigenboundary.analysis.margins import (
+    Directions,
+    find_margins,
+    find_planes,
+    note_on_budget,
+)
+from eigenboundary.analysis.provenance import Provenance
+from eigenboundary.analysis.result import Analysis
+from eigenboundary.analysis.settings import Settings
+from eigenboundary.boundary.planes import evaluate_plane
+from eigenboundary.boundary.search.norms import Geometry
+from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs
+from eigenboundary.curvature.eigensolvers.krylov import INTERRUPTED
+from eigenboundary.curvature.eigensolvers.solve import top_eigenpairs
+from eigenboundary.curvature.operators.hessian import ProblemOperator
+from eigenboundary.curvature.spectrum.bulk import estimate_bulk
+from eigenboundary.curvature.spectrum.controls import control_vectors
+from eigenboundary.curvature.spectrum.outliers import count_outliers
+from eigenboundary.problem.problem import Problem
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.version import __version__
+
+_log = logging.getLogger(__name__)
+
+#: Called with (stage, done, total); the total may grow.
+ProgressReport = Callable[[str, int, int], None]
+
+# Eigenvalues to know beyond the k asked for, so that outliers can be told from the bulk.
+_GUARD = 10
+_SPECTRUM = 20
+_KEPT_INPUTS = 2000
+
+
+class Builder:
+    """Computes the fields of an analysis, stage after stage, and times each.
+
+    Ctrl-C in a stage leaves what is known by then, with a note of what is missing.
+
+    Parameters
+    ----------
+    settings : Settings
+    progress : callable, optional
+        Called as ``progress(stage, done, total)``.
+    """
+
+    def __init__(self, settings: Settings, progress: ProgressReport | None) -> None:
+        self.settings = settings
+        self.progress = progress
+        self.fields: dict[str, Any] = {}
+        self.notes: list[str] = []
+        self.seconds: dict[str, float] = {}
+        self.interrupted = False
+
+    def _report(self, stage: str, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(stage, done, total)
+
+    def build(
+        self,
+        problem: Problem,
+        operator: ProblemOperator,
+        start: Tensor | None,
+        geometry: Geometry | None,
+    ) -> Analysis:
+        """Compute everything asked for; margins where there is a geometry for them."""
+        settings = self.settings
+        self._describe(problem)
+        with self.stage("eigenpairs"):
+            pairs = self._eigenpairs(problem, operator, start)
+        with self.stage("alignment"):
+            directions = self._align(problem, pairs)
+        with self.stage("pictures"):
+            self._pictures(problem, pairs)
+        if settings.controls and not self.interrupted:
+            with self.stage("controls", "control directions were computed: they are missing"):
+                self._controls(problem, operator, directions)
+        if settings.bulk and not self.interrupted:
+            with self.stage("bulk", "the bulk was estimated: it is missing, as all that follows"):
+                self._bulk(operator, pairs)
+        if geometry is not None and not self.interrupted:
+            with self.stage("margins", "margins were searched for: they are missing"):
+                self._margins(problem, directions, geometry)
+        if "sections" in self.fields and not self.interrupted:
+            with self.stage("planes", "planes were evaluated: they are missing"):
+                self._planes(problem, directions)
+        if settings.target is not None:
+            cosines, errors = self.fields["training_alignment"], self.fields["alignment_errors"]
+            complexity = Complexity(cosines, problem.n_parameters, errors)
+            self.notes += settings.target.missed_by(complexity, problem.dtype)
+        provenance = self._provenance(problem, operator, pairs)
+        return Analysis(**self.fields, notes=tuple(self.notes), provenance=provenance)
+
+    @contextmanager
+    def stage(self, name: str, doing: str = "") -> Iterator[None]:
+        """Time a stage and report it; Ctrl-C ends one that can be left out, with a note."""
+        began = time.perf_counter()
+        self._report(name, 0, 1)
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not doing:
+                raise
+            self.interrupted = True
+            self.notes.append(f"Interrupted while {doing}.")
+        self.seconds[name] = time.perf_counter() - began
+        self._report(name, 1, 1)
+        _log.info("%s: %.2f s", name, self.seconds[name])
+
+    # ----------------------------------------------------------------------------- the stages
+
+    def _describe(self, problem: Problem) -> None:
+        self.fields |= {
+            "labels": _numpy(problem.labels),
+            "predictions": _numpy(problem.predictions),
+            "loss_value": problem.loss_value,
+            "accuracy": problem.accuracy,
+            "n_parameters": problem.n_parameters,
+            "n_samples": problem.n_samples,
+            "curvature": self.settings.curvature,
+            "loss": problem.loss.name,
+            "parameter_names": problem.parameter_names,
+            "signature": problem.signature,
+            "class_names": self.settings.class_names,
+            "feature_names": self.settings.feature_names,
+        }
+        self.notes += problem.notes
+        layout = problem.signature.layout
+        if layout is not None and layout.several:
+            self.notes.append(f"An input holds several tensors, one after the other: {layout}.")
+
+    def _eigenpairs(
+        self, problem: Problem, operator: ProblemOperator, start: Tensor | None
+    ) -> Eigenpairs:
+        settings, target = self.settings, self.settings.target
+        pairs = top_eigenpairs(
+            operator,
+            None if target else settings.k,
+            method=settings.method,
+            tolerance=settings.tolerance,
+            guard=max(_GUARD, _SPECTRUM - (settings.k or _SPECTRUM)),
+            max_products=settings.max_products,
+            start=start,
+            seed=settings.seed,
+            progress=self._eigenpairs_found,
+            enough=target.enough(problem) if target else None,
+        )
+        if not len(pairs.values):
+            raise InvalidInputError(
+                "k",
+                "be a number where no eigenpair is known not to be null",
+                because="in this precision the loss has none (dtype='float64' may see some)",
+            )
+        self.fields |= {
+            "eigenvalues": _numpy(pairs.values),
+            "residuals": _numpy(pairs.residuals),
+            "converged": _numpy(pairs.converged),
+            "eigenvectors": _numpy(pairs.vectors),
+            "vector_errors": _numpy(pairs.vector_errors),
+            "next_eigenvalues": _numpy(pairs.next_values),
+            "outlier_count": count_outliers(
+                _numpy(pairs.all_values), noise=float(pairs.residuals.max()) * pairs.scale
+            ),
+        }
+        return pairs
+
+    def _eigenpairs_found(self, converged: int, wanted: int, products: int) -> None:
+        _log.debug("eigenpairs: %d of %d after %d products", converged, wanted, products)
+        self._report("eigenpairs", converged, wanted)
+
+    def _align(self, problem: Problem, pairs: Eigenpairs) -> Directions:
+        aligned = training_alignment(problem, pairs.vectors)
+        cosines = _numpy(aligned.cosines.double())
+        self.fields |= {
+            "training_alignment": cosines,
+            "alignment_errors": alignment_errors(pairs, cosines),
+            "log_gradient_norms": _numpy(aligned.log_norms),
+        }
+        self._note_on_precision(problem, pairs, aligned)
+        found = self.fields
+        return Directions(found["eigenvectors"], found["eigenvalues"], found["converged"], cosines)
+
+    def _note_on_precision(self, problem: Problem, pairs: Eigenpairs, aligned: Alignment) -> None:
+        vanished = int(torch.isneginf(aligned.log_norms).sum())
+        if vanished:
+            self.notes.append(
+                f"{vanished} reinforcing gradients vanish: their alignment is set to 0, and they "
+                "count as mass outside."
+            )
+        if problem.network.reverse_only:
+            self.notes.append(
+                "The network has an operation without forward-mode derivatives: reverse mode was "
+                "used, with the same numbers but more slowly."
+            )
+        if float(pairs.values[0]) <= torch.finfo(problem.dtype).tiny:
+            self.notes.append(
+                "The largest eigenvalue is not above zero in this precision: the loss has no "
+                "curvature left to speak of (dtype='float64' may see more)."
+            )
+        if not pairs.converged.all():
+            self.notes.append(
+                f"{int((~pairs.converged).sum())} of {len(pairs.converged)} eigenpairs did not "
+                "converge, or were not checked for one that is missing"
+                f"{': ' + pairs.message if pairs.message else ''}."
+            )
+        self.interrupted = pairs.message == INTERRUPTED
+
+    def _controls(
+        self, problem: Problem, operator: ProblemOperator, directions: Directions
+    ) -> None:
+        found = self.fields["controls"] = {}
+        for kind in self.settings.controls:
+            try:
+                vectors = control_vectors(
+                    operator, kind, len(directions.values), seed=self.settings.seed
+                )
+            except InvalidInputError as error:  # no reason to lose the eigenvectors
+                self.notes.append(f"Control directions are missing: {error}")
+                continue
+            found[kind] = _numpy(training_alignment(problem, vectors).cosines.double())
+
+    def _pictures(self, problem: Problem, pairs: Eigenpairs) -> None:
+        signature = problem.signature
+        inputs, indices = problem.samples.some_inputs(problem.network.inputs_at_most(_KEPT_INPUTS))
+        rows = inputs.flatten(1) if signature.layout is None else signature.layout.values(inputs)
+        self.fields |= {"inputs": _numpy(rows.float()), "input_indices": _numpy(indices)}
+        is_plane = tuple(signature.input_shape) == (2,) and signature.floating_inputs
+        if self.settings.grid and is_plane:
+            plane = evaluate_plane(problem, pairs.vectors, inputs, self.settings.grid)
+            self.fields["grid"] = plane
+
+    def _bulk(self, operator: ProblemOperator, pairs: Eigenpairs) -> None:
+        self.fields["bulk"] = estimate_bulk(
+            operator,
+            pairs,
+            seed=self.settings.seed,
+            progress=lambda done, total: self._report("bulk", done, total),
+        )
+
+    def _margins(self, problem: Problem, directions: Directions, geometry: Geometry) -> None:
+        try:
+            found = find_margins(problem, directions, geometry, self.settings.seed, self.progress)
+        except InvalidInputError as error:  # no reason to lose the eigenvectors
+            self.notes.append(f"Margins are missing: {error}")
+            return
+        self.fields |= {"sections": found[0], "smallest_margin": found[1]}
+        self.notes += note_on_budget(problem, len(directions.values))
+
+    def _planes(self, problem: Problem, directions: Directions) -> None:
+        planes, notes = find_planes(
+            problem, self.fields["sections"], directions.vectors, self.settings.grid
+        )
+        self.fields["planes"] = planes
+        self.notes += notes
+
+    def _provenance(
+        self, problem: Problem, operator: ProblemOperator, pairs: Eigenpairs
+    ) -> Provenance:
+        count = problem.processes.count
+        return Provenance(
+            versions={
+                "eigenboundary": __version__,
+                "torch": str(torch.__version__),
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
+            seed=self.settings.seed,
+            dtype=str(problem.dtype).removeprefix("torch."),
+            device=str(problem.device),
+            solver=pairs.method,
+            reason=pairs.reason,
+            tolerance=pairs.tolerance,
+            products=pairs.products,
+            seconds={name: round(s, 4) for name, s in self.seconds.items()},
+            message=pairs.message or (INTERRUPTED if self.interrupted else ""),
+            fingerprint=problem.network.fingerprint(),
+            computed=f"{operator.record}{f', in each of {count} processes' if count > 1 else ''}",
+        )
+
+
+def _numpy(tensor: Tensor) -> Any:
+    return tensor.detach().cpu().numpy().copy()
