@@ -9,6 +9,7 @@ from torch import nn
 
 import eigenboundary as eb
 from eigenboundary.analysis.comparison import _recommended
+from eigenboundary.problem.network import Network
 from tests.references import Golden
 
 
@@ -69,15 +70,10 @@ def test_the_rule_is_followed(rows, best: str, said: str) -> None:
     assert any(said in reason for reason in reasons)
 
 
-def test_margins_that_were_saved_are_not_searched_for_again(
-    small_model, blobs, tmp_path, monkeypatch
-) -> None:
-    from eigenboundary.analysis import comparison
-
+def test_margins_that_were_saved_are_compared(small_model, blobs, tmp_path) -> None:
     with_margins = eb.analyze(small_model, blobs, k=3, margins=True)
     with_margins.save(tmp_path / "a.safetensors")
     eb.analyze(small_model, blobs, k=2).save(tmp_path / "b.safetensors")
-    monkeypatch.delattr(comparison, "smallest_margin")
     runs = {name: eb.load(tmp_path / f"{name}.safetensors") for name in "ab"}
     found = eb.compare(runs)
     assert found.k == 2
@@ -88,6 +84,17 @@ def test_margins_that_were_saved_are_not_searched_for_again(
     assert found.table.loc["a", "mass_outside"] == pytest.approx(
         found.table.loc["b", "mass_outside"], abs=1e-6
     )
+
+
+def test_comparing_evaluates_no_input(small_model: nn.Module, blobs, monkeypatch) -> None:
+    runs = {
+        name: eb.analyze(small_model, blobs, k=2, grid=0, seed=i) for i, name in enumerate("ab")
+    }
+    monkeypatch.setattr(Network, "_raw_outputs", None)
+    found = eb.compare(runs)
+    assert found.table["smallest_margin"].isna().all()
+    assert any("find_sections()" in caveat for caveat in found.caveats)
+    assert found.analyses == runs
 
 
 def test_what_makes_margins_less_than_comparable_is_said(small_model: nn.Module, blobs) -> None:

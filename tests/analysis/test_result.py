@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,3 +129,99 @@ def test_float32_intervals_allow_for_rounding(small_model: nn.Module, blobs: Blo
         for epsilon in (1e-3, 1e-2, "random"):
             low, high = part.generalization(epsilon).interval
             assert low <= whole.generalization(epsilon).value <= high
+
+
+def test_sections_found_later_are_those_of_an_analysis_with_margins(
+    small_model: nn.Module, blobs: Blobs, tmp_path: Path
+) -> None:
+    whole = eb.analyze(small_model, blobs, k=2, grid=0, margins=True, seed=3)
+    plain = eb.analyze(small_model, blobs, k=2, grid=0, seed=3)
+    assert plain.sections is None
+    later = plain.find_sections()
+    assert later.sections is not None
+    assert whole.sections is not None
+    assert [s.margin for s in later.sections] == [s.margin for s in whole.sections]
+    assert later.smallest_margin.value == whole.smallest_margin.value
+    plain.save(tmp_path / "plain.safetensors")
+    loaded = eb.load(tmp_path / "plain.safetensors", small_model)
+    with pytest.raises(eb.InvalidInputError, match="data must be given"):
+        loaded.find_sections()
+    found = loaded.find_sections(blobs)
+    assert [s.margin for s in found.sections] == [s.margin for s in whole.sections]
+    with pytest.raises(
+        eb.InvalidInputError, match="data must be the 30 samples that were analysed"
+    ):
+        loaded.find_sections((blobs[0], (blobs[1] + 1) % 3))
+
+
+def test_names_of_classes_and_features_are_kept(
+    small_model: nn.Module, blobs: Blobs, tmp_path: Path
+) -> None:
+    names = {"class_names": ["one", "two", "three"], "feature_names": ("width", "height")}
+    found = eb.analyze(small_model, blobs, k=2, grid=0, **names)
+    assert found.class_names == ("one", "two", "three")
+    assert any(name in found.sides(0) for name in found.class_names)
+    found.save(tmp_path / "named.safetensors")
+    assert eb.load(tmp_path / "named.safetensors").feature_names == ("width", "height")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ({"class_names": ["a", "b"]}, "class_names must be 3 names; got 2"),
+        ({"class_names": "abc"}, "class_names must be a sequence of names; got 'abc'"),
+        ({"feature_names": ["a", "a"]}, "feature_names must be different from one another"),
+        ({"feature_names": ["a"]}, "feature_names must be 2 names; got 1"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(
+    small_model: nn.Module, blobs: Blobs, names: dict[str, object], said: str
+) -> None:
+    with pytest.raises(eb.InvalidInputError, match=said):
+        eb.analyze(small_model, blobs, k=2, **names)
+
+
+def test_all_eigenpairs_are_asked_for_by_all(small_model: nn.Module, blobs: Blobs) -> None:
+    found = eb.analyze(small_model, blobs, k="all", grid=0)
+    assert found.k == eb.analyze(small_model, blobs, k=None, grid=0).k > 30
+
+
+def test_the_text_and_what_a_notebook_shows_are_short(analysis: eb.Analysis) -> None:
+    assert repr(analysis) == str(analysis)
+    assert len(repr(analysis).splitlines()) < 20
+    shown = analysis._repr_html_()
+    assert "effective number" in shown
+    assert shown.endswith("</svg>\n")
+
+
+def test_a_model_its_problem_and_its_analysis_are_asked_alike(
+    small_model: nn.Module, blobs: Blobs
+) -> None:
+    problem = eb.Problem(small_model, blobs)
+    analysis = eb.analyze(problem, k=3, grid=0)
+    for asked in (
+        lambda model, **data: eb.analyze(model, k=3, grid=0, **data).eigenvalues,
+        lambda model, **data: eb.boundary_points(model, n=20, **data).points,
+        lambda model, **data: eb.loss_along(model, np.ones(39), [0.0, 1.0], **data).loss,
+        lambda model, **data: eb.smallest_margin(model, k=3, **data).value,
+        lambda model, **data: eb.layer_normalized(model, **data).network.scales.numpy(),
+    ):
+        expected = asked(small_model, data=blobs)
+        np.testing.assert_allclose(asked(problem), expected, rtol=1e-10)
+        np.testing.assert_allclose(asked(analysis), expected, rtol=1e-10)
+        for wrong, said in (
+            ({"model": 3}, "model must be a torch.nn.Module, a Problem or an Analysis; got int"),
+            ({"model": small_model}, "data must be given for a model that is a torch.nn.Module"),
+            ({"model": problem, "data": blobs}, "data must be left out for a model that is a Pro"),
+        ):
+            with pytest.raises(eb.InvalidInputError, match=said):
+                asked(**wrong)
+    for asked, close in (
+        # The search starts towards a problem's samples, or else towards the inputs themselves.
+        (lambda model: eb.boundary_distance(model, blobs[0][:3]).value, 1e-6),
+        (lambda model: eb.alignments(model, blobs[0][:3], np.eye(39)[:, :2]).numpy(), 1e-10),
+        (lambda model: eb.input_plane(model, np.eye(3)[:, :2]).outputs, 1e-10),
+    ):
+        expected = asked(small_model)
+        np.testing.assert_allclose(asked(problem), expected, rtol=close)
+        np.testing.assert_allclose(asked(analysis), expected, rtol=close)

@@ -1,0 +1,56 @@
+"""The package's face: what it hands on, and what it loads."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import eigenboundary as eb
+
+
+def test_every_public_name_can_be_had() -> None:
+    for name in eb.__all__:
+        assert getattr(eb, name) is not None
+    assert set(eb.__all__) <= set(dir(eb))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        eb.nothing  # noqa: B018
+
+
+def test_type_checkers_see_the_names_that_are_handed_on() -> None:
+    tree = ast.parse(Path(eb.__file__).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: node.module.removeprefix("eigenboundary.")
+        for node in block.body
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+        for alias in node.names
+    }
+    assert seen == eb._ROOM_OF
+    assert sorted(seen) == sorted(eb.__all__)
+
+
+def test_result_classes_are_documented() -> None:
+    for name in eb.__all__:
+        value = getattr(eb, name)
+        assert name == "__version__" or value.__doc__, name
+
+
+@pytest.mark.parametrize(
+    ("use", "left_out"),
+    [
+        ("", ("torch", "numpy", "pandas", "matplotlib", "torch._dynamo")),
+        ("eb.Problem", ("matplotlib", "pandas", "sklearn")),
+        ("eb.analyze", ("matplotlib", "sklearn")),
+        ("eb.datasets", ("matplotlib",)),
+    ],
+)
+def test_a_name_loads_what_it_needs_alone(use: str, left_out: tuple[str, ...]) -> None:
+    code = f"import sys, eigenboundary as eb; {use}; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not set(left_out) & set(loaded)
