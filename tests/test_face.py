@@ -41,7 +41,7 @@ def test_result_classes_are_documented() -> None:
 @pytest.mark.parametrize(
     ("use", "left_out"),
     [
-        ("", ("torch", "numpy", "pandas", "matplotlib", "torch._dynamo")),
+        ("eb", ("torch", "numpy", "pandas", "matplotlib", "torch._dynamo")),
         ("eb.Problem", ("matplotlib", "pandas", "sklearn")),
         ("eb.analyze", ("matplotlib", "sklearn")),
         ("eb.datasets", ("matplotlib",)),

@@ -71,9 +71,9 @@ class Signature:
     operations: int = 1
 
 
-@dataclass(frozen=True, eq=False)
-class Network:
-    r"""A network as a pure function of θ, with what is known of its inputs.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class UnseenNetwork:
+    """A user's model, checked and copied, before any of its inputs has been seen.
 
     Attributes
     ----------
@@ -81,30 +81,56 @@ class Network:
         A copy of the user's model, in eval mode.
     parameters : dict of Tensor
         θ, one tensor a parameter, in the order in which they are flattened.
-    signature : Signature
-    memory : Memory
-        What may be held at once.
     output : callable or None
         Picks the (n, C) outputs in what the module returns.
     batch_size : int or None
         Most samples to push through the module at once.
     notes : tuple of str
         What a reader of the numbers should know (e.g. that eval mode was used).
-    units : dict of Tensor or None
-        Where ``parameters`` are coordinates z: the unit D of each tensor, θ = Dz.
-    reverse_only : set of str
-        Derivatives that the network has in reverse mode only, as found so far.
     """
 
     module: nn.Module
     parameters: Tree
-    signature: Signature
-    memory: Memory
     output: Callable[[Any], Tensor] | None = None
     batch_size: int | None = None
     notes: tuple[str, ...] = ()
-    units: Tree | None = None
-    reverse_only: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        *,
+        output: Callable[[Any], Tensor] | None = None,
+        parameters: str | Sequence[str] | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        batch_size: int | None = None,
+    ) -> UnseenNetwork:
+        """Check and copy a model; the arguments are those of :class:`~eigenboundary.Problem`.
+
+        Raises
+        ------
+        InvalidInputError
+            If an argument is not as described there.
+        """
+        check_model(model)
+        model = unwrapped(model)
+        check_positive_integer(batch_size, "batch_size", optional=True)
+        place, precision = resolve_device(device, model), resolve_dtype(dtype, model)
+        names = select_parameters(model, parameters)
+        notes = training_mode_notes(model)
+        for note in notes:
+            _log.warning(note)
+        module = detached_copy(model, place, precision)
+        check_finite_parameters(module)
+        named = dict(module.named_parameters())
+        return cls(
+            module=module,
+            parameters={name: named[name].detach() for name in names},
+            output=output,
+            batch_size=batch_size,
+            notes=notes,
+        )
 
     @property
     def device(self) -> torch.device:
@@ -120,6 +146,39 @@ class Network:
     def parameter_names(self) -> tuple[str, ...]:
         """Names of the parameters, in the order in which they are flattened."""
         return tuple(self.parameters)
+
+    def fingerprint(self) -> str:
+        """Return a hash of all weights and buffers, to recognise the network again."""
+        digest = hashlib.sha256()
+        for name, tensor in self.module.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def known_by(self, signature: Signature, memory: Memory) -> Network:
+        """Return the network with what is known of its inputs."""
+        return Network(**vars(self), signature=signature, memory=memory)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Network(UnseenNetwork):
+    r"""A network as a pure function of θ, with what is known of its inputs.
+
+    Attributes
+    ----------
+    signature : Signature
+    memory : Memory
+        What may be held at once.
+    units : dict of Tensor or None
+        Where ``parameters`` are coordinates z: the unit D of each tensor, θ = Dz.
+    reverse_only : set of str
+        Derivatives that the network has in reverse mode only, as found so far.
+    """
+
+    signature: Signature
+    memory: Memory
+    units: Tree | None = None
+    reverse_only: set[str] = field(default_factory=set)
 
     @cached_property
     def n_parameters(self) -> int:
@@ -214,10 +273,6 @@ class Network:
             self.memory.reclaim()
             yield slice(i * n // count, (i + 1) * n // count)
 
-    def fingerprint(self) -> str:
-        """Return a hash of all weights and buffers, to recognise the network again."""
-        return fingerprint(self.module)
-
     @torch.no_grad()
     @full_precision()
     def evaluate(self, x: Tensor) -> Tensor:
@@ -273,85 +328,6 @@ class Network:
         # Forward value and tangent, and their adjoints, are alive together.
         itemsize = torch.finfo(self.dtype).bits // 8
         return 4 * itemsize * self.signature.activations * (1 + directions)
-
-
-@dataclass(frozen=True, eq=False)
-class UnseenNetwork:
-    """A user's model, checked and copied, before any of its inputs has been seen.
-
-    Attributes
-    ----------
-    module, parameters, output, batch_size, notes
-        See :class:`Network`.
-    """
-
-    module: nn.Module
-    parameters: Tree
-    output: Callable[[Any], Tensor] | None
-    batch_size: int | None
-    notes: tuple[str, ...]
-
-    @classmethod
-    def of(
-        cls,
-        model: nn.Module,
-        *,
-        output: Callable[[Any], Tensor] | None = None,
-        parameters: str | Sequence[str] | None = None,
-        device: str | torch.device | None = None,
-        dtype: str | torch.dtype | None = None,
-        batch_size: int | None = None,
-    ) -> UnseenNetwork:
-        """Check and copy a model; the arguments are those of :class:`~eigenboundary.Problem`.
-
-        Raises
-        ------
-        InvalidInputError
-            If an argument is not as described there.
-        """
-        check_model(model)
-        model = unwrapped(model)
-        check_positive_integer(batch_size, "batch_size", optional=True)
-        place, precision = resolve_device(device, model), resolve_dtype(dtype, model)
-        names = select_parameters(model, parameters)
-        notes = training_mode_notes(model)
-        for note in notes:
-            _log.warning(note)
-        module = detached_copy(model, place, precision)
-        check_finite_parameters(module)
-        named = dict(module.named_parameters())
-        return cls(module, {n: named[n].detach() for n in names}, output, batch_size, notes)
-
-    @property
-    def device(self) -> torch.device:
-        """Device that the network computes on."""
-        return next(iter(self.parameters.values())).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision that the network computes in."""
-        return next(iter(self.parameters.values())).dtype
-
-    def known_by(self, signature: Signature, memory: Memory) -> Network:
-        """Return the network with what is known of its inputs."""
-        return Network(
-            self.module,
-            self.parameters,
-            signature,
-            memory,
-            self.output,
-            self.batch_size,
-            self.notes,
-        )
-
-
-def fingerprint(module: nn.Module) -> str:
-    """Return a hash of all weights and buffers of a module."""
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _first_line(error: Exception) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from eigenboundary.problem.data import SampleSource, TensorSource
-from eigenboundary.problem.network import Network, UnseenNetwork, fingerprint
+from eigenboundary.problem.network import Network, UnseenNetwork
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.memory import Memory
 from eigenboundary.runtime.processes import Processes
@@ -112,7 +112,7 @@ class Samples:
 
 
 def own_part(
-    network: UnseenNetwork | Network, source: SampleSource, memory: Memory, processes: Processes
+    network: UnseenNetwork, source: SampleSource, memory: Memory, processes: Processes
 ) -> tuple[SampleSource, SampleSource]:
     """Return all samples and those of this process, on its device where they fit.
 
@@ -130,13 +130,11 @@ def own_part(
     return (placed if part is source else source), placed
 
 
-def _divided(
-    network: UnseenNetwork | Network, source: SampleSource, processes: Processes
-) -> SampleSource:
+def _divided(network: UnseenNetwork, source: SampleSource, processes: Processes) -> SampleSource:
     """Return the samples of this process; every process must have been given all samples."""
     n, first = processes.agree(lambda: (source.size(), _first_samples(source)))
     processes.check_alike(
-        fingerprint(network.module),
+        network.fingerprint(),
         InvalidInputError("model", "have the same weights in all processes", because="they differ"),
     )
     processes.check_alike(
@@ -155,7 +153,7 @@ def _divided(
 
 
 def _placed(
-    network: UnseenNetwork | Network,
+    network: UnseenNetwork,
     source: SampleSource,
     part: TensorSource,
     memory: Memory,
