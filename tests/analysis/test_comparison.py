@@ -19,6 +19,7 @@ def analysis_of(golden: Golden) -> eb.Analysis:
         golden.data,
         dtype="float64",
         grid=0,
+        margins=True,
         test_data=(golden["x_test"], golden["y_test"]),
     )
 

@@ -129,7 +129,7 @@ def test_alignment_equals_that_of_the_grids_inputs(problem, k):
 def test_small_batches_give_the_same_plane():
     whole = eb.input_plane(network(), three(), resolution=7)
     parts = eb.input_plane(network(), three(), resolution=7, batch_size=3, box=(-9, 9))
-    np.testing.assert_allclose(whole.network.outputs, parts.outputs, rtol=1e-6)
+    np.testing.assert_allclose(whole.outputs, parts.outputs, rtol=1e-6)
     assert parts.inside.all()
 
 

@@ -180,7 +180,7 @@ def test_a_loss_without_curvature_has_no_non_null_eigenpairs_to_analyse() -> Non
     model = nn.Sequential(nn.Linear(2, 150), nn.ReLU(), nn.Linear(150, 2))
     model[2].weight.data *= 1e6  # so sure of itself that float32 has no curvature left
     x = torch.randn(20, 2)
-    with pytest.raises(eb.InvalidInputError, match="k=None asks for all eigenpairs"):
+    with pytest.raises(eb.InvalidInputError, match="k must be a number where no eigenpair"):
         eb.analyze(model, (x, model(x).argmax(1)), k=None, grid=0)
 
 
