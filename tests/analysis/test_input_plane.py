@@ -220,12 +220,12 @@ def test_no_planes_are_kept_where_pictures_are_not_wanted_or_inputs_are_a_plane(
 
 
 def test_an_interrupt_at_the_planes_keeps_the_margins(monkeypatch):
-    from eigenboundary.analysis import stages as steps
+    from eigenboundary.analysis import margins
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(steps, "planes_of_sections", interrupted)
+    monkeypatch.setattr(margins, "planes_of_sections", interrupted)
     x = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
     model = torch.nn.Linear(3, 2)
     model.weight.data, model.bias.data = torch.eye(2, 3), torch.zeros(2)
@@ -312,7 +312,7 @@ def test_a_section_needs_a_model_with_samples(analysis):
 
 
 def test_planes_of_a_large_network_are_coarser_or_left_out_with_a_note(monkeypatch) -> None:
-    from eigenboundary.analysis import stages as steps
+    from eigenboundary.analysis import margins
 
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(40, 4, generator=generator)
@@ -320,7 +320,7 @@ def test_planes_of_a_large_network_are_coarser_or_left_out_with_a_note(monkeypat
     model = eb.networks.build("fnn", inputs=4, classes=2, hidden=(8,))
     sizes, notes = [], []
     for flops in (1e13, 3e7, 1.0):
-        monkeypatch.setattr(steps, "_PLANE_FLOPS", flops)
+        monkeypatch.setattr(margins, "_PLANE_FLOPS", flops)
         analysis = eb.analyze(model, data, k=2, margins=True)
         sizes.append([len(plane.first) for plane in analysis.planes])
         notes.append(any("eb.input_plane" in note for note in analysis.notes))
