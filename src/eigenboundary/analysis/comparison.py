@@ -1,4 +1,4 @@
-r"""Which of several trained networks has the simple boundary with the wide margin.
+r"""Several trained networks side by side: which has the simple boundary and the wide margin.
 
 The rule, stated beforehand:
 
@@ -6,7 +6,7 @@ The rule, stated beforehand:
    left out: a network that has learnt nothing has the simplest boundary of all.
 2. The simplest boundary is the one of whose squared alignment the least lies outside the same
    number of eigenvectors; networks within five points of it count as equally simple.
-3. Of these the one with the widest smallest margin is recommended.
+3. The network among them with the widest smallest margin is recommended.
 
 Simplicity comes first because a margin is local, and complexity is of the boundary as a whole
 (arXiv:2306.07104).
@@ -27,15 +27,15 @@ from eigenboundary.analysis.result import Analysis
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.hooks import reach
 
-#: How much worse than the best a network may fit, and how much more of its squared alignment may
-#: lie outside than for the simplest one.
+#: How much worse than the best a network may fit, and how much larger the share of its squared
+#: alignment outside the eigenvectors may be than that of the simplest network.
 _AS_ACCURATE = 0.01
 _AS_SIMPLE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Several networks side by side, and the one to take.
+    """Several networks side by side, and the recommended network.
 
     Attributes
     ----------
@@ -171,7 +171,7 @@ def _row(analysis: Analysis, k: int) -> dict[str, float]:
 
 
 def _mass_outside(analysis: Analysis, k: int) -> float:
-    r"""Mean over samples of :math:`1 - \sum_{i \le k} A_i^2`."""
+    r"""Compute the mean over samples of :math:`1 - \sum_{i \le k} A_i^2`."""
     inside = np.square(analysis.training_alignment[:, :k]).sum(1)
     return float((1 - inside).clip(0).mean())
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Provenance:
-    """How the numbers came about.
+    """How the numbers of an analysis came about.
 
     Attributes
     ----------
     versions : dict
-        Of eigenboundary, torch, numpy and Python.
+        Versions of eigenboundary, torch, numpy and Python.
     seed : int
     dtype, device : str
     solver, reason : str
@@ -22,7 +22,7 @@ class Provenance:
     products : int
         Matrix-vector products used.
     seconds : dict
-        By stage.
+        Seconds by stage.
     message : str
         Empty, or why the eigensolver stopped early.
     fingerprint : str

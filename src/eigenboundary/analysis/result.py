@@ -192,7 +192,7 @@ class Analysis:
         )
 
     def alignment(self, x: Any) -> Array:
-        r"""Alignment :math:`A_i(x)` of any inputs with the eigenvectors, shape (len(x), k).
+        r"""Compute :math:`A_i(x)` of any inputs with the eigenvectors, shape (len(x), k).
 
         Raises
         ------
@@ -204,7 +204,7 @@ class Analysis:
         return np.asarray(cosines.cpu().double().numpy())
 
     def sides(self, index: int) -> str:
-        """Between which predicted classes eigenvector ``index`` (from 0) has its samples.
+        """Name the predicted classes of the samples most aligned with eigenvector ``index``.
 
         ``"1 | 2"`` names the classes of the most aligned samples on the positive and the negative
         side; ``"1 only"`` says that the other side has none, or none a tenth as aligned;
@@ -314,7 +314,7 @@ class Analysis:
     # ------------------------------------------------------------------------------ tables
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row an eigenvector: eigenvalue, checks, alignment, and the classes it parts."""
+        """Return a row per eigenvector: eigenvalue, checks, alignment, and the classes it parts."""
         cosines, complexity = self.training_alignment, self.complexity
         positive, negative = cosines.argmax(0), cosines.argmin(0)
         return pd.DataFrame(
@@ -336,7 +336,7 @@ class Analysis:
         )
 
     def samples_to_dataframe(self) -> pd.DataFrame:
-        """One row a training sample: label, prediction, gradient norm and alignments."""
+        """Return a row per training sample: label, prediction, gradient norm and alignments."""
         columns = {f"A_{i + 1}": self.training_alignment[:, i] for i in range(self.k)}
         return pd.DataFrame(
             {
@@ -350,7 +350,7 @@ class Analysis:
         )
 
     def summary(self) -> dict[str, Any]:
-        """The headline numbers as plain Python values, intervals as pairs."""
+        """Return the headline numbers as plain Python values, intervals as pairs."""
         numbers = self.complexity
         g = {}
         for epsilon in (1e-3, 1e-2, "random"):
@@ -383,7 +383,7 @@ class Analysis:
         }
 
     def counts_above(self) -> list[tuple[float, int, int]]:
-        """Threshold, least and greatest number of eigenvalues above it, where the bulk is known."""
+        """Return thresholds with the least and greatest number of eigenvalues above each."""
         return [] if self.bulk is None else self.bulk.counts_above(float(self.eigenvalues[0]))
 
     def _margin_summary(self) -> dict[str, Any]:
@@ -406,7 +406,7 @@ class Analysis:
     # -------------------------------------------------------------------------- input, output
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write to one safetensors file: the arrays, and the rest as JSON in its header.
+        """Write one safetensors file: the arrays, and the rest as JSON in its header.
 
         Raises
         ------
@@ -469,7 +469,7 @@ class Analysis:
 
 
 def _plain(value: Any) -> Any:
-    """A number as JSON knows it; None where there is none."""
+    """Return a number as JSON knows it; None for NaN and infinity."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, int | np.integer):

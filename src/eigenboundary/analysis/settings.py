@@ -1,4 +1,4 @@
-"""What an analysis is asked to compute, checked before anything is."""
+"""Settings of an analysis, checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _EPSILON = 1e-3
 
 @dataclass(frozen=True)
 class Settings:
-    """What to compute of a problem, as :func:`~eigenboundary.analyze` was asked."""
+    """What :func:`~eigenboundary.analyze` was asked to compute."""
 
     k: int | None
     curvature: str
@@ -52,7 +52,7 @@ class Settings:
     seed: int
 
     def check(self) -> None:
-        """Raise InvalidInputError unless each is as described."""
+        """Raise InvalidInputError unless every setting is as described."""
         check_flag(self.bulk, "bulk")
         check_choice(self.curvature, "curvature", tuple(CURVATURES))
         check_choice(self.method, "method", METHODS)
@@ -105,7 +105,7 @@ def as_names(value: Any, name: str) -> tuple[str, ...]:
 
 
 def target_of(width: float | None, epsilon: float | None, k: int | None) -> Target | None:
-    """The width asked of the interval of G_θ, if one is."""
+    """Return the width that is asked of the interval of G_θ, if any."""
     if width is None:
         if epsilon is not None:
             raise InvalidInputError(
@@ -117,15 +117,15 @@ def target_of(width: float | None, epsilon: float | None, k: int | None) -> Targ
 
 @dataclass(frozen=True)
 class Target:
-    """A width that the interval of G_θ at an ε shall have at most.
+    """Largest width that the interval of G_θ at an ε shall have.
 
     Attributes
     ----------
     epsilon : float
     width : float
-        Of the interval, as a share of p; 0 for a closed one.
+        Width of the interval, as a share of p; 0 for a closed interval.
     least : int
-        Eigenpairs to find in any case.
+        Least number of eigenpairs to find.
     """
 
     epsilon: float
@@ -143,7 +143,7 @@ class Target:
                 raise InvalidInputError(name, f"be a number between {closed} and 1", repr(value))
 
     def reached(self, found: Generalization) -> bool:
-        """Whether an interval is as narrow as asked."""
+        """Tell whether an interval is as narrow as asked."""
         low, high = found.interval
         return high - low <= self.width
 
@@ -162,7 +162,7 @@ class Target:
         return [note]
 
     def enough(self, problem: Problem) -> Enough:
-        """What a search for eigenpairs asks whether the training samples' G_θ is sure enough."""
+        """Return the test by which a search for eigenpairs knows that G_θ is sure enough."""
         in_basis = torch.zeros(problem.n_samples, 0, dtype=torch.float64)
         rounding = 10 * torch.finfo(problem.dtype).eps
 

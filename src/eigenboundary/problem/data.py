@@ -1,4 +1,4 @@
-"""The samples a loss is taken over: arrays, a Dataset or a DataLoader, in one fixed order.
+"""Samples as the user has them, arrays, a Dataset or a DataLoader, read in one fixed order.
 
 Every pass over the data must see the same samples in the same order, or products with the
 Hessian would belong to different matrices. A source therefore replays what a loader draws:
@@ -35,7 +35,7 @@ class SampleSource(Protocol):
     Attributes
     ----------
     layout : Layout or None
-        What x holds, where the inputs are named tensors; known once a batch has been read.
+        Names and shapes of named inputs; known once a batch has been read.
     """
 
     layout: Layout | None
@@ -43,10 +43,10 @@ class SampleSource(Protocol):
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
     def size(self) -> int:
-        """How many samples there are."""
+        """Return the number of samples."""
 
     def part(self, start: int, stop: int) -> SampleSource:
-        """Some of the samples; the others are not read where that can be avoided."""
+        """Return some of the samples; the others are not read where that can be avoided."""
 
 
 class TensorSource:
@@ -59,22 +59,22 @@ class TensorSource:
         yield self.x, self.y
 
     def size(self) -> int:
-        """How many samples there are."""
+        """Return the number of samples."""
         return len(self.x)
 
     def mapped(
         self, of_x: Callable[[Tensor], Tensor], of_y: Callable[[Tensor], Tensor]
     ) -> TensorSource:
-        """The same samples elsewhere."""
+        """Return the samples with both tensors mapped."""
         return TensorSource(of_x(self.x), of_y(self.y), self.layout)
 
     def part(self, start: int, stop: int) -> TensorSource:
-        """Some of the samples, as views."""
+        """Return some of the samples, as views."""
         return TensorSource(self.x[start:stop], self.y[start:stop], self.layout)
 
 
 class _Window:
-    """Some of a source's samples, where those before them have to be read, too."""
+    """Some samples of a source that has to be read from its beginning."""
 
     def __init__(self, source: SampleSource, start: int, stop: int) -> None:
         self.source, self.start, self.stop = source, start, stop
@@ -120,12 +120,12 @@ class LoaderSource:
                 ) from error
 
     def size(self) -> int:
-        """How many samples there are; those that have no index are counted by reading them."""
+        """Return the number of samples; samples without an index are counted by reading them."""
         batches = self._batches()
         return sum(len(x) for x, _ in self) if batches is None else sum(map(len, batches))
 
     def part(self, start: int, stop: int) -> SampleSource:
-        """Some of the samples, read by their indices unless reading them draws random numbers."""
+        """Return some of the samples, read by index unless reading draws random numbers."""
         batches = self._batches()
         if batches is None or self._draws(batches[0][0]):
             return _Window(self, start, stop)
@@ -142,19 +142,19 @@ class LoaderSource:
         return LoaderSource(loader, self.seed, self.layout)
 
     def _batches(self) -> list[list[Any]] | None:
-        """The indices of the samples of each batch, if they have any."""
+        """Return the sample indices of each batch, if samples have indices."""
         sampler = self.loader.batch_sampler
         if sampler is None or isinstance(self.loader.dataset, IterableDataset):
             return None
         return [list(batch) for batch in sampler]
 
     def _draws(self, index: Any) -> bool:
-        """Whether reading a sample draws random numbers, which differ with what was read before."""
+        """Tell whether reading a sample draws random numbers, which depend on earlier reads."""
         with preserved_random_state(self.seed):
             before = _random_states()
             try:
                 self.loader.dataset[index]
-            except Exception:  # it is said when all are read
+            except Exception:  # reported when all samples are read
                 return True
             return before != _random_states()
 
@@ -233,7 +233,7 @@ def _check_replays(source: LoaderSource) -> None:
 
 
 def _replayable(loader: DataLoader[Any], seed: int, divided: bool) -> DataLoader[Any]:
-    """The loader without its shuffling: a fixed order, every sample once."""
+    """Return the loader without its shuffling: a fixed order, every sample once."""
     if isinstance(loader.dataset, IterableDataset):
         return loader
     batch_size = loader.batch_size or _DEFAULT_BATCH
@@ -270,7 +270,7 @@ def _replayable(loader: DataLoader[Any], seed: int, divided: bool) -> DataLoader
 
 
 def _as_pair(batch: Any, name: str, layout: Layout | None) -> tuple[Tensor, Tensor, Layout | None]:
-    """Inputs and labels of a batch, named inputs packed by the layout, or one of their own."""
+    """Return inputs and labels of a batch; named inputs are packed by the layout."""
     if isinstance(batch, Mapping):
         batch = batch, _labels_among(batch, name)
     if not isinstance(batch, tuple | list) or len(batch) != 2:

@@ -1,7 +1,5 @@
 r"""Derivatives of a network with respect to θ, for whole blocks of directions at once.
 
-And one with respect to the input of what they give, :func:`squared_alignment_slopes`.
-
 With :math:`J_s = \partial f_\theta(x_s)/\partial\theta` (shape (C, p)) and directions as the
 columns of V (p, k):
 
@@ -38,12 +36,12 @@ _T = TypeVar("_T")
 
 
 def hessian_product(network: Network, loss: Loss, x: Tensor, y: Tensor, vectors: Tensor) -> Tensor:
-    r"""Product :math:`\nabla^2_\theta \sum_s \ell(f_\theta(x_s), y_s)\, V` over one batch.
+    r"""Compute :math:`\nabla^2_\theta \sum_s \ell(f_\theta(x_s), y_s)\, V` over one batch.
 
     Parameters
     ----------
     x, y : Tensor
-        A batch as :meth:`Problem.batches` yields it.
+        A batch as :meth:`Samples.batches` yields it.
     vectors : Tensor, shape (p, k)
 
     Returns
@@ -57,7 +55,7 @@ def hessian_product(network: Network, loss: Loss, x: Tensor, y: Tensor, vectors:
 def scalar_hessian_product(
     network: Network, x: Tensor, scalar: Callable[[Tensor], Tensor], vectors: Tensor
 ) -> Tensor:
-    """Product of the Hessian in θ of ``scalar(outputs)`` with each column, shape (p, k)."""
+    """Multiply the Hessian in θ of ``scalar(outputs)`` with each column, shape (p, k)."""
 
     def value(parameters: Tree) -> Tensor:
         return scalar(network.outputs(parameters, x))
@@ -81,7 +79,7 @@ def scalar_hessian_product(
 def kept_hessian_product(
     network: Network, loss: Loss, x: Tensor, y: Tensor
 ) -> Callable[[Tensor], Tensor]:
-    """:func:`hessian_product` of one batch: backward through its gradient's graph, kept for it."""
+    """Return :func:`hessian_product` of one batch, through the kept graph of its gradient."""
     with _differentiating():
         variables = _variables(network)
         value = loss.per_sample(network.outputs(variables, x), y).sum()
@@ -98,7 +96,7 @@ def batch_hessian_product(
     parameters: Tree,
     tangents: Tree,
 ) -> Tree:
-    r"""Product :math:`\nabla^2_\theta \sum_s w_s \ell_s\, t` with one direction, forward mode only.
+    r"""Compute :math:`\nabla^2_\theta \sum_s w_s \ell_s\, t`, one direction, in forward mode.
 
     A pure function of all its tensors, for tracing; t and the product are one tensor a parameter.
     """
@@ -119,7 +117,7 @@ def batch_gauss_newton_product(
     parameters: Tree,
     tangents: Tree,
 ) -> Tree:
-    r"""Product :math:`\sum_s w_s J_s^T \Lambda_s J_s\, t`; see :func:`batch_hessian_product`."""
+    r"""Compute :math:`\sum_s w_s J_s^T \Lambda_s J_s\, t`; see :func:`batch_hessian_product`."""
 
     def outputs(theta: Tree) -> Tensor:
         return network.outputs(theta, x)
@@ -133,7 +131,7 @@ def batch_gauss_newton_product(
 
 @full_precision()
 def pushforward(network: Network, x: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Outputs and their derivative along each direction, :math:`J_s V`.
+    r"""Compute outputs and their derivative along each direction, :math:`J_s V`.
 
     Returns
     -------
@@ -166,7 +164,7 @@ def pushforward(network: Network, x: Tensor, vectors: Tensor) -> tuple[Tensor, T
 
 @full_precision()
 def pullback(network: Network, x: Tensor, cotangents: Tensor) -> Tensor:
-    r"""Per-sample pulled-back cotangents :math:`J_s^T r_s`.
+    r"""Pull cotangents back, sample by sample: :math:`J_s^T r_s`.
 
     Parameters
     ----------
@@ -201,7 +199,7 @@ def pullback(network: Network, x: Tensor, cotangents: Tensor) -> Tensor:
 
 @full_precision()
 def summed_pullback(network: Network, x: Tensor, cotangents: Tensor) -> Tensor:
-    r"""Pulled-back cotangents summed over a batch, :math:`\sum_s J_s^T u_s`.
+    r"""Pull cotangents back and sum over a batch, :math:`\sum_s J_s^T u_s`.
 
     Parameters
     ----------
@@ -229,7 +227,7 @@ def summed_pullback(network: Network, x: Tensor, cotangents: Tensor) -> Tensor:
 def squared_alignment_slopes(
     network: Network, loss: Loss, x: Tensor, directions: Tensor
 ) -> tuple[Tensor, Tensor]:
-    r"""Gradients in the input of each input's squared alignment with a direction of its own.
+    r"""Compute the gradient in x of each input's squared alignment with its direction.
 
     .. math:: \frac{\partial}{\partial x} \frac{(g(x)^T v)^2}{\|g(x)\|^2}, \quad
         g(x) = \nabla_\theta\, \ell\bigl(f_\theta(x), \arg\max f_\theta(x)\bigr):
@@ -282,7 +280,7 @@ def squared_alignment_slopes(
 def _either(
     network: Network, name: str, vectorised: Callable[[], _T], reverse_only: Callable[[], _T]
 ) -> _T:
-    """The vectorised form, or, once it has failed on this network, the reverse-mode one."""
+    """Run the vectorised form, or the reverse-mode form once the former has failed."""
     if name not in network.reverse_only:
         try:
             return vectorised()
@@ -298,7 +296,7 @@ def _either(
 
 @contextmanager
 def _differentiating() -> Iterator[None]:
-    """Plain backward passes, also where a caller has switched gradients off."""
+    """Allow plain backward passes, also where a caller has switched gradients off."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
 
@@ -320,7 +318,7 @@ def _differentiable_pullback(values: Tensor, variables: Tree, dual: Tensor | Non
 
 
 def _transposed_products(values: Tensor, variables: Tree, columns: Tensor) -> Tensor:
-    """``(d values / d variables)^T columns`` one column at a time, flat: (p, k)."""
+    """Compute ``(d values / d variables)^T columns`` column by column, flat: (p, k)."""
     inputs = list(variables.values())
     if not values.requires_grad:
         return columns.new_zeros(sum(v.numel() for v in inputs), columns.shape[1])

@@ -18,22 +18,23 @@ from torch import Tensor
 
 from eigenboundary.runtime.errors import InvalidInputError
 
-#: Under which Hugging Face keeps the labels among the inputs; never given to the network.
+#: Names of the labels among Hugging Face's inputs; never given to the network.
 LABELS = ("labels", "label")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What the named inputs of a network are.
+    """Names, shapes and dtypes of the named inputs of a network.
 
-    A single tensor stays as it is. Several are packed into rows of int64, floating-point ones by
-    their bits: no boundary can be looked for between such inputs, as between all integers.
+    A single tensor stays as it is. Several tensors are packed into rows of int64, floating-point
+    numbers by their bits: between such inputs, as between integers, no boundary can be searched
+    for.
 
     Attributes
     ----------
     names : tuple of str
     shapes : tuple of tuple of int
-        Of one sample's part.
+        Shape of one sample's part of each tensor.
     dtypes : tuple of torch.dtype
 
     Examples
@@ -53,12 +54,12 @@ class Layout:
 
     @classmethod
     def of(cls, inputs: Mapping[str, Any], name: str) -> Layout:
-        """That of some inputs, without labels.
+        """Return the layout of some inputs, without labels.
 
         Raises
         ------
         InvalidInputError
-            If there are none, or they are not numeric.
+            If there are no inputs, or inputs are not numeric.
         """
         tensors = _tensors(inputs, name)
         if not tensors:
@@ -73,16 +74,16 @@ class Layout:
 
     @property
     def several(self) -> bool:
-        """Whether there is more than one tensor, so that they are packed."""
+        """Whether there is more than one tensor, so that tensors are packed."""
         return len(self.names) > 1
 
     def pack(self, inputs: Any, name: str) -> Tensor:
-        """Inputs as one tensor, shape (n, d), or as it is where there is a single one.
+        """Return inputs as one tensor, shape (n, d); a single tensor is returned as it is.
 
         Raises
         ------
         InvalidInputError
-            If they are not a mapping with the same names, and parts of the same shapes and kinds.
+            If the inputs are no mapping with the same names, shapes and kinds.
         """
         if not isinstance(inputs, Mapping):
             raise InvalidInputError(
@@ -111,7 +112,7 @@ class Layout:
         return torch.cat(rows, dim=1) if self.several else rows[0]
 
     def unpack(self, x: Tensor, floating: torch.dtype) -> dict[str, Tensor]:
-        """The named tensors that lie in x; floating-point ones as ``floating``."""
+        """Return the named tensors packed in x; floating-point tensors as ``floating``."""
         if not self.several:
             return {self.names[0]: x}
         named = {}
@@ -127,7 +128,7 @@ class Layout:
         return named
 
     def values(self, x: Tensor) -> Tensor:
-        """Inputs as one row of float64 a sample, whatever they were, in the order of the names."""
+        """Return inputs as one row of float64 per sample, in the order of the names."""
         parts = self.unpack(x, torch.float64).values()
         return torch.cat([_rows(part).double() for part in parts], dim=1)
 
@@ -155,7 +156,7 @@ def _tensors(inputs: Mapping[str, Any], name: str) -> dict[str, Tensor]:
 
 
 def _as_integers(tensor: Tensor, dtype: torch.dtype, name: str, key: str) -> Tensor:
-    """Rows of int64 that hold a tensor's numbers, or the bits of those that are not integers."""
+    """Return rows of int64 that hold a tensor's integers, or the bits of its floats."""
     if not dtype.is_floating_point:
         if tensor.is_floating_point():
             raise InvalidInputError(
@@ -174,7 +175,7 @@ def _rows(tensor: Tensor) -> Tensor:
 
 
 def as_tensor(values: Any, name: str) -> Tensor:
-    """A tensor of its own, whatever becomes of the values."""
+    """Return values as a tensor that shares no memory with them."""
     if isinstance(values, Tensor):
         return values.detach().clone()  # the caller may change it while the analysis holds it
     try:

@@ -29,7 +29,7 @@ _SOFTPLUS_LINEAR_FROM = 50.0
 
 
 def log_odds_against(outputs: Tensor, labels: Tensor) -> Tensor:
-    r"""Log-odds against a class, :math:`z_y = \log\sum_{j\neq y} e^{f_j} - f_y`.
+    r"""Compute the log-odds against a class, :math:`z_y = \log\sum_{j\neq y} e^{f_j} - f_y`.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class Loss:
     normalized_outputs: bool = False
 
     def residual(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Gradient of the loss with respect to the outputs, as a direction and a log-scale.
+        r"""Compute the gradient in the outputs, as a direction and a log-scale.
 
         :math:`\nabla_f \ell(f, y) = e^{s}\, r` with ``r`` of order one also where the gradient
         itself underflows.
@@ -110,7 +110,7 @@ class Loss:
         return r / safe, scale.squeeze(-1).log()
 
     def output_hessian_product(self, outputs: Tensor, labels: Tensor, tangent: Tensor) -> Tensor:
-        r"""Product :math:`\Lambda u` with :math:`\Lambda = \partial^2\ell/\partial f^2`.
+        r"""Compute :math:`\Lambda u` with :math:`\Lambda = \partial^2\ell/\partial f^2`.
 
         ``outputs`` and ``tangent`` have shape (n, C); one product per sample.
         """
@@ -118,7 +118,7 @@ class Loss:
         return jvp(gradient, (outputs,), (tangent,))[1]
 
     def output_hessian(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        r"""The matrices :math:`\Lambda_s`, shape (n, C, C)."""
+        r"""Compute the matrices :math:`\Lambda_s`, shape (n, C, C)."""
         n, n_classes = outputs.shape
         basis = torch.eye(n_classes, dtype=outputs.dtype, device=outputs.device)
         tangents = basis.unsqueeze(1).expand(n_classes, n, n_classes)
@@ -126,8 +126,8 @@ class Loss:
         return products.permute(1, 0, 2)
 
 
-#: The losses known by name. NLL is the cross-entropy of outputs that are log-probabilities: on
-#: those the two are the same function, and this form has the curvature -f_y alone would lack.
+#: Losses by name. On log-probabilities NLL and cross-entropy are one function; the cross-entropy
+#: has the curvature that -f_y alone would lack.
 LOSSES: dict[str, Loss] = {
     "cross_entropy": Loss("cross_entropy", _cross_entropy, log_space=True),
     "nll": Loss("nll", _cross_entropy, log_space=True, normalized_outputs=True),
@@ -137,7 +137,7 @@ LOSSES: dict[str, Loss] = {
 
 @dataclass(frozen=True)
 class _Given:
-    """The user's function, which makes its tensors where the program's default is."""
+    """The user's function, called under the program's default device."""
 
     function: PerSampleLoss
 
@@ -152,7 +152,7 @@ def as_loss(loss: str | PerSampleLoss | Loss) -> Loss:
     Raises
     ------
     InvalidInputError
-        If it is neither a known name nor callable.
+        If the loss is neither a known name nor callable.
 
     Examples
     --------

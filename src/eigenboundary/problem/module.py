@@ -50,7 +50,7 @@ def check_model(model: Any) -> None:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network itself, where the model only spreads it over devices."""
+    """Return the network that a model only spreads over devices."""
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         inner = model.module
         assert isinstance(inner, nn.Module)
@@ -121,7 +121,7 @@ def select_parameters(model: nn.Module, patterns: str | Sequence[str] | None) ->
 
 
 def count_parameters(model: nn.Module, patterns: str | Sequence[str] | None) -> int:
-    """The length p of θ."""
+    """Return the length p of θ."""
     model = unwrapped(model)
     named = dict(model.named_parameters())
     return sum(named[name].numel() for name in select_parameters(model, patterns))
@@ -136,7 +136,7 @@ def check_finite_parameters(module: nn.Module) -> None:
 
 
 def depends_on_mode(module: nn.Module) -> bool:
-    """Whether the module computes something else in training than in eval mode."""
+    """Tell whether a module computes something else in training than in eval mode."""
     dropout = getattr(module, "dropout", 0)  # recurrent and attention layers hold its probability
     return isinstance(module, _MODE_DEPENDENT) or (isinstance(dropout, float) and dropout > 0)
 
@@ -159,7 +159,7 @@ def check_finite_inputs(x: Tensor, name: str) -> None:
 
 
 def prepare_inputs(x: Any, input_shape: tuple[int, ...], floating: bool, name: str) -> Tensor:
-    """Inputs given later, as a tensor of the shape and kind the training inputs had."""
+    """Return inputs as a tensor of the shape and kind of the training inputs."""
     tensor = x.detach() if isinstance(x, Tensor) else None
     if tensor is None:
         try:
@@ -204,7 +204,7 @@ def detached_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) ->
 
 
 def _without_cudnn(forward: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """A recurrent layer by torch's own kernels: cuDNN's has no derivative in eval mode."""
+    """Run a recurrent layer by torch's own kernels: cuDNN's has no derivative in eval mode."""
     with _no_cudnn:
         return forward(*arguments, **options)
 
@@ -218,6 +218,6 @@ _no_cudnn = Switch(_disable_cudnn)
 
 
 def _weight_norm(dim: int, g: Tensor, v: Tensor) -> Tensor:
-    """Weight normalisation written out: torch's fused kernel has a wrong second derivative."""
+    """Normalise weights in plain steps: torch's fused kernel has a wrong second derivative."""
     others = [d for d in range(v.ndim) if d != dim % v.ndim] if dim != -1 else list(range(v.ndim))
     return v * (g / v.square().sum(others, keepdim=True).sqrt())

@@ -27,7 +27,7 @@ _HALF = (torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over the data found."""
+    """Labels, predictions and loss that one pass over the data found."""
 
     labels: Tensor
     predictions: Tensor
@@ -110,7 +110,7 @@ def _summed(labels: Tensor, predictions: Tensor, totals: Tensor) -> Survey:
 def _survey_part(
     unseen: UnseenNetwork, loss: Loss, source: SampleSource, memory: Memory
 ) -> tuple[Network, Tensor, Tensor, Tensor]:
-    """The network, and labels, predictions and summed loss of the source's samples."""
+    """Return the network, and labels, predictions and summed loss of the samples."""
     columns: list[tuple[Tensor, Tensor, Tensor]] = []
     network: Network | None = None
     for x, y in source:
@@ -130,7 +130,7 @@ def _survey_part(
 def _survey_batch(
     network: Network, loss: Loss, x: Tensor, y: Tensor
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Labels, predictions and summed loss of a batch, a chunk at a time."""
+    """Yield labels, predictions and summed loss of a batch, a chunk at a time."""
     _check_batch(x, y, network.signature.input_shape)
     for part in network.chunks(len(x), network.samples_per_chunk(0)):
         inputs, labels = network.to_compute(x[part]), y[part].to(network.device, torch.int64)
@@ -207,7 +207,7 @@ class _ForwardCounter(TorchDispatchMode):
 
 
 def check_derivatives(network: Network, x: Tensor) -> None:
-    r"""The outputs must be differentiable functions of θ, twice.
+    r"""Check that the outputs are twice differentiable functions of θ.
 
     The gradient of a random combination of outputs is compared with plain autograd's, and its
     Hessian must be symmetric: :math:`u^T H v = v^T H u`.
@@ -258,7 +258,7 @@ def check_derivatives(network: Network, x: Tensor) -> None:
 
 @full_precision()
 def _plain_gradient(network: Network, x: Tensor, weights: Tensor) -> Tensor:
-    """The same gradient by calling the module as its author would."""
+    """Compute the gradient by calling the module as its author would."""
     chosen = [dict(network.module.named_parameters())[n] for n in network.parameter_names]
     for parameter in chosen:
         parameter.requires_grad_(True)
@@ -279,7 +279,7 @@ def _plain_gradient(network: Network, x: Tensor, weights: Tensor) -> Tensor:
 
 
 def _probe(network: Network, x: Tensor) -> Signature:
-    """Tell the network's classes, and the cost of a forward pass, from a few samples."""
+    """Find the number of classes and the cost of a forward pass from a few samples."""
     two = network.to_compute(x[:8])
     theta = network.theta
     counter = _ForwardCounter()
@@ -328,7 +328,7 @@ def _probe(network: Network, x: Tensor) -> Signature:
 
 def _check_samples_independent(network: Network, two: Tensor, outputs: Tensor) -> None:
     if not torch.isfinite(outputs).all():
-        return  # said of all samples later
+        return  # reported for all samples later
     again, alone = network.evaluate(two), network.evaluate(two[:1])
     change = max(float((again - outputs).abs().max()), float((alone - outputs[:1]).abs().max()))
     if change > 1e-3 * float(outputs.abs().max()):
@@ -355,7 +355,7 @@ def _check_outputs(outputs: Tensor, loss: Loss, n: int) -> None:
 
 
 def check_loss(loss: Loss, network: Network) -> None:
-    """A user's loss must be per-sample and twice differentiable in the outputs."""
+    """Check that a loss is per-sample and twice differentiable in the outputs."""
     n_classes = network.signature.n_classes
     generator = torch.Generator().manual_seed(0)
     outputs = torch.randn(3, n_classes, generator=generator).to(network.device, network.dtype)
