@@ -212,7 +212,7 @@ def test_boundary_lines_run_where_the_two_largest_outputs_are_equal(analysis):
 
     grid = analysis.grid
     display = DecisionBoundaryDisplay.from_analysis(analysis, n_eigenvectors=1)
-    outputs = RegularGridInterpolator((grid.y, grid.x), grid.outputs.astype(float))
+    outputs = RegularGridInterpolator((grid.second, grid.first), grid.outputs.astype(float))
     for lines in display.boundaries_[0]:
         for path in lines.get_paths():
             x, y = path.vertices.T

@@ -125,7 +125,10 @@ def test_plane_boundary_lines_run_where_the_gap_is_small(plane):
 
     display = InputPlaneDisplay.from_plane(plane, eigenvectors=[0])
     assert len(display.boundaries_) == 2
-    outputs = RegularGridInterpolator((plane.second, plane.first), plane.outputs.astype(float))
+    grid = (plane.second, plane.first)
+    outputs = RegularGridInterpolator(
+        grid, plane.outputs.astype(float), bounds_error=False, fill_value=None
+    )
     step = max(np.abs(np.diff(plane.outputs, axis=axis)).max() for axis in (0, 1))
     for lines in display.boundaries_[1]:
         for path in lines.get_paths():

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.boundary.arguments import problem_with_inputs
-from eigenboundary.boundary.planes import BORDER, InputPlane, in_box, plane_of
+from eigenboundary.boundary.planes import BORDER, Plane, in_box, plane_of_points
 from eigenboundary.boundary.search.norms import Geometry, as_box
 from eigenboundary.boundary.sections import Section
 from eigenboundary.problem.problem import Model, Problem
@@ -30,7 +30,7 @@ def input_plane(
     border: float = BORDER,
     box: tuple[float, float] | None = None,
     **options: Any,
-) -> InputPlane:
+) -> Plane:
     r"""Predictions and alignments on the plane through three inputs.
 
     .. math:: x(u, w) = a + u\, e_1 + w\, e_2
@@ -57,7 +57,7 @@ def input_plane(
 
     Returns
     -------
-    InputPlane
+    Plane
 
     Raises
     ------
@@ -83,7 +83,7 @@ def input_plane(
     problem, at = problem_with_inputs(model, inputs, "points", **options)
     if not in_box(at, box).all():
         Geometry(box=box).check_inside(at, "points")
-    return plane_of(
+    return plane_of_points(
         problem,
         at,
         vectors,

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike, NDArray
 
-from eigenboundary.boundary.planes import PlaneGrid
+from eigenboundary.boundary.planes import Plane
 from eigenboundary.displays import style
 from eigenboundary.displays.arguments import (
     check_labels,
@@ -39,7 +39,7 @@ class DecisionBoundaryDisplay:
 
     Parameters
     ----------
-    grid : PlaneGrid
+    grid : Plane
     inputs : array, shape (n, 2)
         Training samples; of more than 1,000, evenly spaced ones are drawn.
     labels : array of int, shape (n,)
@@ -83,7 +83,7 @@ class DecisionBoundaryDisplay:
 
     def __init__(
         self,
-        grid: PlaneGrid,
+        grid: Plane,
         inputs: ArrayLike,
         labels: ArrayLike,
         predictions: ArrayLike | None = None,
@@ -171,7 +171,7 @@ class DecisionBoundaryDisplay:
         self.boundaries_.append(
             [
                 ax.contour(
-                    *(self.grid.x, self.grid.y, margin),
+                    *(self.grid.first, self.grid.second, margin),
                     levels=[0.0],
                     colors=[style.INK],
                     linewidths=width,
@@ -201,7 +201,7 @@ class DecisionBoundaryDisplay:
     def _draw_alignment(self, ax: Axes, index: int) -> None:
         self.surfaces_.append(
             ax.pcolormesh(
-                *(self.grid.x, self.grid.y, self.grid.alignment[..., index]),
+                *(self.grid.first, self.grid.second, self.grid.alignment[..., index]),
                 cmap=style.ALIGNMENT_MAP,
                 norm=style.ALIGNMENT_RANGE,
                 shading="gouraud",
@@ -256,13 +256,13 @@ class DecisionBoundaryDisplay:
     @property
     def _extent(self) -> tuple[float, float, float, float]:
         # Pixels are centred on the grid's points.
-        x, y = self.grid.x, self.grid.y
+        x, y = self.grid.first, self.grid.second
         dx, dy = (x[-1] - x[0]) / (len(x) - 1) / 2, (y[-1] - y[0]) / (len(y) - 1) / 2
         return x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy
 
     def _finish(self, ax: Axes) -> None:
-        ax.set_xlim(self.grid.x[0], self.grid.x[-1])
-        ax.set_ylim(self.grid.y[0], self.grid.y[-1])
+        ax.set_xlim(self.grid.first[0], self.grid.first[-1])
+        ax.set_ylim(self.grid.second[0], self.grid.second[-1])
         ax.set_xticks([])
         ax.set_yticks([])
         for side in ax.spines.values():

@@ -18,7 +18,7 @@ from matplotlib.text import Annotation, Text
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 
-from eigenboundary.boundary.planes import InputPlane
+from eigenboundary.boundary.planes import Plane
 from eigenboundary.displays import style
 from eigenboundary.displays.arguments import class_margins, names_of_classes, numbers
 from eigenboundary.runtime.errors import InvalidInputError
@@ -47,7 +47,7 @@ class InputPlaneDisplay:
 
     Parameters
     ----------
-    plane : InputPlane
+    plane : Plane
     eigenvalues : array, shape (k,), optional
         Named in the panels' titles.
     eigenvectors : sequence of int, optional
@@ -104,7 +104,7 @@ class InputPlaneDisplay:
 
     def __init__(
         self,
-        plane: InputPlane,
+        plane: Plane,
         eigenvalues: ArrayLike | None = None,
         *,
         eigenvectors: Sequence[int] | None = None,
@@ -132,7 +132,7 @@ class InputPlaneDisplay:
     @classmethod
     def from_plane(
         cls,
-        plane: InputPlane,
+        plane: Plane,
         eigenvalues: ArrayLike | None = None,
         *,
         eigenvectors: Sequence[int] | None = None,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.boundary.planes import InputPlane
+from eigenboundary.boundary.planes import Plane
 from eigenboundary.displays import (
     AlignmentDisplay,
     ClassPairDisplay,
@@ -245,7 +245,7 @@ def _section(analysis: Analysis, index: int) -> Picture:
     )
 
 
-def _input_plane(analysis: Analysis, plane: InputPlane) -> Picture:
+def _input_plane(analysis: Analysis, plane: Plane) -> Picture:
     assert plane.eigenvector is not None
     figure = _figure(9.6, 6.3)
     InputPlaneDisplay.from_analysis(analysis, plane.eigenvector, axes=figure)

@@ -12,7 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.boundary.planes import PlaneGrid, evaluate_plane
+from eigenboundary.boundary.planes import Plane, plane_of_inputs
 from eigenboundary.displays import (
     AlignmentDisplay,
     DecisionBoundaryDisplay,
@@ -50,13 +50,13 @@ def row_name(ax: Axes, text: str) -> None:
 
 def plane_of(
     workshop: Workshop, network: TrainedNetwork, analysis: Analysis, k: int, finer: int = 1
-) -> PlaneGrid:
+) -> Plane:
     """The alignment with the top k eigenvectors, over the plane of all training samples."""
     resolution = finer * workshop.resolution
     vectors = torch.from_numpy(np.array(analysis.eigenvectors[:, :k]))
     x, _ = network.data.train
     # Cosines need no more than float32, which takes half the time.
-    return evaluate_plane(workshop.problem(network, "float32"), vectors.float(), x, resolution)
+    return plane_of_inputs(workshop.problem(network, "float32"), vectors.float(), x, resolution)
 
 
 def plane_row(
@@ -64,7 +64,7 @@ def plane_row(
     analysis: Analysis,
     names: Names,
     *,
-    grid: PlaneGrid | None = None,
+    grid: Plane | None = None,
     titles: Names | None = None,
     scale: float = 0.5,
 ) -> DecisionBoundaryDisplay:
@@ -76,7 +76,7 @@ def plane_row(
     analysis : Analysis
     names : sequence of str
         Of the classes.
-    grid : PlaneGrid, optional
+    grid : Plane, optional
         Default: the analysis' own.
     titles : sequence of str, optional
         One a panel.
@@ -183,7 +183,7 @@ def spectrum(ax: Axes, analysis: Analysis, most: int = 25) -> SpectrumDisplay:
 def _as_image(ax: Axes, display: DecisionBoundaryDisplay, index: int) -> None:
     """An interpolated image in place of a shaded mesh, which takes many times as long to draw."""
     display.surfaces_[index].remove()
-    x, y = display.grid.x, display.grid.y
+    x, y = display.grid.first, display.grid.second
     dx, dy = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2  # pixels are centred on the grid's points
     ax.imshow(
         display.grid.alignment[..., index],
