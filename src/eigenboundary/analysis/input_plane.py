@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -31,7 +32,7 @@ def input_plane(
     box: tuple[float, float] | None = None,
     **options: Any,
 ) -> Plane:
-    r"""Predictions and alignments on the plane through three inputs.
+    r"""Evaluate predictions and alignments on the plane through three inputs.
 
     .. math:: x(u, w) = a + u\, e_1 + w\, e_2
 
@@ -41,19 +42,22 @@ def input_plane(
     Parameters
     ----------
     model : torch.nn.Module, Problem or Analysis
-        It is left exactly as it was. The loss of a bare module is the cross-entropy.
+        The model is left as it was. The loss of a bare module is the cross-entropy.
     points : array or Tensor, shape (3, ...), or Section
-        Three inputs that are not in line; those of a section are :math:`x_t^+`, :math:`x_t^-` and
-        :math:`x_b`.
+        Three inputs that are not in line; a section stands for its :math:`x_t^+`, :math:`x_t^-`
+        and :math:`x_b`.
     vectors : array or Tensor, shape (p, k) or (p,), optional
-        Directions in parameter space to align with; default: an analysis' eigenvectors, else none.
+        Directions in parameter space to align with; default: the eigenvectors of an analysis, else
+        none.
     resolution : int
         Grid points along each axis, at least two.
     border : float
-        What is shown around the three points, as a share of their larger extent.
+        Width of the border around the three points, as a share of their larger extent.
     box : (low, high), optional
-        Range that every entry of an input has to stay in, e.g. (0, 1) for pixels: says which grid
-        points are inputs at all.
+        Range of the entries of an input, e.g. (0, 1) for pixels; it tells which grid points are
+        inputs at all.
+    **options
+        Options of :class:`~eigenboundary.Problem`, for a module.
 
     Returns
     -------
@@ -95,12 +99,12 @@ def input_plane(
 
 
 def section_samples(model: Any, section: Section) -> NDArray[Any]:
-    r"""The samples :math:`x_t^+` and :math:`x_t^-` of a section, shape (2, ...).
+    r"""Return the samples :math:`x_t^+` and :math:`x_t^-` of a section, shape (2, ...).
 
     Parameters
     ----------
     model : Problem or Analysis
-        What the section was found with.
+        The problem or the analysis in which the section was found.
     section : Section
 
     Raises
@@ -164,12 +168,10 @@ def _three_inputs(model: Any, points: Any) -> Tensor:
         ) from None
     if len(held) != 3 or len(set(shapes)) != 1 or not shapes[0]:
         came = f"{len(held)}" if len(held) != 3 else f"shapes {', '.join(map(str, shapes))}"
-        raise InvalidInputError("points", "be three inputs of one shape (3, ...)", f"{came}")
+        raise InvalidInputError("points", "be three inputs of one shape (3, ...)", came)
     try:
         tensors = [p if isinstance(p, Tensor) else torch.from_numpy(np.array(p)) for p in held]
     except TypeError as error:
         raise InvalidInputError("points", "hold numbers", f"others ({error})") from None
-    kind = torch.promote_types(
-        torch.promote_types(tensors[0].dtype, tensors[1].dtype), tensors[2].dtype
-    )
+    kind = functools.reduce(torch.promote_types, [tensor.dtype for tensor in tensors])
     return torch.stack([tensor.to(kind) for tensor in tensors])

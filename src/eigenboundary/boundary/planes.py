@@ -55,7 +55,7 @@ class Plane:
     outputs : array, shape (r, c, C)
         Row i, column j is the input :math:`x(\mathrm{first}_j, \mathrm{second}_i)`.
     alignment : array, shape (r, c, k)
-        k is 0 where no vectors were given.
+        Alignments A_i(x); k is 0 where no vectors were given.
     inside : array of bool, shape (r, c)
         Whether the input lies in the box; all true where none was given.
     origin : array, shape (...)
@@ -63,7 +63,7 @@ class Plane:
     axes : array, shape (2, ...)
         :math:`e_1` and :math:`e_2`; the identity for the plane of two-dimensional inputs.
     points : array, shape (3, 2) or (0, 2)
-        Coordinates of the three inputs that span the plane, if such there are.
+        Coordinates of the three inputs that span the plane; none for two-dimensional inputs.
     eigenvector : int or None
         Eigenvector, from 0, of the section whose :math:`x_t^+, x_t^-, x_b` span the plane.
     """

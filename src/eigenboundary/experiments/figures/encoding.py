@@ -114,7 +114,7 @@ def draw_encoding(data: EncodingData) -> Page:
     values = data.analysis.eigenvalues[:_VECTORS]
     names = ["decision regions", *(vector_name(i, value) for i, value in enumerate(values))]
     titles = [lettered(i, name) for i, name in enumerate(names)]
-    display = plane_row(
+    plane_row(
         rows[0] + rows[1][:2],
         data.analysis,
         data.class_names,
@@ -123,9 +123,9 @@ def draw_encoding(data: EncodingData) -> Page:
         scale=0.5,
     )
     sums, jump = rows[1][2:]
-    _surface(sums, display.grid, data.composed, style.ALIGNMENT_MAP, style.ALIGNMENT_RANGE)
+    _surface(sums, data.grid, data.composed, style.ALIGNMENT_MAP, style.ALIGNMENT_RANGE)
     # Three cells wide, to be seen.
-    _surface(jump, display.grid, maximum_filter(data.jump, 3), _JUMP_MAP, _JUMP_RANGE)
+    _surface(jump, data.grid, maximum_filter(data.jump, 3), _JUMP_MAP, _JUMP_RANGE)
     fit(sums, lettered(6, r"$\Sigma\,\lambda_i A_i$, scaled"))
     fit(jump, lettered(7, r"jumps of $A_1 \ldots A_5$"))
     below = tops[1] + _PANEL[1] + 0.1
