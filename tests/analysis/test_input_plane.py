@@ -220,7 +220,7 @@ def test_no_planes_are_kept_where_pictures_are_not_wanted_or_inputs_are_a_plane(
 
 
 def test_an_interrupt_at_the_planes_keeps_the_margins(monkeypatch):
-    from eigenboundary.analysis import stages as steps
+    from eigenboundary.analysis import margins as steps
 
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -312,7 +312,7 @@ def test_a_section_needs_a_model_with_samples(analysis):
 
 
 def test_planes_of_a_large_network_are_coarser_or_left_out_with_a_note(monkeypatch) -> None:
-    from eigenboundary.analysis import stages as steps
+    from eigenboundary.analysis import margins as steps
 
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(40, 4, generator=generator)

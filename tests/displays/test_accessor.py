@@ -97,6 +97,15 @@ def test_options_reach_the_display(images):
     assert [name.get_text() for name in names] == ["a", "b", "c"]
 
 
+def test_the_class_names_of_an_analysis_are_on_its_pictures(images):
+    plots = dataclasses.replace(images, class_names=("ant", "bee", "cow")).plot
+    for name in ("alignment", "embedding", "sections", "plane"):
+        assert getattr(plots, name)(ax=Figure()).class_names[:3] == ["ant", "bee", "cow"]
+    rows = plots.class_pairs(ax=Figure()).rows
+    assert {word for row in rows for word in row.split(" | ")} <= {"ant", "bee", "cow"}
+    assert plots.alignment(ax=Figure(), class_names=list("abc")).class_names == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize(
     ("name", "call"),
     [

@@ -87,10 +87,8 @@ class Display(ABC):
             # The last row is full where that is possible.
             columns = 4 if panels % 4 == 0 or panels > 12 else 3
         self._columns = min(columns, panels)
-        self.size = (
-            panel[0] * self._columns + 0.6,
-            panel[1] * -(-panels // self._columns) + 0.5,
-        )
+        rows = -(-panels // self._columns)
+        self.size = panel[0] * self._columns + 0.6, panel[1] * rows + 0.5
 
     def _new_axes(self, figure: Figure) -> list[Axes]:
         rows = -(-self._panels // self._columns)

@@ -140,14 +140,9 @@ class SpectrumDisplay(AnalysisDisplay):
             return
         edge = float(values[self.outliers])
         self.ax_.axhspan(min(values.min(), 0.0), edge, color="#f3f4f6", linewidth=0, zorder=0)
-        self.ax_.axhline(
-            edge,
-            color=style.MUTED,
-            linewidth=0.9,
-            linestyle=(0, (4, 3)),
-            zorder=1,
-            label=f"edge of the bulk, λ = {style.format_number(edge)}",
-        )
+        label = f"edge of the bulk, λ = {style.format_number(edge)}"
+        how: dict[str, Any] = {"linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 1}
+        self.ax_.axhline(edge, color=style.MUTED, label=label, **how)
 
     def _points(self) -> None:
         k, values = len(self.eigenvalues), self._values
@@ -180,15 +175,9 @@ class SpectrumDisplay(AnalysisDisplay):
         # A bar to zero or below has no place on a logarithmic axis.
         log = self.ax_.get_yscale() == "log"
         lower = np.minimum(size, 0.999 * self.eigenvalues) if log else size
-        return self.ax_.errorbar(
-            *(index, self.eigenvalues),
-            yerr=np.stack([lower, size]),
-            fmt="none",
-            ecolor=style.MUTED,
-            elinewidth=1.0,
-            capsize=2.5,
-            zorder=2,
-        )
+        how: dict[str, Any] = {"fmt": "none", "ecolor": style.MUTED, "elinewidth": 1.0}
+        bars = np.stack([lower, size])
+        return self.ax_.errorbar(index, self.eigenvalues, bars, capsize=2.5, zorder=2, **how)
 
 
 class DensityDisplay(AnalysisDisplay):
