@@ -13,7 +13,7 @@ if __name__ == "__main__":
     model, data, _ = gauss_normal()
     analysis = eb.analyze(model, data, k=10, grid=250)
     figure = Figure()
-    eb.DecisionBoundaryDisplay.from_analysis(analysis, axes=figure)
+    eb.PlaneDisplay.from_analysis(analysis, ax=figure)
     figure.savefig(
         Path(__file__).parent / "images" / "gauss_normal.png", dpi=110, bbox_inches="tight"
     )

@@ -46,8 +46,7 @@ _ROOMS = {
         "BoundaryPoints",
         "BoundaryProjection",
         "BoundarySections",
-        "InputPlane",
-        "PlaneGrid",
+        "Plane",
         "Section",
         "SectionMargins",
         "SmallestMargin",
@@ -80,14 +79,13 @@ _ROOMS = {
         "ClassPairDisplay",
         "ComparisonDisplay",
         "ControlsDisplay",
-        "DecisionBoundaryDisplay",
         "DensityDisplay",
         "EmbeddingDisplay",
-        "InputPlaneDisplay",
         "LossCurveDisplay",
         "LossSurfaceDisplay",
         "MarginDisplay",
         "MassDisplay",
+        "PlaneDisplay",
         "SectionDisplay",
         "SpectrumDisplay",
     ),
@@ -116,7 +114,9 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = [*_ROOM_OF]  # noqa: PLE0604
 
 
+hooks.register("comparison plot", "eigenboundary.displays.accessor:comparison_plot")
 hooks.register("notebook", "eigenboundary.report.notebook:analysis_html")
+hooks.register("plot", "eigenboundary.displays.accessor:AnalysisPlots")
 hooks.register("report", "eigenboundary.report:write_report")
 
 

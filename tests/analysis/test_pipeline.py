@@ -58,14 +58,14 @@ def test_the_grid_has_the_predictions_and_alignments_of_its_points(
     analysis = eb.analyze(small_model, blobs, k=3, grid=11)
     grid = analysis.grid
     assert grid is not None
-    points = np.stack(np.meshgrid(grid.x, grid.y), axis=-1)
+    points = np.stack(np.meshgrid(grid.first, grid.second), axis=-1)
     outputs = small_model(torch.tensor(points.reshape(-1, 2))).detach().numpy()
     np.testing.assert_allclose(grid.outputs.reshape(-1, 3), outputs, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(grid.predictions.reshape(-1), outputs.argmax(1))
     np.testing.assert_allclose(
         grid.alignment.reshape(-1, 3), analysis.alignment(points.reshape(-1, 2)), atol=1e-4
     )
-    assert grid.x[0] < blobs[0][:, 0].min() < blobs[0][:, 0].max() < grid.x[-1]
+    assert grid.first[0] < blobs[0][:, 0].min() < blobs[0][:, 0].max() < grid.first[-1]
 
 
 def test_inputs_of_other_dimensions_have_no_grid() -> None:

@@ -14,9 +14,9 @@ from eigenboundary.alignment.complexity import random_alignment
 from eigenboundary.displays import (
     AlignmentDisplay,
     ControlsDisplay,
-    DecisionBoundaryDisplay,
     EmbeddingDisplay,
     MassDisplay,
+    PlaneDisplay,
     SpectrumDisplay,
     embed,
 )
@@ -188,7 +188,7 @@ def test_alignment_names_the_argument_that_is_wrong(alignment, labels, match):
 
 
 def test_boundary_panels_are_the_regions_and_the_top_five(analysis):
-    display = DecisionBoundaryDisplay.from_analysis(analysis)
+    display = PlaneDisplay.from_analysis(analysis)
     assert len(display.axes_) == 6
     for i, surface in enumerate(display.surfaces_):
         np.testing.assert_array_equal(
@@ -199,7 +199,7 @@ def test_boundary_panels_are_the_regions_and_the_top_five(analysis):
 
 
 def test_boundary_regions_have_a_colour_for_each_predicted_class(analysis):
-    display = DecisionBoundaryDisplay.from_analysis(analysis, n_eigenvectors=1)
+    display = PlaneDisplay.from_analysis(analysis, n_eigenvectors=1)
     colours = np.asarray(display.regions_.get_array())
     predicted = analysis.grid.predictions
     for label in np.unique(predicted):
@@ -211,8 +211,8 @@ def test_boundary_lines_run_where_the_two_largest_outputs_are_equal(analysis):
     from scipy.interpolate import RegularGridInterpolator
 
     grid = analysis.grid
-    display = DecisionBoundaryDisplay.from_analysis(analysis, n_eigenvectors=1)
-    outputs = RegularGridInterpolator((grid.y, grid.x), grid.outputs.astype(float))
+    display = PlaneDisplay.from_analysis(analysis, n_eigenvectors=1)
+    outputs = RegularGridInterpolator((grid.second, grid.first), grid.outputs.astype(float))
     for lines in display.boundaries_[0]:
         for path in lines.get_paths():
             x, y = path.vertices.T
@@ -222,30 +222,30 @@ def test_boundary_lines_run_where_the_two_largest_outputs_are_equal(analysis):
 
 
 def test_boundary_draws_every_training_point_in_its_class_colour(analysis):
-    display = DecisionBoundaryDisplay.from_analysis(analysis, n_eigenvectors=2)
-    for collections in display.points_:
+    display = PlaneDisplay.from_analysis(analysis, n_eigenvectors=2)
+    for collections in display.samples_:
         drawn = np.concatenate([points.get_offsets() for points in collections])
         assert sorted(map(tuple, drawn)) == sorted(map(tuple, analysis.inputs.astype(float)))
-    colours = [mpl.colors.to_hex(points.get_facecolor()[0]) for points in display.points_[0]]
+    colours = [mpl.colors.to_hex(points.get_facecolor()[0]) for points in display.samples_[0]]
     assert colours == [class_color(c).lower() for c in range(3)]
 
 
-def test_boundary_needs_a_grid(high_dimensional):
-    with pytest.raises(eb.InvalidInputError, match="analysis must have a grid"):
-        DecisionBoundaryDisplay.from_analysis(high_dimensional)
+def test_boundary_needs_a_plane(high_dimensional):
+    with pytest.raises(eb.InvalidInputError, match="analysis must have a plane"):
+        PlaneDisplay.from_analysis(high_dimensional)
 
 
 def test_boundary_names_how_many_axes_it_needs(analysis):
     _, axes = plt.subplots(1, 2)
     with pytest.raises(eb.InvalidInputError, match="at least 4 Axes, one a panel; got 2"):
-        DecisionBoundaryDisplay.from_analysis(analysis, n_eigenvectors=3, axes=axes)
-    display = DecisionBoundaryDisplay.from_analysis(analysis, n_eigenvectors=1, axes=axes)
+        PlaneDisplay.from_analysis(analysis, n_eigenvectors=3, ax=axes)
+    display = PlaneDisplay.from_analysis(analysis, n_eigenvectors=1, ax=axes)
     assert display.axes_ == list(axes)
 
 
 def test_no_more_eigenvectors_can_be_drawn_than_were_computed(analysis):
     with pytest.raises(eb.InvalidInputError, match="n_eigenvectors must be at most k = 7"):
-        DecisionBoundaryDisplay.from_analysis(analysis, n_eigenvectors=8)
+        PlaneDisplay.from_analysis(analysis, n_eigenvectors=8)
 
 
 # ------------------------------------------------------------------------------- embedding
@@ -312,12 +312,12 @@ def test_plot_returns_the_display_and_draws_on_the_axes_given(analysis):
 def test_displays_leave_global_settings_alone(analysis):
     before = dict(mpl.rcParams)
     AlignmentDisplay.from_analysis(analysis)
-    DecisionBoundaryDisplay.from_analysis(analysis)
+    PlaneDisplay.from_analysis(analysis)
     assert dict(mpl.rcParams) == before
 
 
 def test_displays_given_a_figure_open_none_in_pyplot(analysis):
-    DecisionBoundaryDisplay.from_analysis(analysis, axes=Figure())
+    PlaneDisplay.from_analysis(analysis, ax=Figure())
     SpectrumDisplay.from_analysis(analysis, ax=Figure().add_subplot())
     assert plt.get_fignums() == []
 

@@ -18,8 +18,8 @@ import eigenboundary as eb
 from eigenboundary.analysis.input_plane import section_samples
 from eigenboundary.displays import (
     ClassPairDisplay,
-    InputPlaneDisplay,
     MarginDisplay,
+    PlaneDisplay,
     SectionDisplay,
 )
 from eigenboundary.displays.style import class_color, format_number
@@ -71,7 +71,7 @@ def plain():
 
 
 def test_plane_panels_are_the_regions_and_each_eigenvectors_alignment(analysis, plane):
-    display = InputPlaneDisplay.from_plane(plane, analysis.eigenvalues)
+    display = PlaneDisplay(plane, analysis.eigenvalues).plot()
     assert len(display.axes_) == 1 + analysis.k
     for i, surface in enumerate(display.surfaces_):
         np.testing.assert_array_equal(
@@ -84,7 +84,7 @@ def test_plane_panels_are_the_regions_and_each_eigenvectors_alignment(analysis, 
 
 
 def test_plane_regions_have_the_tint_of_their_predicted_class(plane):
-    display = InputPlaneDisplay.from_plane(plane, eigenvectors=[])
+    display = PlaneDisplay(plane, eigenvectors=[]).plot()
     assert display.colorbar_ is None
     drawn = np.asarray(display.regions_.get_array())
     for label in np.unique(plane.predictions):
@@ -94,7 +94,7 @@ def test_plane_regions_have_the_tint_of_their_predicted_class(plane):
 
 
 def test_plane_marks_the_three_points_in_every_panel_and_names_them_once(plane):
-    display = InputPlaneDisplay.from_plane(plane, eigenvectors=[1, 0])
+    display = PlaneDisplay(plane, eigenvectors=[1, 0]).plot()
     assert len(display.points_) == 3
     for points in display.points_:
         np.testing.assert_array_equal(points.get_offsets(), plane.points)
@@ -103,19 +103,19 @@ def test_plane_marks_the_three_points_in_every_panel_and_names_them_once(plane):
 
 
 def test_plane_lengths_are_alike_on_both_axes(plane):
-    display = InputPlaneDisplay.from_plane(plane, eigenvectors=[0])
+    display = PlaneDisplay(plane, eigenvectors=[0]).plot()
     assert all(ax.get_aspect() == 1 for ax in display.axes_)
 
 
 def test_plane_of_any_three_inputs_has_no_names_but_those_given(analysis):
     plane = eb.input_plane(analysis, torch.eye(16).reshape(16, 1, 4, 4)[:3], resolution=5)
-    assert InputPlaneDisplay.from_plane(plane).labels_ == []
-    named = InputPlaneDisplay.from_plane(plane, names="abc")
+    assert PlaneDisplay(plane).plot().labels_ == []
+    named = PlaneDisplay(plane, names="abc").plot()
     assert [label.get_text() for label in named.labels_] == ["a", "b", "c"]
 
 
 def test_plane_legend_names_the_classes_that_are_predicted_there(plane):
-    display = InputPlaneDisplay.from_plane(plane, eigenvectors=[0], class_names=["p", "q", "r"])
+    display = PlaneDisplay(plane, eigenvectors=[0], class_names=["p", "q", "r"]).plot()
     named = [text.get_text() for text in display.figure_.legends[0].get_texts()]
     assert named == ["pqr"[c] for c in np.unique(plane.predictions)]
 
@@ -123,9 +123,12 @@ def test_plane_legend_names_the_classes_that_are_predicted_there(plane):
 def test_plane_boundary_lines_run_where_the_gap_is_small(plane):
     from scipy.interpolate import RegularGridInterpolator
 
-    display = InputPlaneDisplay.from_plane(plane, eigenvectors=[0])
+    display = PlaneDisplay(plane, eigenvectors=[0]).plot()
     assert len(display.boundaries_) == 2
-    outputs = RegularGridInterpolator((plane.second, plane.first), plane.outputs.astype(float))
+    grid = (plane.second, plane.first)
+    outputs = RegularGridInterpolator(
+        grid, plane.outputs.astype(float), bounds_error=False, fill_value=None
+    )
     step = max(np.abs(np.diff(plane.outputs, axis=axis)).max() for axis in (0, 1))
     for lines in display.boundaries_[1]:
         for path in lines.get_paths():
@@ -136,7 +139,7 @@ def test_plane_boundary_lines_run_where_the_gap_is_small(plane):
 
 def test_plane_veils_only_what_lies_outside_the_box(plane):
     def patches(plane):
-        return len(InputPlaneDisplay.from_plane(plane, eigenvectors=[]).ax_.collections)
+        return len(PlaneDisplay(plane, eigenvectors=[]).plot().ax_.collections)
 
     inside = plane.inside.copy()
     inside[:, :9] = False
@@ -151,11 +154,12 @@ def test_plane_veils_only_what_lies_outside_the_box(plane):
         ({"names": ["a"]}, "names must be 3, one a point; got 1"),
         ({"eigenvalues": [1.0]}, "eigenvalues must be 4"),
         ({"class_names": ["a"]}, "class_names must have a name for each of 3 classes"),
+        ({"inputs": np.zeros((1, 2)), "labels": [0]}, "plane must be of two-dimensional inputs"),
     ],
 )
 def test_plane_names_the_argument_that_is_wrong(plane, options, match):
     with pytest.raises(eb.InvalidInputError, match=match):
-        InputPlaneDisplay(plane, **options)
+        PlaneDisplay(plane, **options)
 
 
 # ------------------------------------------------------------------------------- section
@@ -250,10 +254,10 @@ def test_section_of_colour_images_keeps_their_channels():
 
 def test_section_draws_on_seven_axes_that_are_given(analysis):
     axes = Figure().subplots(2, 4).ravel()
-    display = SectionDisplay.from_analysis(analysis, axes=axes)
+    display = SectionDisplay.from_analysis(analysis, ax=axes)
     assert display.axes_ == list(axes[:7])
     with pytest.raises(eb.InvalidInputError, match="at least 7 Axes"):
-        SectionDisplay.from_analysis(analysis, axes=axes[:6])
+        SectionDisplay.from_analysis(analysis, ax=axes[:6])
 
 
 def test_section_of_flattened_images_is_drawn_in_the_shape_given():
@@ -280,23 +284,23 @@ def test_planes_of_an_analysis_are_those_it_has_kept(analysis, tmp_path):
     loaded = eb.load(tmp_path / "a.safetensors")
     kept = [plane.eigenvector for plane in analysis.planes]
     assert kept == [s.eigenvector for s in analysis.sections if s.share > 0][:3]
-    display = InputPlaneDisplay.from_analysis(loaded, kept[-1])
+    display = PlaneDisplay.from_analysis(loaded, kept[-1])
     assert display.plane.eigenvector == kept[-1]
     title = display.axes_[1].get_title("left")
     assert format_number(analysis.eigenvalues[0]) in title
-    default = InputPlaneDisplay.from_analysis(loaded, eigenvectors=[])
+    default = PlaneDisplay.from_analysis(loaded, eigenvectors=[])
     np.testing.assert_array_equal(default.plane.outputs, analysis.planes[0].outputs)
     with pytest.raises(eb.InvalidInputError, match=r"index must be one of .* got 99"):
-        InputPlaneDisplay.from_analysis(loaded, 99)
+        PlaneDisplay.from_analysis(loaded, 99)
 
 
 def test_planes_are_not_drawn_of_an_analysis_without_them(plain):
-    with pytest.raises(eb.InvalidInputError, match="analysis must have planes"):
-        InputPlaneDisplay.from_analysis(plain)
+    with pytest.raises(eb.InvalidInputError, match="analysis must have a plane"):
+        PlaneDisplay.from_analysis(plain)
 
 
 def test_plane_regions_are_named_inside_and_away_from_the_points(plane):
-    display = InputPlaneDisplay.from_plane(plane, eigenvectors=[], class_names=["p", "q", "r"])
+    display = PlaneDisplay(plane, eigenvectors=[], class_names=["p", "q", "r"]).plot()
     assert display.region_names_
     for text in display.region_names_:
         u, w = text.get_position()
@@ -304,7 +308,7 @@ def test_plane_regions_are_named_inside_and_away_from_the_points(plane):
         assert text.get_text() == "pqr"[plane.predictions[row, column]]
         distances = np.linalg.norm(plane.points - [u, w], axis=1)
         assert distances.min() > 0.08 * np.ptp(plane.first)
-    numbered = InputPlaneDisplay.from_plane(plane, eigenvectors=[])
+    numbered = PlaneDisplay(plane, eigenvectors=[]).plot()
     assert {text.get_text() for text in numbered.region_names_} <= set("012")
 
 
@@ -461,8 +465,8 @@ def test_an_analysis_without_sections_is_refused(plain, display):
 
 def test_displays_leave_global_settings_alone_and_open_no_window(analysis, plane):
     before = dict(mpl.rcParams)
-    InputPlaneDisplay.from_plane(plane, axes=Figure())
-    SectionDisplay.from_analysis(analysis, axes=Figure())
+    PlaneDisplay(plane).plot(Figure())
+    SectionDisplay.from_analysis(analysis, ax=Figure())
     for display in (ClassPairDisplay, MarginDisplay):
         ax = Figure().add_subplot()
         assert display.from_analysis(analysis, ax=ax).ax_ is ax

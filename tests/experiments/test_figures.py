@@ -243,7 +243,7 @@ def test_an_analysis_by_other_code_or_of_another_grid_is_made_anew(configs, tmp_
     monkeypatch.setattr(workshop, "analyze", counted)
     for resolution in (5, 5, 6):
         analysis = Workshop(tmp_path, configs=configs, resolution=resolution).analysis(network, 2)
-        assert len(analysis.grid.x) == resolution
+        assert len(analysis.grid.first) == resolution
     assert made == [5, 6]
     monkeypatch.setattr(version, "ANALYSIS_ALGORITHM", -1)
     Workshop(tmp_path, configs=configs, resolution=6).analysis(network, 2)
@@ -328,7 +328,7 @@ def test_the_weighted_sum_is_the_papers_and_jumps_do_not_depend_on_signs(numbers
     values = data.analysis.eigenvalues[:5]
     expected = np.einsum("ijk,k->ij", data.grid.alignment[..., :5].astype(float), values)
     np.testing.assert_allclose(data.composed, expected / np.abs(expected).max(), atol=1e-6)
-    flipped = eb.grid.PlaneGrid(data.grid.x, data.grid.y, data.grid.outputs, -data.grid.alignment)
+    flipped = replace(data.grid, alignment=-data.grid.alignment)
     np.testing.assert_array_equal(jumps(flipped, 5), data.jump)
     np.testing.assert_allclose(weighted_sum(flipped, values), -data.composed)
     assert 0 <= data.jump.min() <= data.jump.max() <= 1 + 1e-6
@@ -376,7 +376,9 @@ def test_the_hessian_of_two_classes_is_that_of_their_samples(at_work, numbers):
     )
     np.testing.assert_allclose(found[1].analysis.eigenvalues[:3], pairs.values, rtol=1e-8)
     # All rows show the same part of the plane.
-    assert {(row.grid or row.analysis.grid).x[0] for row in found} == {found[0].analysis.grid.x[0]}
+    assert {(row.grid or row.analysis.grid).first[0] for row in found} == {
+        found[0].analysis.grid.first[0]
+    }
 
 
 def test_control_directions_are_those_of_the_library(numbers):

@@ -373,7 +373,7 @@ def test_the_plane_shown_is_that_of_an_analysis():
     analysis = eb.analyze(model, pair, k=2, grid=9)
     problem = eb.Problem(model, pair)
     own = boundary_along(problem, analysis.eigenvectors[:, 0], [0.0], resolution=9)
-    np.testing.assert_allclose(own.x, analysis.grid.x, rtol=1e-5)
+    np.testing.assert_allclose(own.x, analysis.grid.first, rtol=1e-5)
     given = boundary_along(problem, analysis.eigenvectors[:, 0], [0.0], analysis.grid)
     np.testing.assert_allclose(given.outputs[0], analysis.grid.outputs, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(given.predictions[0], analysis.grid.predictions)
@@ -420,7 +420,7 @@ class Deeper(nn.Module):
         (lambda p: low_loss_curve(p, p.theta, p.theta, learning_rate=0), "learning_rate must be"),
         (lambda p: low_loss_curve(p, p.theta, p.theta, iterations=0), "iterations must be"),
         (lambda p: low_loss_curve(p, p.theta, p.theta, seed=-1), "seed must be"),
-        (lambda p: boundary_along(p, p.theta, [0.0], grid=50), "grid must be a PlaneGrid; got int"),
+        (lambda p: boundary_along(p, p.theta, [0.0], grid=50), "grid must be a Plane; got int"),
     ],
 )
 def test_unusable_arguments_are_refused_in_one_sentence(problem, call, message):

@@ -25,7 +25,7 @@ from eigenboundary.analysis.margins import (
 from eigenboundary.analysis.provenance import Provenance
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.analysis.settings import Settings
-from eigenboundary.boundary.planes import evaluate_plane
+from eigenboundary.boundary.planes import plane_of_inputs
 from eigenboundary.boundary.search.norms import Geometry
 from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs
 from eigenboundary.curvature.eigensolvers.krylov import INTERRUPTED
@@ -243,7 +243,7 @@ class Builder:
         self.fields |= {"inputs": _numpy(rows.float()), "input_indices": _numpy(indices)}
         is_plane = tuple(signature.input_shape) == (2,) and signature.floating_inputs
         if self.settings.grid and is_plane:
-            plane = evaluate_plane(problem, pairs.vectors, inputs, self.settings.grid)
+            plane = plane_of_inputs(problem, pairs.vectors, inputs, self.settings.grid)
             self.fields["grid"] = plane
 
     def _bulk(self, operator: ProblemOperator, pairs: Eigenpairs) -> None:

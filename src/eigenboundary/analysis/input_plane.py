@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.boundary.arguments import problem_with_inputs
-from eigenboundary.boundary.planes import BORDER, InputPlane, in_box, plane_of
+from eigenboundary.boundary.planes import BORDER, Plane, in_box, plane_of_points
 from eigenboundary.boundary.search.norms import Geometry, as_box
 from eigenboundary.boundary.sections import Section
 from eigenboundary.problem.problem import Model, Problem
@@ -30,8 +31,8 @@ def input_plane(
     border: float = BORDER,
     box: tuple[float, float] | None = None,
     **options: Any,
-) -> InputPlane:
-    r"""Predictions and alignments on the plane through three inputs.
+) -> Plane:
+    r"""Evaluate predictions and alignments on the plane through three inputs.
 
     .. math:: x(u, w) = a + u\, e_1 + w\, e_2
 
@@ -41,23 +42,26 @@ def input_plane(
     Parameters
     ----------
     model : torch.nn.Module, Problem or Analysis
-        It is left exactly as it was. The loss of a bare module is the cross-entropy.
+        The model is left as it was. The loss of a bare module is the cross-entropy.
     points : array or Tensor, shape (3, ...), or Section
-        Three inputs that are not in line; those of a section are :math:`x_t^+`, :math:`x_t^-` and
-        :math:`x_b`.
+        Three inputs that are not in line; a section stands for its :math:`x_t^+`, :math:`x_t^-`
+        and :math:`x_b`.
     vectors : array or Tensor, shape (p, k) or (p,), optional
-        Directions in parameter space to align with; default: an analysis' eigenvectors, else none.
+        Directions in parameter space to align with; default: the eigenvectors of an analysis, else
+        none.
     resolution : int
         Grid points along each axis, at least two.
     border : float
-        What is shown around the three points, as a share of their larger extent.
+        Width of the border around the three points, as a share of their larger extent.
     box : (low, high), optional
-        Range that every entry of an input has to stay in, e.g. (0, 1) for pixels: says which grid
-        points are inputs at all.
+        Range of the entries of an input, e.g. (0, 1) for pixels; it tells which grid points are
+        inputs at all.
+    **options
+        Options of :class:`~eigenboundary.Problem`, for a module.
 
     Returns
     -------
-    InputPlane
+    Plane
 
     Raises
     ------
@@ -83,7 +87,7 @@ def input_plane(
     problem, at = problem_with_inputs(model, inputs, "points", **options)
     if not in_box(at, box).all():
         Geometry(box=box).check_inside(at, "points")
-    return plane_of(
+    return plane_of_points(
         problem,
         at,
         vectors,
@@ -95,12 +99,12 @@ def input_plane(
 
 
 def section_samples(model: Any, section: Section) -> NDArray[Any]:
-    r"""The samples :math:`x_t^+` and :math:`x_t^-` of a section, shape (2, ...).
+    r"""Return the samples :math:`x_t^+` and :math:`x_t^-` of a section, shape (2, ...).
 
     Parameters
     ----------
     model : Problem or Analysis
-        What the section was found with.
+        The problem or the analysis in which the section was found.
     section : Section
 
     Raises
@@ -164,12 +168,10 @@ def _three_inputs(model: Any, points: Any) -> Tensor:
         ) from None
     if len(held) != 3 or len(set(shapes)) != 1 or not shapes[0]:
         came = f"{len(held)}" if len(held) != 3 else f"shapes {', '.join(map(str, shapes))}"
-        raise InvalidInputError("points", "be three inputs of one shape (3, ...)", f"{came}")
+        raise InvalidInputError("points", "be three inputs of one shape (3, ...)", came)
     try:
         tensors = [p if isinstance(p, Tensor) else torch.from_numpy(np.array(p)) for p in held]
     except TypeError as error:
         raise InvalidInputError("points", "hold numbers", f"others ({error})") from None
-    kind = torch.promote_types(
-        torch.promote_types(tensors[0].dtype, tensors[1].dtype), tensors[2].dtype
-    )
+    kind = functools.reduce(torch.promote_types, [tensor.dtype for tensor in tensors])
     return torch.stack([tensor.to(kind) for tensor in tensors])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eigenboundary.boundary.ascent import affordable_rounds
-from eigenboundary.boundary.planes import InputPlane, planes_of_sections
+from eigenboundary.boundary.planes import Plane, planes_of_sections
 from eigenboundary.boundary.search.annealing import affordable_walks
 from eigenboundary.boundary.search.norms import Geometry
 from eigenboundary.boundary.sections import BoundarySections, sections_of
@@ -133,7 +133,7 @@ def note_on_budget(problem: Problem, k: int) -> tuple[str, ...]:
 
 def find_planes(
     problem: Problem, sections: BoundarySections, vectors: NDArray[Any], resolution: int
-) -> tuple[tuple[InputPlane, ...], tuple[str, ...]]:
+) -> tuple[tuple[Plane, ...], tuple[str, ...]]:
     """Evaluate the planes of the top sections; a note instead, where that would take too long."""
     affordable = int((_PLANE_FLOPS / (_PLANE_PASSES * max(problem.signature.flops, 1))) ** 0.5)
     if resolution and affordable < _LEAST_RESOLUTION:

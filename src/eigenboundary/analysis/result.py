@@ -18,7 +18,7 @@ from eigenboundary.analysis.margins import Directions, find_margins, find_planes
 from eigenboundary.analysis.provenance import Provenance
 from eigenboundary.analysis.storage import save
 from eigenboundary.boundary.arguments import check_has_boundary
-from eigenboundary.boundary.planes import InputPlane, PlaneGrid
+from eigenboundary.boundary.planes import Plane
 from eigenboundary.boundary.search.norms import Geometry, as_box, as_norm
 from eigenboundary.boundary.sections import WEAK_SIDE, BoundarySections
 from eigenboundary.boundary.smallest_margin import SmallestMargin
@@ -78,7 +78,7 @@ class Analysis:
         Names of the C classes and of the entries of an input; empty where there are none.
     inputs, input_indices : array, shape (n', d), and of int, shape (n',)
         Flattened training inputs kept for pictures, and their row numbers.
-    grid : PlaneGrid or None
+    grid : Plane or None
         For two-dimensional inputs.
     controls : dict of array, shape (n, k)
         Alignments of the training samples with control directions, by their kind.
@@ -86,7 +86,7 @@ class Analysis:
         Where margins were asked for: what part of the boundary each eigenvector encodes.
     smallest_margin : SmallestMargin or None
         Where margins were asked for.
-    planes : tuple of InputPlane
+    planes : tuple of Plane
         Where margins were asked for, for inputs of more than two dimensions: the planes through
         :math:`x_t^+, x_t^-, x_b` of the first three sections.
     bulk : Bulk or None
@@ -123,11 +123,11 @@ class Analysis:
     provenance: Provenance
     class_names: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
-    grid: PlaneGrid | None = None
+    grid: Plane | None = None
     controls: dict[str, Annotated[Array, "n", "k"]] = field(default_factory=dict)
     sections: BoundarySections | None = None
     smallest_margin: SmallestMargin | None = None
-    planes: tuple[InputPlane, ...] = ()
+    planes: tuple[Plane, ...] = ()
     bulk: Bulk | None = None
     test_accuracy: float | None = None
     attached: Problem | None = field(default=None, metadata=UNSTORED)
@@ -135,8 +135,8 @@ class Analysis:
     def __post_init__(self) -> None:
         held = [getattr(self, item.name) for item in dataclasses.fields(self)]
         held += self.controls.values()
-        if self.grid is not None:
-            held += [getattr(self.grid, item.name) for item in dataclasses.fields(self.grid)]
+        planes = self.planes if self.grid is None else (self.grid, *self.planes)
+        held += [getattr(plane, f.name) for plane in planes for f in dataclasses.fields(plane)]
         for value in held:
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)

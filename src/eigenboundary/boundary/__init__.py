@@ -13,7 +13,7 @@ All work in any input dimension, on batches, and leave the network as it was.
 from eigenboundary.boundary.distance import boundary_distance
 from eigenboundary.boundary.motion import BoundaryMotion, boundary_along
 from eigenboundary.boundary.paper_margins import SectionMargins, paper_margins
-from eigenboundary.boundary.planes import InputPlane, PlaneGrid
+from eigenboundary.boundary.planes import Plane
 from eigenboundary.boundary.points import BoundaryPoints, boundary_points
 from eigenboundary.boundary.projection import BoundaryProjection, project_to_boundary
 from eigenboundary.boundary.search.nearest import BoundaryDistance
@@ -26,8 +26,7 @@ __all__ = [
     "BoundaryPoints",
     "BoundaryProjection",
     "BoundarySections",
-    "InputPlane",
-    "PlaneGrid",
+    "Plane",
     "Section",
     "SectionMargins",
     "SmallestMargin",

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eigenboundary.boundary.planes import PlaneGrid, evaluate_plane
+from eigenboundary.boundary.planes import Plane, coordinates_of
 from eigenboundary.landscape.points import (
     as_direction,
     as_steps,
@@ -22,9 +22,6 @@ from eigenboundary.runtime.arguments import check_positive_integer
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import safe_point
 from eigenboundary.runtime.precision import full_precision
-
-# The plane's extent needs a grid, not a fine one.
-_EXTENT_ONLY = 2
 
 
 @dataclass(frozen=True)
@@ -46,6 +43,11 @@ class BoundaryMotion:
     y: NDArray[np.float64] = field(repr=False)
     outputs: NDArray[np.float32] = field(repr=False)
 
+    def plane(self, index: int) -> Plane:
+        """Return the decision regions of one step, without alignments."""
+        outputs = self.outputs[index]
+        return Plane(self.x, self.y, outputs, np.zeros((*outputs.shape[:2], 0), np.float32))
+
     @property
     def predictions(self) -> NDArray[np.int64]:
         """Predicted classes, shape (m, r, c)."""
@@ -63,7 +65,7 @@ def boundary_along(
     model: Model,
     direction: Any,
     steps: Any,
-    grid: PlaneGrid | None = None,
+    grid: Plane | None = None,
     *,
     resolution: int = 100,
     data: Any = None,
@@ -79,7 +81,7 @@ def boundary_along(
         v, e.g. an eigenvector, of any length.
     steps : array, shape (m,)
         Values of t.
-    grid : PlaneGrid, optional
+    grid : Plane, optional
         On whose points to predict, e.g. ``analysis.grid``; default: the training inputs' extent
         and a margin around it.
     resolution : int
@@ -112,11 +114,11 @@ def boundary_along(
             "have inputs of two features for its boundary to be drawn in a plane",
             f"inputs of shape {tuple(problem.signature.input_shape)}",
         )
-    if grid is not None and not isinstance(grid, PlaneGrid):
-        raise InvalidInputError("grid", "be a PlaneGrid", type(grid).__name__)
+    if grid is not None and not isinstance(grid, Plane):
+        raise InvalidInputError("grid", "be a Plane", type(grid).__name__)
     v = as_direction(problem, direction, "direction")
     t = as_steps(steps)
-    x, y = (grid.x, grid.y) if grid is not None else _axes(problem, v, resolution)
+    x, y = (grid.first, grid.second) if grid is not None else _axes(problem, resolution)
     columns, rows = np.meshgrid(x, y)
     points = torch.from_numpy(np.stack([columns.ravel(), rows.ravel()], axis=1))
     coefficients = np.stack([np.ones_like(t), t], axis=1)
@@ -124,12 +126,9 @@ def boundary_along(
     return BoundaryMotion(t, x, y, frames.reshape(len(t), len(y), len(x), -1))
 
 
-def _axes(
-    problem: Problem, v: Tensor, resolution: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _axes(problem: Problem, resolution: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     inputs, _ = problem.samples.some_inputs(problem.n_samples)
-    corners = evaluate_plane(problem, v.unsqueeze(1), inputs, _EXTENT_ONLY)
-    x, y = (np.linspace(axis[0], axis[-1], resolution) for axis in (corners.x, corners.y))
+    x, y = (np.linspace(low, high, resolution) for low, high in coordinates_of(inputs, 2))
     return x, y
 
 

@@ -8,7 +8,7 @@ attributes that end in an underscore.
 :class:`SpectrumDisplay`            eigenvalues, outliers and bulk
 :class:`DensityDisplay`             all p eigenvalues: density, counts beyond a threshold
 :class:`AlignmentDisplay`           training samples against eigenvectors, sorted by class
-:class:`DecisionBoundaryDisplay`    the plane of two-dimensional inputs
+:class:`PlaneDisplay`               a plane of inputs: two-dimensional ones, or through any three
 :class:`EmbeddingDisplay`           other inputs, on a PCA or t-SNE embedding
 :class:`ControlsDisplay`            top eigenvectors against control directions
 :class:`MassDisplay`                squared alignment captured by the first i eigenvectors
@@ -16,27 +16,19 @@ attributes that end in an underscore.
 :class:`LossSurfaceDisplay`         the loss on a plane through parameter space
 :class:`ComparisonDisplay`          several networks side by side
 :class:`BoundaryMotionDisplay`      decision regions as θ moves along a direction
-:class:`InputPlaneDisplay`          the plane through three inputs of any dimension
 :class:`SectionDisplay`             a section's samples and boundary point, as images
 :class:`ClassPairDisplay`           the class pairs of each eigenvector's section
 :class:`MarginDisplay`              margins against eigenvectors
 ==================================  ===========================================================
 """
 
-from eigenboundary.displays.alignments import AlignmentDisplay
-from eigenboundary.displays.boundary import DecisionBoundaryDisplay
+from eigenboundary.displays.alignments import AlignmentDisplay, ControlsDisplay, MassDisplay
 from eigenboundary.displays.comparison import ComparisonDisplay
-from eigenboundary.displays.controls import ControlsDisplay
-from eigenboundary.displays.density import DensityDisplay
 from eigenboundary.displays.embedding import EmbeddingDisplay, embed
 from eigenboundary.displays.landscape import LossCurveDisplay, LossSurfaceDisplay
-from eigenboundary.displays.margins import MarginDisplay
-from eigenboundary.displays.mass import MassDisplay
-from eigenboundary.displays.motion import BoundaryMotionDisplay
-from eigenboundary.displays.pairs import ClassPairDisplay
-from eigenboundary.displays.planes import InputPlaneDisplay
-from eigenboundary.displays.sections import SectionDisplay
-from eigenboundary.displays.spectrum import SpectrumDisplay
+from eigenboundary.displays.planes import BoundaryMotionDisplay, PlaneDisplay
+from eigenboundary.displays.sections import ClassPairDisplay, MarginDisplay, SectionDisplay
+from eigenboundary.displays.spectrum import DensityDisplay, SpectrumDisplay
 
 __all__ = [
     "AlignmentDisplay",
@@ -44,14 +36,13 @@ __all__ = [
     "ClassPairDisplay",
     "ComparisonDisplay",
     "ControlsDisplay",
-    "DecisionBoundaryDisplay",
     "DensityDisplay",
     "EmbeddingDisplay",
-    "InputPlaneDisplay",
     "LossCurveDisplay",
     "LossSurfaceDisplay",
     "MarginDisplay",
     "MassDisplay",
+    "PlaneDisplay",
     "SectionDisplay",
     "SpectrumDisplay",
     "embed",

@@ -1,40 +1,49 @@
-"""Alignment of the training samples with the top eigenvectors, sorted by class."""
+"""Alignment of the training samples: by class, captured together, and against controls."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colorbar import Colorbar
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
+from matplotlib.collections import PathCollection
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
+from eigenboundary.alignment.complexity import random_alignment
 from eigenboundary.displays import style
 from eigenboundary.displays.arguments import (
     check_alignment,
+    check_eigenvalues,
     check_labels,
     eigenvectors_shown,
     names_of_classes,
     numbers,
 )
+from eigenboundary.displays.base import AnalysisDisplay
+from eigenboundary.runtime.arguments import check_positive_integer
 from eigenboundary.runtime.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from eigenboundary.analysis.result import Analysis
 
-
-# More columns than a wide picture has pixels say nothing; samples are picked, never averaged:
-# alignments of both signs would cancel.
+# A picture has no pixels for more columns. Samples are picked, never averaged: alignments of both
+# signs would cancel.
 _MOST_COLUMNS = 2000
 _MOST_ROWS = 50
+_FLOOR = 1e-6
+_MOST_POINTS = 600
+_MOST_TOP = 10
+_NAMES = {
+    "lowest": "lowest eigenvectors",
+    "random_eigenvectors": "random eigenvectors",
+    "random_directions": "random directions",
+}
 
 
-class AlignmentDisplay:
+class AlignmentDisplay(AnalysisDisplay):
     """Heat map of the alignments: a row an eigenvector, a column a training sample.
 
     Samples are sorted by class, within a class by their alignment with the first eigenvector. Of
@@ -52,14 +61,15 @@ class AlignmentDisplay:
 
     Attributes
     ----------
-    ax_, figure_
+    figure_, axes_, ax_
     image_ : AxesImage
         Its array has shape (rows, columns).
     order_ : array of int
-        The samples drawn, in their order.
+        Indices of the samples drawn, in the order of the columns.
     strip_ : list of Rectangle
         One a class, below the map.
     names_ : list of Text
+        Names of the classes below the strip.
     colorbar_ : Colorbar
 
     Raises
@@ -75,14 +85,6 @@ class AlignmentDisplay:
     [2, 1, 0]
     """
 
-    ax_: Axes
-    figure_: Figure
-    image_: AxesImage
-    order_: NDArray[np.int64]
-    strip_: list[Rectangle]
-    names_: list[Text]
-    colorbar_: Colorbar
-
     def __init__(
         self,
         alignment: ArrayLike,
@@ -95,72 +97,36 @@ class AlignmentDisplay:
         self.alignment = check_alignment(alignment)
         n, k = self.alignment.shape
         self.labels = check_labels(labels, n)
-        self.eigenvalues = None if eigenvalues is None else numbers(eigenvalues, "eigenvalues")
-        if self.eigenvalues is not None and len(self.eigenvalues) != k:
-            raise InvalidInputError(
-                "eigenvalues", f"be {k}, one an eigenvector", f"{len(self.eigenvalues)}"
-            )
+        self.eigenvalues = check_eigenvalues(eigenvalues, k)
         self.n_eigenvectors = eigenvectors_shown(n_eigenvectors, k, _MOST_ROWS)
+        self.size = 8.6, 1.5 + float(np.clip(0.3 * self.n_eigenvectors, 0.5, 8.0))
         self.class_names = names_of_classes(class_names, int(self.labels.max()) + 1)
 
-    @classmethod
-    def from_analysis(
-        cls,
-        analysis: Analysis,
-        *,
-        n_eigenvectors: int | None = None,
-        class_names: Sequence[str] | None = None,
-        ax: Axes | None = None,
-    ) -> AlignmentDisplay:
-        """Draw the training samples of an analysis."""
-        display = cls(
-            analysis.training_alignment,
-            analysis.labels,
-            analysis.eigenvalues,
-            n_eigenvectors=n_eigenvectors,
-            class_names=class_names,
+    @staticmethod
+    def _arguments(analysis: Analysis) -> dict[str, Any]:
+        return {
+            "alignment": analysis.training_alignment,
+            "labels": analysis.labels,
+            "eigenvalues": analysis.eigenvalues,
+            "class_names": analysis.class_names or None,
+        }
+
+    def _draw(self) -> None:
+        self.order_ = self._order()
+        self.image_ = self.ax_.imshow(
+            self.alignment[self.order_, : self.n_eigenvectors].T,
+            cmap=style.ALIGNMENT_MAP,
+            norm=style.ALIGNMENT_RANGE,
+            aspect="auto",
+            interpolation="nearest",
         )
-        return display.plot(ax)
-
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height in inches that suit the number of rows."""
-        rows = self.n_eigenvectors
-        return 8.6, 1.5 + float(np.clip(0.3 * rows, 0.5, 8.0))
-
-    def plot(self, ax: Axes | None = None) -> AlignmentDisplay:
-        """Draw on ``ax``, or on a new pyplot figure.
-
-        Returns
-        -------
-        AlignmentDisplay
-            Itself.
-        """
-        with style.styled():
-            self.figure_, self.ax_ = style.one_axes(ax, *self.size)
-            self.order_ = self._order()
-            self.image_ = self.ax_.imshow(
-                self.alignment[self.order_, : self.n_eigenvectors].T,
-                cmap=style.ALIGNMENT_MAP,
-                norm=style.ALIGNMENT_RANGE,
-                aspect="auto",
-                interpolation="nearest",
-            )
-            self._rows()
-            self._classes()
-            self.colorbar_ = self.figure_.colorbar(
-                self.image_,
-                ax=self.ax_,
-                pad=0.015,
-                aspect=self._height / 0.16,
-                ticks=[-1, -0.5, 0, 0.5, 1],
-                label="alignment $A_i(x_s)$",
-            )
-            self.colorbar_.outline.set_visible(False)
-            n, drawn = len(self.labels), len(self.order_)
-            thinned = "" if n == drawn else f", {drawn:,} of them drawn"
-            self.ax_.set_title(f"{n:,} training samples by class{thinned}")
-        return self
+        self._rows()
+        self._classes()
+        how = style.ALIGNMENT_BAR | {"aspect": self._height / 0.16, "fraction": 0.15}
+        self.colorbar_ = self._colorbar(self.image_, "alignment $A_i(x_s)$", **how)
+        n, drawn = len(self.labels), len(self.order_)
+        thinned = "" if n == drawn else f", {drawn:,} of them drawn"
+        self.ax_.set_title(f"{n:,} training samples by class{thinned}")
 
     def _order(self) -> NDArray[np.int64]:
         order = np.lexsort((self.alignment[:, 0], self.labels))
@@ -176,7 +142,7 @@ class AlignmentDisplay:
 
     @property
     def _height(self) -> float:
-        """Of the axes, in inches."""
+        """Height of the axes in inches."""
         inches = self.figure_.get_size_inches()[1] * self.ax_.get_position().height
         return max(float(inches), 0.5)
 
@@ -184,16 +150,8 @@ class AlignmentDisplay:
         rows = self.n_eigenvectors
         step = 1 if rows <= 25 else 5
         shown = [i for i in range(rows) if step == 1 or i == 0 or (i + 1) % step == 0]
-        self.ax_.set_yticks(shown)
-        self.ax_.set_yticklabels(
-            [
-                style.eigenvector_title(
-                    i, None if self.eigenvalues is None else float(self.eigenvalues[i])
-                )
-                for i in shown
-            ],
-            fontsize=9 if rows <= 12 else 8,
-        )
+        titles = [style.eigenvector_title(i, self.eigenvalues[i]) for i in shown]
+        self.ax_.set_yticks(shown, titles, fontsize=9 if rows <= 12 else 8)
         self.ax_.tick_params(axis="y", length=0)
         if rows <= 25:
             for i in range(1, rows):
@@ -202,11 +160,11 @@ class AlignmentDisplay:
     def _classes(self) -> None:
         labels = self.labels[self.order_]
         self.ax_.set_xticks([])
-        for side in self.ax_.spines.values():
-            side.set_visible(False)
+        self.ax_.spines[:].set_visible(False)
         thickness = 0.12 / self._height
         frame = self.ax_.get_xaxis_transform()
-        self.strip_, self.names_ = [], []
+        self.strip_: list[Rectangle] = []
+        self.names_: list[Text] = []
         for label in np.unique(labels):
             first, last = np.flatnonzero(labels == label)[[0, -1]]
             if first:
@@ -225,8 +183,203 @@ class AlignmentDisplay:
             # A class too narrow for its name keeps only its colour.
             if (last - first + 1) / len(labels) > 0.011 * len(name):
                 place = ((first + last) / 2, -2.1 * thickness)
-                self.names_.append(
-                    self.ax_.text(
-                        *(*place, name), transform=frame, ha="center", va="top", fontsize=9
-                    )
-                )
+                how: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 9}
+                self.names_.append(self.ax_.text(*place, name, transform=frame, **how))
+
+
+class MassDisplay(AnalysisDisplay):
+    """Squared alignment that each eigenvector captures, and that the first i capture together.
+
+    Parameters
+    ----------
+    mass : array, shape (k,)
+        Mean squared alignment :math:`q_i` of each eigenvector; their sum is at most 1.
+    outliers : int
+        Number of outliers, which have another colour.
+
+    Attributes
+    ----------
+    figure_, axes_, ax_
+    bars_ : BarContainer
+        Share of each eigenvector.
+    line_ : Line2D
+        Cumulative share.
+
+    Raises
+    ------
+    InvalidInputError
+        If the shares are negative or sum to more than 1.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> display = MassDisplay([0.5, 0.25]).plot(Figure().add_subplot())
+    >>> display.line_.get_ydata().tolist()
+    [0.5, 0.75]
+    """
+
+    size = (7.0, 3.4)
+
+    def __init__(self, mass: ArrayLike, outliers: int = 0) -> None:
+        self.mass = numbers(mass, "mass")
+        if not len(self.mass) or (self.mass < 0).any() or self.mass.sum() > 1.001:
+            raise InvalidInputError(
+                "mass",
+                "be shares of at least 0 that sum to at most 1",
+                f"{len(self.mass)} with sum {self.mass.sum():.4g}",
+            )
+        self.outliers = outliers
+
+    @staticmethod
+    def _arguments(analysis: Analysis) -> dict[str, Any]:
+        return {"mass": analysis.complexity.mass, "outliers": analysis.outliers}
+
+    def _draw(self) -> None:
+        index = np.arange(1, len(self.mass) + 1)
+        total = float(np.minimum(np.cumsum(self.mass), 1.0)[-1])
+        colors = [style.ACCENT if i <= self.outliers else style.SECOND for i in index]
+        width = 0.7 if len(index) < 80 else 1.0
+        self.bars_ = self.ax_.bar(index, self.mass, width, color=colors, alpha=0.55)
+        (self.line_,) = self.ax_.plot(
+            *(index, np.cumsum(self.mass)),
+            color=style.INK,
+            linewidth=1.6,
+            marker="o" if len(index) <= 50 else "",
+            markersize=4.5,
+        )
+        self.ax_.axhline(1.0, color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+        self.ax_.set(xlim=(0.3, max(len(index), 2) + 0.7), ylim=(0, 1.06))
+        self.ax_.yaxis.set_major_formatter(PercentFormatter(1.0))
+        style.index_axis(self.ax_)
+        self.ax_.set_ylabel("squared alignment")
+        self.ax_.set_title(
+            f"{total:.1%} captured by {len(index)} eigenvector{'s'[: len(index) > 1]}, "
+            f"{1 - total:.1%} outside"
+        )
+
+
+class ControlsDisplay(AnalysisDisplay):
+    """Distribution of |A| over the training samples: top eigenvectors, then each control.
+
+    A box holds the middle half, its whiskers 5 % to 95 %. Alignments below 1e-6 are drawn there.
+
+    Parameters
+    ----------
+    alignment : array, shape (n, k)
+        Alignment with the top eigenvectors.
+    controls : mapping of str to array, shape (n, j)
+        Alignment with control directions, by their kind.
+    n_parameters : int
+        Number p of dimensions; the dashed line is the mean that random directions reach there.
+
+    Attributes
+    ----------
+    figure_, axes_, ax_
+    boxes_ : dict
+        Artists of ``Axes.boxplot``, in the order of `rows_`.
+    rows_ : dict of array
+        Sizes |A| of each row, from the top, by name.
+    points_ : list of PathCollection
+    line_ : Line2D
+        Mean for random directions.
+
+    Raises
+    ------
+    InvalidInputError
+        If there are no controls or shapes do not fit.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> display = ControlsDisplay([[0.9], [-0.8]], {"lowest": [[0.1], [0.0]]}, n_parameters=100)
+    >>> list(display.plot(Figure().add_subplot()).rows_)
+    ['top eigenvector', 'lowest eigenvectors']
+    """
+
+    def __init__(
+        self, alignment: ArrayLike, controls: Mapping[str, ArrayLike], n_parameters: int
+    ) -> None:
+        if not controls:
+            raise InvalidInputError(
+                "controls",
+                "hold at least one kind of control direction (analyze(..., "
+                "controls=('random_directions',)))",
+                "none",
+            )
+        check_positive_integer(n_parameters, "n_parameters")
+        self.alignment = check_alignment(alignment)
+        self.controls = {
+            kind: check_alignment(value, f"controls[{kind!r}]") for kind, value in controls.items()
+        }
+        self.n_parameters = n_parameters
+        self.size = 7.6, 1.2 + 0.62 * (1 + len(self.controls))
+
+    @staticmethod
+    def _arguments(analysis: Analysis) -> dict[str, Any]:
+        return {
+            "alignment": analysis.training_alignment[:, :_MOST_TOP],
+            "controls": analysis.controls,
+            "n_parameters": analysis.n_parameters,
+        }
+
+    def _draw(self) -> None:
+        k = self.alignment.shape[1]
+        top = "top eigenvector" if k == 1 else f"top {k} eigenvectors"
+        self.rows_ = {top: np.abs(self.alignment).ravel()} | {
+            _NAMES.get(kind, kind): np.abs(value).ravel() for kind, value in self.controls.items()
+        }
+        self._boxes()
+        self._points()
+        self._level()
+        self.ax_.set_xscale("log")
+        self.ax_.set_xlim(right=1.25)
+        self.ax_.invert_yaxis()
+        self.ax_.spines["left"].set_visible(False)
+        self.ax_.tick_params(axis="y", length=0)
+        self.ax_.grid(axis="x")
+        self.ax_.set_xlabel("size of alignment $|A(x_s)|$")
+
+    def _boxes(self) -> None:
+        colors = [style.ACCENT, *[style.SECOND] * len(self.controls)]
+        self.boxes_ = self.ax_.boxplot(
+            [np.maximum(values, _FLOOR) for values in self.rows_.values()],
+            positions=range(len(self.rows_)),
+            orientation="horizontal",
+            widths=0.5,
+            whis=(5, 95),
+            showfliers=False,
+            patch_artist=True,
+            medianprops={"color": style.INK, "linewidth": 1.8},
+        )
+        self.ax_.set_yticks(range(len(self.rows_)), list(self.rows_))
+        for box, color in zip(self.boxes_["boxes"], colors, strict=True):
+            box.set(facecolor=color, alpha=0.35, edgecolor=color)
+        for part in (*self.boxes_["whiskers"], *self.boxes_["caps"]):
+            part.set(color=style.MUTED, linewidth=0.9)
+
+    def _points(self) -> None:
+        rng = np.random.default_rng(0)
+        self.points_: list[PathCollection] = []
+        for row, values in enumerate(self.rows_.values()):
+            drawn = np.sort(values)[:: max(1, len(values) // _MOST_POINTS)]
+            height = row + rng.uniform(-0.2, 0.2, len(drawn))
+            color = style.SECOND if row else style.ACCENT
+            how: dict[str, Any] = {"alpha": 0.3, "linewidths": 0, "zorder": 1}
+            drawn = np.maximum(drawn, _FLOOR)
+            self.points_.append(self.ax_.scatter(drawn, height, s=5, color=color, **how))
+
+    def _level(self) -> None:
+        level = random_alignment(self.n_parameters)
+        self.line_ = self.ax_.axvline(
+            level, color=style.INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=0
+        )
+        self.ax_.annotate(
+            f"random level {style.format_number(level, 2)}",
+            (level, 1.0),
+            xycoords=self.ax_.get_xaxis_transform(),
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+            color=style.MUTED,
+        )

@@ -1,26 +1,27 @@
-"""What displays accept, and the lines that several of them draw."""
+"""Checks of what displays accept."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from eigenboundary.runtime.arguments import as_array, check_positive_integer
 from eigenboundary.runtime.errors import InvalidInputError
 
 Array = NDArray[np.float64]
+Part = TypeVar("Part")
 
 
 def numbers(value: Any, name: str, *, ndim: int = 1) -> Array:
-    """A finite array of floats.
+    """Return a finite array of floats.
 
     Raises
     ------
     InvalidInputError
-        If it has another number of dimensions, or numbers are missing.
+        If it has another number of dimensions, or entries that are not finite.
     """
     array = as_array(value, np.float64)
     if array.ndim != ndim:
@@ -35,20 +36,38 @@ def numbers(value: Any, name: str, *, ndim: int = 1) -> Array:
 
 
 def check_alignment(value: Any, name: str = "alignment") -> Array:
-    """Alignments, shape (n, k), none beyond ±1 but for rounding."""
+    """Return alignments, shape (n, k), none beyond ±1 but for rounding."""
     array = numbers(value, name, ndim=2)
     if array.size == 0 or np.abs(array).max() > 1.001:
         largest = f"up to {np.abs(array).max():.3g}" if array.size else f"shape {array.shape}"
         raise InvalidInputError(
-            name,
-            "have at least one sample and eigenvector and entries in [-1, 1]",
-            f"{largest}",
+            name, "have at least one sample and eigenvector and entries in [-1, 1]", largest
+        )
+    return array
+
+
+def check_eigenvalues(value: ArrayLike | None, k: int) -> list[float | None]:
+    """Return k eigenvalues, or k times None where none are given."""
+    if value is None:
+        return [None] * k
+    array = numbers(value, "eigenvalues")
+    if len(array) != k:
+        raise InvalidInputError("eigenvalues", f"be {k}, one an eigenvector", f"{len(array)}")
+    return [float(eigenvalue) for eigenvalue in array]
+
+
+def check_flat_inputs(value: Any) -> Array:
+    """Return inputs of two features, shape (n, 2)."""
+    array = numbers(value, "inputs", ndim=2)
+    if array.shape[1] != 2:
+        raise InvalidInputError(
+            "inputs", "have two features to be drawn in a plane", f"{array.shape[1]}"
         )
     return array
 
 
 def check_labels(value: Any, n: int, name: str = "labels") -> NDArray[np.int64]:
-    """Class labels of n samples."""
+    """Return the class labels of n samples."""
     array = as_array(value)
     if array.shape != (n,) or array.dtype.kind not in "iu" or (array < 0).any():
         raise InvalidInputError(
@@ -60,7 +79,7 @@ def check_labels(value: Any, n: int, name: str = "labels") -> NDArray[np.int64]:
 
 
 def names_of_classes(names: Sequence[str] | None, n_classes: int) -> list[str]:
-    """The names given, or ``class 0``, ``class 1``, ..."""
+    """Return the names given, or ``class 0``, ``class 1``, ..."""
     if names is None:
         return [f"class {c}" for c in range(n_classes)]
     if len(names) < n_classes:
@@ -71,7 +90,7 @@ def names_of_classes(names: Sequence[str] | None, n_classes: int) -> list[str]:
 
 
 def eigenvectors_shown(wanted: int | None, k: int, default: int = 5) -> int:
-    """How many of k eigenvectors to draw."""
+    """Return how many of k eigenvectors to draw."""
     check_positive_integer(wanted, "n_eigenvectors", optional=True)
     if wanted is not None and wanted > k:
         raise InvalidInputError(
@@ -80,13 +99,19 @@ def eigenvectors_shown(wanted: int | None, k: int, default: int = 5) -> int:
     return min(k, default) if wanted is None else wanted
 
 
-def class_margins(outputs: NDArray[Any]) -> list[Array]:
-    """Of each class predicted somewhere but not everywhere: its output above the others' best."""
-    values = np.nan_to_num(outputs.astype(np.float64))
-    margins = []
-    for label in range(values.shape[-1]):
-        margin = values[..., label] - np.delete(values, label, axis=-1).max(-1)
-        if margin.min() < 0 < margin.max():
-            margins.append(margin)
-    # With two classes both lines are the same one.
-    return margins[:1] if len(margins) == 2 else margins
+def check_computed(part: Part | None, what: str, call: str) -> Part:
+    """Return a part of an analysis, or say which call computes it."""
+    if part is None:
+        raise InvalidInputError("analysis", f"have {what} ({call})", "one without")
+    return part
+
+
+def check_sections(sections: Part | None) -> Part:
+    """Return the sections of an analysis, or say which calls compute them."""
+    call = "analyze(..., margins=True) or analysis.find_sections()"
+    return check_computed(sections, "sections", call)
+
+
+def evenly_spaced(n: int, most: int) -> NDArray[np.int64]:
+    """Return all of n indices, or as many evenly spaced ones as are drawn at most."""
+    return np.unique(np.linspace(0, max(n - 1, 0), min(n, most)).round().astype(int))

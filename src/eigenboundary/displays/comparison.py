@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,15 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from eigenboundary.displays import style
+from eigenboundary.displays.base import Display
 
 if TYPE_CHECKING:
     from eigenboundary.analysis.comparison import Comparison
 
 
-_BEST, _OTHER = "#D55E00", "#0072B2"
-
-
-class ComparisonDisplay:
+class ComparisonDisplay(Display):
     """One row a network, one panel a kind of number; the recommended network stands out.
 
     Parameters
@@ -29,11 +27,10 @@ class ComparisonDisplay:
 
     Attributes
     ----------
-    figure_ : Figure
-    axes_ : array of Axes, shape (5,)
-        Squared alignment outside, effective number with its interval, smallest margin (dot) and
-        median margin of the sections (bar), largest eigenvalue, accuracy (test: filled, training:
-        hollow).
+    figure_, axes_, ax_
+        The axes are those of the squared alignment outside, the effective number with its
+        interval, the smallest margin (dot) and the median margin of the sections (bar), the
+        largest eigenvalue, and the accuracy (test: filled, training: hollow).
 
     Examples
     --------
@@ -46,46 +43,41 @@ class ComparisonDisplay:
     ['a', 'b']
     """
 
-    figure_: Figure
-    axes_: np.ndarray
+    _panels = 5
 
     def __init__(self, comparison: Comparison) -> None:
         self.comparison = comparison
+        self.size = 10.5, 0.42 * len(comparison.table) + 1.7
 
-    def plot(self, figure: Figure | None = None) -> ComparisonDisplay:
-        """Draw on a figure, or on a new one."""
+    def _new_axes(self, figure: Figure) -> list[Axes]:
+        return list(figure.subplots(1, self._panels, sharey=True))
+
+    def _draw(self) -> None:
         table = self.comparison.table
-        with style.styled():
-            if figure is None:
-                figure = style.new_figure(10.5, 0.42 * len(table) + 1.7)
-            axes = figure.subplots(1, 5, sharey=True)
-            panels: tuple[tuple[str, Callable[[Axes], None]], ...] = (
-                (f"A² outside the\n{self.comparison.k} sharpest", self._outside),
-                ("effective number\n(interval)", self._effective),
-                ("margin:\nsmallest ●  median |", self._margins),
-                ("largest\neigenvalue λ₁", self._sharpness),
-                ("accuracy:\ntest ●  training ○", self._accuracy),
-            )
-            for ax, (title, draw) in zip(axes, panels, strict=True):
-                draw(ax)
-                ax.set_title(title, fontsize="medium")
-                ax.grid(axis="x", alpha=0.3)
-                ax.set_axisbelow(True)
-                ax.tick_params(axis="y", length=0)
-            rows = np.arange(len(table))
-            axes[0].set_yticks(rows, [str(name) for name in table.index])
-            for label in axes[0].get_yticklabels():
-                if label.get_text() == self.comparison.best:
-                    label.set_fontweight("bold")
-                    label.set_color(_BEST)
-            axes[0].set_ylim(len(table) - 0.5, -0.5)
-        self.figure_, self.axes_ = figure, axes
-        return self
+        panels: tuple[tuple[str, Callable[[Axes], None]], ...] = (
+            (f"A² outside the\n{self.comparison.k} sharpest", self._outside),
+            ("effective number\n(interval)", self._effective),
+            ("margin:\nsmallest ●  median |", self._margins),
+            ("largest\neigenvalue λ₁", self._sharpness),
+            ("accuracy:\ntest ●  training ○", self._accuracy),
+        )
+        for ax, (title, draw) in zip(self.axes_, panels, strict=True):
+            draw(ax)
+            ax.set_title(title, fontsize="medium")
+            ax.grid(axis="x", alpha=0.3)
+            ax.set_axisbelow(True)
+            ax.tick_params(axis="y", length=0)
+        self.ax_.set_yticks(np.arange(len(table)), [str(name) for name in table.index])
+        for label in self.ax_.get_yticklabels():
+            if label.get_text() == self.comparison.best:
+                label.set_fontweight("bold")
+                label.set_color(style.ACCENT)
+        self.ax_.set_ylim(len(table) - 0.5, -0.5)
 
     @property
     def _colors(self) -> list[str]:
-        best = self.comparison.best
-        return [_BEST if name == best else _OTHER for name in self.comparison.table.index]
+        names, best = self.comparison.table.index, self.comparison.best
+        return [style.ACCENT if name == best else style.SECOND for name in names]
 
     def _values(self, name: str) -> np.ndarray:
         return self.comparison.table[name].to_numpy(dtype=float)
@@ -94,16 +86,9 @@ class ComparisonDisplay:
         values = self._values(name)
         ax.scatter(values, np.arange(len(values)), c=self._colors, s=42, zorder=3)
         for row in np.flatnonzero(np.isnan(values)):
-            ax.text(
-                0.5,
-                float(row),
-                "not known",
-                transform=ax.get_yaxis_transform(),
-                ha="center",
-                va="center",
-                fontsize="small",
-                color="0.45",
-            )
+            how: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": "small"}
+            where = ax.get_yaxis_transform()
+            ax.text(0.5, float(row), "not known", transform=where, color="0.45", **how)
 
     def _outside(self, ax: Axes) -> None:
         values = self._values("mass_outside")

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
-from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm, Normalize
-from matplotlib.contour import QuadContourSet
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from eigenboundary.displays import style
-from eigenboundary.displays.arguments import numbers
+from eigenboundary.displays.arguments import Array, numbers
+from eigenboundary.displays.base import Display
 from eigenboundary.landscape import LossCurve, LossPlane
 from eigenboundary.runtime.errors import InvalidInputError
-
-Array = NDArray[np.float64]
 
 _CURVE_COLORS = (style.SECOND, style.ACCENT, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # Losses that differ by more than this are drawn on a logarithmic scale.
@@ -28,29 +23,28 @@ _LOG_FROM = 100.0
 _LOG_SURFACE_FROM = 10.0
 _LEVELS = 18
 _NUMBER = FuncFormatter(lambda value, _: style.format_number(value, 2))
-_SURFACE_MAP = "viridis"
 
 
-class LossCurveDisplay:
+class LossCurveDisplay(Display):
     """Loss along one or several curves through parameter space.
 
     Parameters
     ----------
     curves : LossCurve or mapping of str to LossCurve
-        By the name the legend gives them.
+        Curves by their name in the legend.
     xlabel : str
-        What the curves' parameter is.
+        Name of the curves' parameter.
 
     Attributes
     ----------
-    ax_, figure_
+    figure_, axes_, ax_
     lines_ : dict of Line2D
-        By name; a single unnamed curve is "loss".
+        Lines by name; a single unnamed curve is "loss".
 
     Raises
     ------
     InvalidInputError
-        If there is no curve, or one of no finite loss.
+        If there is no curve, or a curve has no finite loss.
 
     Examples
     --------
@@ -63,9 +57,7 @@ class LossCurveDisplay:
     [1.0, 0.25, 0.0, 0.25, 1.0]
     """
 
-    ax_: Axes
-    figure_: Figure
-    lines_: dict[str, Line2D]
+    size = (6.2, 3.7)
 
     def __init__(self, curves: LossCurve | Mapping[str, LossCurve], *, xlabel: str = "$t$") -> None:
         self.curves = {"loss": curves} if isinstance(curves, LossCurve) else dict(curves)
@@ -82,30 +74,17 @@ class LossCurveDisplay:
                 )
         self.xlabel = xlabel
 
-    def plot(self, ax: Axes | None = None) -> LossCurveDisplay:
-        """Draw on ``ax``, or on a new pyplot figure.
-
-        Returns
-        -------
-        LossCurveDisplay
-            Itself.
-        """
-        with style.styled():
-            self.figure_, self.ax_ = style.one_axes(ax, 6.2, 3.7)
-            self.lines_ = {}
-            for i, (name, curve) in enumerate(self.curves.items()):
-                order = np.argsort(curve.steps)
-                (self.lines_[name],) = self.ax_.plot(
-                    *(curve.steps[order], curve.loss[order]),
-                    color=_CURVE_COLORS[i % len(_CURVE_COLORS)],
-                    linestyle="-" if i < len(_CURVE_COLORS) else "--",
-                    linewidth=2.0,
-                    label=name,
-                )
-            self._finish()
-        return self
-
-    def _finish(self) -> None:
+    def _draw(self) -> None:
+        self.lines_: dict[str, Line2D] = {}
+        for i, (name, curve) in enumerate(self.curves.items()):
+            order = np.argsort(curve.steps)
+            (self.lines_[name],) = self.ax_.plot(
+                *(curve.steps[order], curve.loss[order]),
+                color=_CURVE_COLORS[i % len(_CURVE_COLORS)],
+                linestyle="-" if i < len(_CURVE_COLORS) else "--",
+                linewidth=2.0,
+                label=name,
+            )
         values = np.concatenate([curve.loss for curve in self.curves.values()])
         values = values[np.isfinite(values)]
         if values.min() > 0 and values.max() > _LOG_FROM * values.min():
@@ -115,9 +94,7 @@ class LossCurveDisplay:
             self.ax_.set_ylim(0, 1.06 * values.max() if values.max() > 0 else 1.0)
         self.ax_.margins(x=0.02)
         self.ax_.grid(axis="y")
-        self.ax_.set_xlabel(self.xlabel)
-        self.ax_.set_ylabel(r"training loss $L$")
-        self.ax_.set_title(self._title())
+        self.ax_.set(xlabel=self.xlabel, ylabel=r"training loss $L$", title=self._title())
         if len(self.curves) > 1:
             self.ax_.legend(loc="best")
 
@@ -125,30 +102,29 @@ class LossCurveDisplay:
         heights = {name: style.format_number(c.barrier) for name, c in self.curves.items()}
         if len(heights) == 1:
             (curve,) = self.curves.values()
-            return (
-                f"Loss barrier {heights.popitem()[1]}" if curve.barrier > 0 else "No loss barrier"
-            )
+            barrier = f"Loss barrier {heights.popitem()[1]}"
+            return barrier if curve.barrier > 0 else "No loss barrier"
         if len(heights) > 3 or not any(curve.barrier > 0 for curve in self.curves.values()):
             return "Training loss"
         return "Loss barrier: " + ", ".join(f"{h} {name}" for name, h in heights.items())
 
 
-class LossSurfaceDisplay:
+class LossSurfaceDisplay(Display):
     """Loss on a plane through parameter space, as filled contours.
 
     Parameters
     ----------
     plane : LossPlane
     names : sequence of str, optional
-        Written at the plane's points, one a point.
+        Names of the plane's points, one a point.
     path : array, shape (m, 2), optional
         Coordinates of a curve to draw, e.g. ``plane.project(found.points(steps))``.
     labels : (str, str)
-        Of the axes.
+        Labels of the axes.
 
     Attributes
     ----------
-    ax_, figure_
+    figure_, axes_, ax_
     contours_ : QuadContourSet
     points_ : PathCollection
     path_ : Line2D or None
@@ -160,12 +136,7 @@ class LossSurfaceDisplay:
         If the plane has no area or no finite loss, or shapes do not fit.
     """
 
-    ax_: Axes
-    figure_: Figure
-    contours_: QuadContourSet
-    points_: PathCollection
-    path_: Line2D | None
-    colorbar_: Colorbar
+    size = (5.8, 4.6)
 
     def __init__(
         self,
@@ -193,30 +164,19 @@ class LossSurfaceDisplay:
         if self.path is not None and self.path.shape[1] != 2:
             raise InvalidInputError("path", "have shape (m, 2)", f"{self.path.shape}")
 
-    def plot(self, ax: Axes | None = None) -> LossSurfaceDisplay:
-        """Draw on ``ax``, or on a new pyplot figure.
-
-        Returns
-        -------
-        LossSurfaceDisplay
-            Itself.
-        """
-        with style.styled():
-            self.figure_, self.ax_ = style.one_axes(ax, 5.8, 4.6)
-            self._surface()
-            self.path_ = None
-            if self.path is not None:
-                (self.path_,) = self.ax_.plot(*self.path.T, color="white", linewidth=2.0, zorder=3)
-            self._marks()
-            self.ax_.set_aspect("equal")
-            self.ax_.set_xlim(self.plane.first.min(), self.plane.first.max())
-            self.ax_.set_ylim(self.plane.second.min(), self.plane.second.max())
-            self.ax_.set_xlabel(self.labels[0])
-            self.ax_.set_ylabel(self.labels[1])
-            low, high = np.nanmin(self._values), np.nanmax(self._values)
-            span = f"{style.format_number(low)} to {style.format_number(high)}"
-            self.ax_.set_title(f"Training loss from {span}")
-        return self
+    def _draw(self) -> None:
+        self._surface()
+        self.path_: Line2D | None = None
+        if self.path is not None:
+            (self.path_,) = self.ax_.plot(*self.path.T, color="white", linewidth=2.0, zorder=3)
+        self._marks()
+        self.ax_.set_aspect("equal")
+        self.ax_.set_xlim(self.plane.first.min(), self.plane.first.max())
+        self.ax_.set_ylim(self.plane.second.min(), self.plane.second.max())
+        self.ax_.set(xlabel=self.labels[0], ylabel=self.labels[1])
+        low, high = np.nanmin(self._values), np.nanmax(self._values)
+        span = f"{style.format_number(low)} to {style.format_number(high)}"
+        self.ax_.set_title(f"Training loss from {span}")
 
     @property
     def _values(self) -> Array:
@@ -234,32 +194,21 @@ class LossSurfaceDisplay:
         # Rounding must not put the extreme values outside of all levels.
         levels[0], levels[-1] = np.nextafter(low, -np.inf), np.nextafter(high, np.inf)
         grid = (self.plane.first, self.plane.second, np.ma.masked_invalid(values))
-        self.contours_ = self.ax_.contourf(
-            *grid, levels=levels, norm=norm, cmap=_SURFACE_MAP, zorder=0
-        )
+        how: dict[str, Any] = {"levels": levels, "norm": norm, "cmap": "viridis"}
+        self.contours_ = self.ax_.contourf(*grid, zorder=0, **how)
         self.ax_.contour(*grid, levels=levels, colors="white", linewidths=0.4, alpha=0.45, zorder=1)
-        # As tall as the plane, whatever its aspect.
+        # The bar is as tall as the plane, whatever the plane's aspect.
         beside = self.ax_.inset_axes((1.03, 0.0, 0.04, 1.0))
-        self.colorbar_ = self.figure_.colorbar(
-            self.contours_, cax=beside, label="training loss $L$"
-        )
+        self.colorbar_ = self._colorbar(self.contours_, "training loss $L$", cax=beside)
         shown = levels[:: max(1, (_LEVELS - 1) // 5)]
         self.colorbar_.ax.yaxis.set_minor_locator(NullLocator())
         self.colorbar_.ax.yaxis.set_major_locator(FixedLocator(shown.tolist()))
         self.colorbar_.ax.yaxis.set_major_formatter(_NUMBER)
-        self.colorbar_.outline.set_visible(False)
 
     def _marks(self) -> None:
         points = self.plane.points
-        self.points_ = self.ax_.scatter(
-            points[:, 0],
-            points[:, 1],
-            s=42,
-            color=style.ACCENT,
-            edgecolors="white",
-            linewidths=1.2,
-            zorder=4,
-        )
+        how: dict[str, Any] = {"color": style.ACCENT, "edgecolors": "white", "linewidths": 1.2}
+        self.points_ = self.ax_.scatter(points[:, 0], points[:, 1], s=42, zorder=4, **how)
         for name, (x, y) in zip(self.names, points, strict=False):
             self.ax_.annotate(
                 name,

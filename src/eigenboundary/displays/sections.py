@@ -1,4 +1,4 @@
-"""A section's samples, the boundary points nearest to them and its own one, as images."""
+"""Sections of the boundary: their samples as images, their class pairs, their margins."""
 
 from __future__ import annotations
 
@@ -6,34 +6,52 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from eigenboundary.boundary.sections import Section
+from eigenboundary.analysis.input_plane import section_samples
+from eigenboundary.boundary.sections import BoundarySections, Section
 from eigenboundary.displays import style
-from eigenboundary.displays.arguments import check_labels, names_of_classes
+from eigenboundary.displays.arguments import (
+    Array,
+    check_labels,
+    check_sections,
+    names_of_classes,
+    numbers,
+)
+from eigenboundary.displays.base import AnalysisDisplay
 from eigenboundary.runtime.arguments import as_array
 from eigenboundary.runtime.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from eigenboundary.analysis.result import Analysis
 
-
-Array = NDArray[np.float64]
-
 _SIDES = ("+", "-")
-# Panels: for each sample itself, its nearest boundary point and the step to it; then x_b.
-_PANELS = 7
-# Width and height of a panel with the text below it, in inches.
-_WIDTH, _HEIGHT = 2.2, 2.75
 _SMALLEST_IMAGE = 4
+# Cells of tables with more columns are too narrow for numbers.
+_MOST_NUMBERED = 14
+# Every fifth column is named in tables with more columns.
+_MOST_NAMED = 25
+# The palest tenth of the map would look like a blank cell.
+_MAP = ListedColormap(colormaps["Blues"](np.linspace(0.12, 0.95, 256)), "pairs")
+# Distances that differ by more than this are drawn on a logarithmic scale.
+_LOG_FROM = 12.0
+_NUMBER = FuncFormatter(lambda value, _: style.format_number(value, 3))
+_PAPER = "#009E73"
 
 
 def is_image(shape: Sequence[int]) -> bool:
-    """Whether inputs of this shape can be shown as images: (1, H, W) or (3, H, W).
+    """Return whether inputs of this shape can be shown as images: (1, H, W) or (3, H, W).
 
     Examples
     --------
@@ -43,13 +61,13 @@ def is_image(shape: Sequence[int]) -> bool:
     return len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) >= _SMALLEST_IMAGE
 
 
-class SectionDisplay:
-    r"""The samples :math:`x_t^+, x_t^-` of a section, what parts them from the boundary, and x_b.
+class SectionDisplay(AnalysisDisplay):
+    r"""Images of the samples :math:`x_t^+, x_t^-` of a section, their steps to it, and x_b.
 
-    A row for each sample: itself, the boundary point nearest to it, and the difference of the two,
-    magnified by the factor that its title names. Differences of grey images are red where the
-    boundary point is brighter and blue where it is darker; those of colour images are added to a
-    mid grey.
+    Each sample has a row: the sample, the boundary point nearest to it, and the difference of the
+    two, magnified by the factor that its title names. Differences of grey images are red where the
+    boundary point is brighter and blue where it is darker; differences of colour images are added
+    to a mid grey.
 
     Parameters
     ----------
@@ -57,22 +75,20 @@ class SectionDisplay:
     samples : array, shape (2, 1, H, W) or (2, 3, H, W)
         :math:`x_t^+` and :math:`x_t^-`, as ``section.training_samples`` names them.
     predictions : array of int, shape (2,), optional
-        Their predicted classes.
+        Predicted classes of the samples.
     image_shape : (int, int, int), optional
         (1, H, W) or (3, H, W), for images that the network takes in another shape.
     class_names : sequence of str, optional
 
     Attributes
     ----------
-    figure_, ax_
-        `ax_` is the first panel.
-    axes_ : list of Axes
-        Of :math:`x_t^+` its image, nearest boundary point and difference, the same of
-        :math:`x_t^-`, and :math:`x_b`.
+    figure_, axes_, ax_
+        The axes are those of :math:`x_t^+`, its nearest boundary point and their difference, of
+        these three for :math:`x_t^-`, and of :math:`x_b`.
     images_ : list of AxesImage or None
-        Those of the panels; None where the nearest boundary point was not found.
+        Images by panel; None where the nearest boundary point was not found.
     factors_ : list of float
-        How much each of the two differences is magnified.
+        Factors by which the two differences are magnified.
 
     Raises
     ------
@@ -80,11 +96,8 @@ class SectionDisplay:
         If the inputs are not images, or shapes do not fit.
     """
 
-    ax_: Axes
-    axes_: list[Axes]
-    figure_: Figure
-    images_: list[AxesImage | None]
-    factors_: list[float]
+    _panels = 7
+    size = (8.8, 5.8)
 
     def __init__(
         self,
@@ -115,82 +128,62 @@ class SectionDisplay:
 
     @classmethod
     def from_analysis(
-        cls,
-        analysis: Analysis,
-        index: int = 0,
-        *,
-        image_shape: tuple[int, int, int] | None = None,
-        class_names: Sequence[str] | None = None,
-        axes: Any = None,
-    ) -> SectionDisplay:
-        """Draw the section of eigenvector ``index``, from 0, of an analysis with margins.
+        cls, analysis: Analysis, index: int = 0, *, ax: Any = None, **options: Any
+    ) -> Self:
+        """Draw the section of an eigenvector.
+
+        Parameters
+        ----------
+        analysis : Analysis
+        index : int
+            The eigenvector, from 0.
+        ax : sequence of Axes or Figure, optional
+            As for :meth:`plot`.
+        **options
+            Optional arguments of the class.
 
         Raises
         ------
         InvalidInputError
-            If it was made without margins, or has not kept the section's samples.
+            If the analysis has no sections, or has not kept the section's samples.
         """
-        from eigenboundary.analysis.input_plane import section_samples
-
-        if analysis.sections is None:
-            raise InvalidInputError(
-                "analysis", "have sections (analyze(..., margins=True))", "one without"
-            )
-        if not isinstance(index, int | np.integer) or not 0 <= index < len(analysis.sections):
-            raise InvalidInputError(
-                "index",
-                f"be an integer from 0 to below {len(analysis.sections)}, the number of sections",
-                repr(index),
-            )
-        section = analysis.sections[int(index)]
-        _image_shape(section.boundary_point.shape, image_shape)  # before anything is looked up
-        display = cls(
-            section,
-            section_samples(analysis, section),
-            analysis.predictions[list(section.training_samples)],
-            image_shape=image_shape,
-            class_names=class_names,
-        )
-        return display.plot(axes)
-
-    def plot(self, axes: Any = None) -> SectionDisplay:
-        """Draw on ``axes`` (an empty Figure, or seven axes), or on a new pyplot figure.
-
-        Returns
-        -------
-        SectionDisplay
-            Itself.
-        """
-        with style.styled():
-            own = axes is None or isinstance(axes, Figure)
-            if own:
-                self.figure_, self.axes_ = self._own_axes(axes)
-            else:
-                panel = (_WIDTH, _HEIGHT)
-                self.figure_, self.axes_, _ = style.several_axes(axes, _PANELS, panel=panel)
-            self.ax_ = self.axes_[0]
-            self._images()
-            for ax in self.axes_:
-                ax.set_xticks([])
-                ax.set_yticks([])
-                for side in ax.spines.values():
-                    side.set(visible=True, color=style.FAINT)
-            self._titles()
-            if own:
-                title = style.eigenvector_title(self.section.eigenvector, self.section.eigenvalue)
-                note = "" if self.section.converged else "  (not converged)"
-                self.figure_.suptitle(f"Section of {title}{note}", x=0.01, ha="left", fontsize=10.5)
-        return self
+        return cls(**cls._arguments(analysis, index, options.get("image_shape")) | options).plot(ax)
 
     @staticmethod
-    def _own_axes(figure: Figure | None) -> tuple[Figure, list[Axes]]:
-        """Three panels a row for the samples, and x_b in the middle beside both rows."""
-        width, height = 4 * _WIDTH, 2 * _HEIGHT + 0.3
-        figure = style.new_figure(width, height) if figure is None else figure
-        figure.set_size_inches(width, height)
+    def _arguments(
+        analysis: Analysis, index: int = 0, image_shape: tuple[int, int, int] | None = None
+    ) -> dict[str, Any]:
+        sections = check_sections(analysis.sections)
+        if not isinstance(index, int | np.integer) or not 0 <= index < len(sections):
+            raise InvalidInputError(
+                "index",
+                f"be an integer from 0 to below {len(sections)}, the number of sections",
+                repr(index),
+            )
+        section = sections[int(index)]
+        _image_shape(section.boundary_point.shape, image_shape)  # before anything is looked up
+        return {
+            "section": section,
+            "samples": section_samples(analysis, section),
+            "predictions": analysis.predictions[list(section.training_samples)],
+            "class_names": analysis.class_names or None,
+        }
+
+    def _draw(self) -> None:
+        self._images()
+        for ax in self.axes_:
+            style.bare(ax, frame=True)
+        self._titles()
+        if self._fills_figure:
+            title = style.eigenvector_title(self.section.eigenvector, self.section.eigenvalue)
+            note = "" if self.section.converged else "  (not converged)"
+            self.figure_.suptitle(f"Section of {title}{note}", x=0.01, ha="left", fontsize=10.5)
+
+    def _new_axes(self, figure: Figure) -> list[Axes]:
+        """Make three panels a row for the samples, and one for x_b beside both rows."""
         grid = figure.add_gridspec(2, 4)
         rows = [figure.add_subplot(grid[row, column]) for row in range(2) for column in range(3)]
-        return figure, [*rows, figure.add_subplot(grid[:, 3])]
+        return [*rows, figure.add_subplot(grid[:, 3])]
 
     @property
     def _found(self) -> list[bool]:
@@ -202,7 +195,8 @@ class SectionDisplay:
         low = float(min(images.min(initial=np.inf) for images in shown))
         high = float(max(images.max(initial=-np.inf) for images in shown))
         span = high - low or 1.0
-        self.images_, self.factors_ = [], []
+        self.images_: list[AxesImage | None] = []
+        self.factors_: list[float] = []
         for side in range(2):
             first, nearest, difference = self.axes_[3 * side : 3 * side + 3]
             self.images_.append(_image(first, self.samples[side], low, span))
@@ -233,13 +227,9 @@ class SectionDisplay:
         sample.append(f"A = {_cosine(section.training_alignment[side])}")
         nearest = "nearest boundary point"
         if not self._found[side]:
-            self.axes_[3 * side + 1].text(
-                *(0.5, 0.5, "not found"),
-                transform=self.axes_[3 * side + 1].transAxes,
-                ha="center",
-                va="center",
-                color=style.MUTED,
-            )
+            ax = self.axes_[3 * side + 1]
+            how: dict[str, Any] = {"ha": "center", "va": "center", "color": style.MUTED}
+            ax.text(0.5, 0.5, "not found", transform=ax.transAxes, **how)
             return [sample, [nearest], ["difference", "margin not found"]]
         owner = section.nearest_sections[side]
         where = "of no eigenvector" if owner < 0 else f"where $v_{{{owner + 1}}}$ leads"
@@ -267,14 +257,14 @@ def _image(ax: Axes, image: Array, low: float, span: float) -> AxesImage:
 
 
 def _difference(ax: Axes, step: Array, half: float) -> AxesImage:
-    """A difference that has been magnified to at most half of the images' range."""
+    """Draw a difference that is magnified to at most half of the images' range."""
     if len(step) == 1:
         return ax.imshow(step[0], cmap=style.ALIGNMENT_MAP, norm=Normalize(-half, half))
     return ax.imshow((0.5 + step / (2 * half)).transpose(1, 2, 0).clip(0, 1))
 
 
 def _factor(largest: float, half: float) -> float:
-    """The largest of 1, 2, 5, 10, 20, ... that magnifies the largest difference to half at most.
+    """Return the largest of 1, 2, 5, 10, ... that magnifies the largest difference to half at most.
 
     Examples
     --------
@@ -288,9 +278,8 @@ def _factor(largest: float, half: float) -> float:
 
 
 def _cosine(value: float, signed: bool = True) -> str:
-    """Two decimals and a typographic minus."""
-    text = f"{value:+.2f}" if signed else f"{value:.2f}"
-    return text.replace("-", "−")
+    """Write a cosine with two decimals and a typographic minus."""
+    return f"{value:{'+' if signed else ''}.2f}".replace("-", "−")
 
 
 def _image_shape(shape: tuple[int, ...], wanted: tuple[int, int, int] | None) -> tuple[int, ...]:
@@ -310,3 +299,331 @@ def _image_shape(shape: tuple[int, ...], wanted: tuple[int, int, int] | None) ->
             repr(wanted),
         )
     return tuple(wanted)
+
+
+class ClassPairDisplay(AnalysisDisplay):
+    """Heat map of the boundary's shares: a row a class pair, a column an eigenvector.
+
+    The last column, "none", holds what no eigenvector explains; cells without points are blank.
+
+    Parameters
+    ----------
+    class_pairs : pandas.DataFrame
+        Shares that sum to one, as in :attr:`BoundarySections.class_pairs
+        <eigenboundary.boundary.BoundarySections.class_pairs>`.
+    class_names : sequence of str, optional
+
+    Attributes
+    ----------
+    figure_, axes_, ax_
+    image_ : AxesImage
+        Its array has the table's shape, cells without points masked.
+    texts_ : list of Text
+        Percentages in the cells, of at most 14 columns.
+    colorbar_ : Colorbar
+
+    Raises
+    ------
+    InvalidInputError
+        If the table is empty or holds no shares.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from matplotlib.figure import Figure
+    >>> table = pd.DataFrame([[0.75, 0.0], [0.0, 0.25]], ["0 | 1", "1 | 2"], ["1", "none"])
+    >>> display = ClassPairDisplay(table, class_names=["cat", "dog", "owl"])
+    >>> [name.get_text() for name in display.plot(Figure().add_subplot()).ax_.get_yticklabels()]
+    ['cat | dog', 'dog | owl']
+    """
+
+    def __init__(
+        self, class_pairs: pd.DataFrame, *, class_names: Sequence[str] | None = None
+    ) -> None:
+        if not isinstance(class_pairs, pd.DataFrame) or not class_pairs.size:
+            came = getattr(class_pairs, "shape", type(class_pairs).__name__)
+            raise InvalidInputError("class_pairs", "be a table with a row a class pair", f"{came}")
+        self.shares = class_pairs.to_numpy(dtype=np.float64)
+        total = float(self.shares.sum())
+        if not (self.shares >= 0).all() or not total <= 1.001:
+            raise InvalidInputError(
+                "class_pairs",
+                "hold shares of at least 0 that sum to at most 1",
+                f"ones that sum to {total:.4g}, the least {self.shares.min():.4g}",
+            )
+        self.columns = [str(name) for name in class_pairs.columns]
+        self.rows = [str(name) for name in class_pairs.index]
+        if class_names is not None:
+            pairs = [[int(c) for c in row.split(" | ")] for row in self.rows]
+            names = names_of_classes(class_names, 1 + max(map(max, pairs)))
+            self.rows = [f"{names[a]} | {names[b]}" for a, b in pairs]
+        rows, columns = self.shares.shape
+        per_column = 0.46 if columns <= _MOST_NUMBERED else 0.32 if columns <= _MOST_NAMED else 0.2
+        wide = 1.5 + 0.075 * max(map(len, self.rows)) + per_column * columns
+        high = 0.3 if rows <= 15 else 0.21 if rows <= 30 else 0.165 if rows <= 50 else 0.12
+        self.size = float(np.clip(wide, 4.2, 14)), 1.1 + float(np.clip(high * rows, 1.2, 12))
+
+    @staticmethod
+    def _arguments(analysis: Analysis) -> dict[str, Any]:
+        sections, names = check_sections(analysis.sections), analysis.class_names or None
+        return {"class_pairs": sections.class_pairs, "class_names": names}
+
+    def _draw(self) -> None:
+        self.image_ = self.ax_.imshow(
+            np.ma.masked_equal(self.shares, 0.0),
+            cmap=_MAP,
+            vmin=0.0,
+            vmax=float(self.shares.max()) or 1.0,
+            aspect="auto",
+            interpolation="nearest",
+        )
+        self._lines()
+        self._names()
+        self.texts_ = self._numbers()
+        self.colorbar_ = self._colorbar(
+            *(self.image_, "share of boundary"),
+            pad=0.02,
+            aspect=max(25.0, 5.0 * self.figure_.get_figheight()),
+            format=PercentFormatter(1.0, decimals=0 if self.shares.max() > 0.05 else 1),
+        )
+        unexplained = self.shares[:, -1].sum() if self.columns[-1] == "none" else 0.0
+        pairs = len(self.rows)
+        self.ax_.set_title(
+            f"{pairs} class pair{'s'[: pairs > 1]}, {unexplained:.1%} of the boundary unexplained"
+        )
+
+    def _lines(self) -> None:
+        rows, columns = self.shares.shape
+        self.ax_.spines[:].set_visible(False)
+        for x in np.arange(columns + 1) - 0.5:
+            self.ax_.axvline(x, color=style.FAINT, linewidth=0.8, zorder=2)
+        for y in np.arange(rows + 1) - 0.5:
+            self.ax_.axhline(y, color=style.FAINT, linewidth=0.8, zorder=2)
+        if columns > 1 and self.columns[-1] == "none":
+            self.ax_.axvline(columns - 1.5, color=style.INK, linewidth=0.9, zorder=3)
+
+    def _names(self) -> None:
+        rows, columns = self.shares.shape
+        step = 1 if columns <= _MOST_NAMED else 5
+        shown = [
+            i
+            for i, name in enumerate(self.columns)
+            if step == 1 or name == "none" or i == 0 or (i + 1) % step == 0
+        ]
+        # A number next to "none" would run into it.
+        shown = [i for i in shown if i in (0, columns - 1) or step == 1 or columns - 1 - i > 2]
+        names = [self.columns[i] for i in shown]
+        labels = [f"$v_{{{name}}}$" if name.isdigit() else name for name in names]
+        self.ax_.set_xticks(shown, labels)
+        self.ax_.set_yticks(range(rows), self.rows)
+        height = 9.0 if rows <= 30 else 8.0 if rows <= 50 else 6.0
+        self.ax_.tick_params(axis="y", labelsize=height)
+        self.ax_.tick_params(length=0)
+        self.ax_.set(xlabel="eigenvector", ylabel="classes")
+
+    def _numbers(self) -> list[Text]:
+        rows, columns = self.shares.shape
+        if columns > _MOST_NUMBERED or rows > 50:
+            return []
+        top = float(self.shares.max()) or 1.0
+        how: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 4}
+        return [
+            self.ax_.text(
+                *(j, i, _percent(float(self.shares[i, j]))),
+                fontsize=8.0 if rows <= 30 else 7.0,
+                color="white" if self.shares[i, j] > 0.6 * top else style.INK,
+                **how,
+            )
+            for i, j in zip(*np.nonzero(self.shares), strict=True)
+        ]
+
+
+def _percent(share: float) -> str:
+    """Write a share in per cent, short enough for a cell: one decimal below ten."""
+    value = 100 * share
+    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 0.05 else "<0.1"
+
+
+class MarginDisplay(AnalysisDisplay):
+    r"""Margin, linearised estimate and the paper's estimate against the eigenvector's index.
+
+    Sections that lead at no sampled point of the boundary are drawn hollow. A cross at the lower
+    edge replaces the margin where the search did not converge.
+
+    Parameters
+    ----------
+    margin, lower_estimate, paper_margin : array, shape (k,)
+        Distances of :math:`x_t` from the boundary, of the linearised network, and
+        :math:`\|x_t - x_b\|`; NaN where there is none.
+    share : array, shape (k,)
+        Share of the sampled boundary points that belong to the section.
+    converged : array of bool, shape (k,)
+
+    Attributes
+    ----------
+    figure_, axes_, ax_
+    lines_ : dict of Line2D
+        "margin", "lower_estimate" and "paper_margin", each also with "_hollow" for sections of no
+        share, and "unconverged", as far as there are any.
+
+    Raises
+    ------
+    InvalidInputError
+        If shapes do not fit, or a distance is negative.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> display = MarginDisplay([2.0, 3.0], [1.5, 2.0], [4.0, 5.0], [0.6, 0.0], [True, True])
+    >>> display.plot(Figure().add_subplot()).lines_["margin_hollow"].get_xdata().tolist()
+    [2]
+    """
+
+    size = (7.0, 4.0)
+
+    def __init__(
+        self,
+        margin: ArrayLike,
+        lower_estimate: ArrayLike,
+        paper_margin: ArrayLike,
+        share: ArrayLike,
+        converged: ArrayLike,
+    ) -> None:
+        self.share = numbers(share, "share")
+        k = len(self.share)
+        if not k or (self.share < 0).any():
+            raise InvalidInputError(
+                "share",
+                "be numbers of at least 0, one an eigenvector",
+                f"{k}, the least {self.share.min(initial=0):.3g}",
+            )
+        self.margin = _distances(margin, "margin", k)
+        self.lower_estimate = _distances(lower_estimate, "lower_estimate", k)
+        self.paper_margin = _distances(paper_margin, "paper_margin", k)
+        self.converged = as_array(converged)
+        if self.converged.shape != (k,) or self.converged.dtype != np.bool_:
+            raise InvalidInputError(
+                "converged",
+                f"be {k} booleans, one an eigenvector",
+                f"shape {self.converged.shape} of {self.converged.dtype}",
+            )
+
+    @classmethod
+    def from_sections(cls, sections: BoundarySections, *, ax: Any = None) -> Self:
+        """Draw the margins of the sections of a boundary."""
+        return cls(**_columns(sections)).plot(ax)
+
+    @staticmethod
+    def _arguments(analysis: Analysis) -> dict[str, Any]:
+        return _columns(check_sections(analysis.sections))
+
+    def _draw(self) -> None:
+        self._scale()
+        self.lines_: dict[str, Line2D] = {}
+        found = self.converged & np.isfinite(self.margin)
+        size = float(np.clip(60 / np.sqrt(len(self.share)), 3.0, 7.0))
+        for name, marker, color, label, scale in (
+            ("paper_margin", "D", _PAPER, r"paper's estimate $\|x_t - x_b\|$", 0.85),
+            ("lower_estimate", "v", style.SECOND, "linearised network", 0.95),
+            ("margin", "o", style.ACCENT, "margin", 1.0),
+        ):
+            drawn = found if name == "margin" else np.isfinite(getattr(self, name))
+            how = {"marker": marker, "label": label, "markersize": scale * size}
+            self._points(name, drawn, color, **how)
+        self._crosses(~found, size)
+        style.index_axis(self.ax_)
+        self.ax_.set_xlim(0.4, max(len(self.share), 2) + 0.6)
+        self.ax_.set(ylabel="distance in input space", title=self._title(found))
+        self._key()
+
+    def _points(self, name: str, drawn: NDArray[np.bool_], color: str, **how: Any) -> None:
+        values = getattr(self, name)
+        index = np.arange(1, len(values) + 1)
+        for key, mask in ((name, self.share > 0), (f"{name}_hollow", self.share == 0)):
+            if (drawn & mask).any():
+                (self.lines_[key],) = self.ax_.plot(
+                    *(index[drawn & mask], values[drawn & mask]),
+                    linestyle="none",
+                    color=color,
+                    markerfacecolor="white" if key.endswith("hollow") else color,
+                    zorder=4 if name == "margin" else 3,
+                    **how,
+                )
+
+    def _crosses(self, missing: NDArray[np.bool_], size: float) -> None:
+        if not missing.any():
+            return
+        index = np.arange(1, len(missing) + 1)[missing]
+        (self.lines_["unconverged"],) = self.ax_.plot(
+            *(index, np.zeros(len(index))),
+            linestyle="none",
+            marker="x",
+            color=style.INK,
+            markersize=0.9 * size,
+            markeredgewidth=1.6,
+            transform=self.ax_.get_xaxis_transform(),
+            clip_on=False,
+            zorder=5,
+            label="no margin: not converged",
+        )
+
+    def _scale(self) -> None:
+        found = np.where(self.converged, self.margin, np.nan)
+        values = np.concatenate([found, self.lower_estimate, self.paper_margin])
+        values = values[np.isfinite(values)]
+        if not len(values):
+            return
+        low, high = float(values.min()), float(values.max())
+        if low > 0 and high > _LOG_FROM * low:
+            room = max((high / low) ** 0.07, 1.15)
+            self.ax_.set_yscale("log")
+            self.ax_.set_ylim(low / room, high * room)
+            subs = (1.0, 2.0, 5.0) if np.log10(high / low) < 3 else (1.0,)
+            self.ax_.yaxis.set_major_locator(LogLocator(subs=subs))
+            self.ax_.yaxis.set_major_formatter(_NUMBER)
+            self.ax_.yaxis.set_minor_formatter(NullFormatter())
+        else:
+            self.ax_.set_ylim(0, 1.08 * high if high > 0 else 1.0)
+
+    def _title(self, found: NDArray[np.bool_]) -> str:
+        if not found.any():
+            return "No margin was found"
+        narrowest = int(np.nanargmin(np.where(found, self.margin, np.nan)))
+        value = style.format_number(float(self.margin[narrowest]))
+        return f"Narrowest margin {value}, at the section of $v_{{{narrowest + 1}}}$"
+
+    def _key(self) -> None:
+        handles = [
+            self.lines_.get(name) or self.lines_[f"{name}_hollow"]
+            for name in ("margin", "lower_estimate", "paper_margin")
+            if name in self.lines_ or f"{name}_hollow" in self.lines_
+        ]
+        if any(name.endswith("hollow") for name in self.lines_):
+            hollow = Line2D([], [], linestyle="none", marker="o", color=style.MUTED, markersize=6)
+            hollow.set(markerfacecolor="white", label="hollow: leads nowhere")
+            handles.append(hollow)
+        if "unconverged" in self.lines_:
+            handles.append(self.lines_["unconverged"])
+        if handles:
+            columns = min(3, style.legend_columns(self.figure_, handles))
+            how: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
+            self.ax_.legend(handles=handles, ncols=columns, **how)
+
+
+def _columns(sections: BoundarySections) -> dict[str, Any]:
+    """Return a column a number, one entry a section."""
+    names = ("margin", "lower_estimate", "paper_margin", "share")
+    columns = {name: [getattr(section, name) for section in sections] for name in names}
+    return columns | {"converged": np.array([s.converged for s in sections], dtype=bool)}
+
+
+def _distances(value: ArrayLike, name: str, k: int) -> Array:
+    array = as_array(value, np.float64)
+    if array.shape != (k,) or (array < 0).any():
+        least = f", the least {np.nanmin(array):.3g}" if array.shape == (k,) else ""
+        raise InvalidInputError(
+            name,
+            f"be {k} distances of at least 0, one an eigenvector",
+            f"shape {array.shape}{least}",
+        )
+    return array

@@ -1,4 +1,4 @@
-"""The spectrum: outliers, bulk and the eigenvalues that follow."""
+"""The spectrum: eigenvalues, outliers and bulk, and the density of all p eigenvalues."""
 
 from __future__ import annotations
 
@@ -6,21 +6,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.container import ErrorbarContainer
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatterSciNotation, MaxNLocator, SymmetricalLogLocator
+from matplotlib.ticker import LogFormatterSciNotation, SymmetricalLogLocator
 from numpy.typing import ArrayLike
 
+from eigenboundary.curvature.spectrum.density import SpectralDensity
 from eigenboundary.displays import style
-from eigenboundary.displays.arguments import numbers
+from eigenboundary.displays.arguments import Array, check_computed, numbers
+from eigenboundary.displays.base import AnalysisDisplay
 from eigenboundary.runtime.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from eigenboundary.analysis.result import Analysis
 
+_POINTS = 40
+_GRID = 800
+# Least threshold, as a share of the largest eigenvalue.
+_LEAST = 1e-5
+# Width of the Gaussian that smooths the density, as a share of the spectrum's extent.
+_WIDTH = 0.01
+_SIDES = {"above": (style.ACCENT, r"$\lambda > t$"), "below": (style.SECOND, r"$\lambda < -t$")}
 
-class SpectrumDisplay:
+
+class SpectrumDisplay(AnalysisDisplay):
     """Eigenvalues in descending order, those that stand apart from the bulk marked.
 
     Parameters
@@ -28,17 +38,17 @@ class SpectrumDisplay:
     eigenvalues : array, shape (k,)
         The computed eigenvalues, descending.
     next_eigenvalues : array, shape (g,)
-        Estimates of those that follow; drawn hollow.
+        Estimates of the eigenvalues that follow, drawn hollow.
     outliers : int
-        How many, counted over computed and estimated ones, stand apart.
+        Number of computed and estimated eigenvalues that stand apart.
     resolved : bool
         Whether that number is final; otherwise it is stated as a lower bound.
     residuals : array, shape (k,), optional
-        Relative to the largest eigenvalue; drawn as error bars.
+        Residuals relative to the largest eigenvalue, drawn as error bars.
 
     Attributes
     ----------
-    ax_, figure_
+    figure_, axes_, ax_
     lines_ : dict of Line2D
         "outliers", "bulk", "next_outliers" and "next", as far as there are any.
     errorbars_ : ErrorbarContainer or None
@@ -56,11 +66,6 @@ class SpectrumDisplay:
     [9.0, 4.0]
     """
 
-    ax_: Axes
-    figure_: Figure
-    lines_: dict[str, Line2D]
-    errorbars_: ErrorbarContainer | None
-
     def __init__(
         self,
         eigenvalues: ArrayLike,
@@ -77,50 +82,31 @@ class SpectrumDisplay:
                 "outliers", f"be between 0 and {total}, the number of eigenvalues", f"{outliers}"
             )
         self.outliers, self.resolved = outliers, resolved
+        self._values: Array = np.concatenate([self.eigenvalues, self.next_eigenvalues])
         self.residuals = None if residuals is None else numbers(residuals, "residuals")
-        if self.residuals is not None and self.residuals.shape != self.eigenvalues.shape:
+        k = len(self.eigenvalues)
+        if self.residuals is not None and len(self.residuals) != k:
             raise InvalidInputError(
-                "residuals",
-                f"be one an eigenvalue, {len(self.eigenvalues)}",
-                f"{len(self.residuals)}",
+                "residuals", f"be {k}, one an eigenvalue", f"{len(self.residuals)}"
             )
 
-    @classmethod
-    def from_analysis(cls, analysis: Analysis, *, ax: Axes | None = None) -> SpectrumDisplay:
-        """Draw the spectrum of an analysis."""
-        display = cls(
-            analysis.eigenvalues,
-            analysis.next_eigenvalues,
-            analysis.outliers,
-            analysis.outlier_count.resolved,
-            analysis.residuals,
-        )
-        return display.plot(ax)
+    @staticmethod
+    def _arguments(analysis: Analysis) -> dict[str, Any]:
+        return {
+            "eigenvalues": analysis.eigenvalues,
+            "next_eigenvalues": analysis.next_eigenvalues,
+            "outliers": analysis.outliers,
+            "resolved": analysis.outlier_count.resolved,
+            "residuals": analysis.residuals,
+        }
 
-    def plot(self, ax: Axes | None = None) -> SpectrumDisplay:
-        """Draw on ``ax``, or on a new pyplot figure.
-
-        Returns
-        -------
-        SpectrumDisplay
-            Itself.
-        """
-        with style.styled():
-            self.figure_, self.ax_ = style.one_axes(ax, 7.0, 3.9)
-            self._scale()
-            self._bulk_edge()
-            self._points()
-            self.ax_.set_xlabel("index $i$")
-            self.ax_.set_ylabel(r"eigenvalue $\lambda_i$")
-            self.ax_.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-            self.ax_.grid(axis="y")
-            self.ax_.set_title(self._title())
-            self.ax_.legend(loc="upper right")
-        return self
-
-    @property
-    def _values(self) -> Any:
-        return np.concatenate([self.eigenvalues, self.next_eigenvalues])
+    def _draw(self) -> None:
+        self._scale()
+        self._bulk_edge()
+        self._points()
+        style.index_axis(self.ax_)
+        self.ax_.set(ylabel=r"eigenvalue $\lambda_i$", title=self._title())
+        self.ax_.legend(loc="upper right")
 
     def _title(self) -> str:
         if not self.outliers and not self.resolved:
@@ -134,8 +120,7 @@ class SpectrumDisplay:
         values = self._values
         if (values > 0).all():
             self.ax_.set_yscale("log")
-            room = (values.max() / values.min()) ** 0.06
-            room = max(room, 1.2)
+            room = max((values.max() / values.min()) ** 0.06, 1.2)
             self.ax_.set_ylim(values.min() / room, values.max() * room**1.5)
         elif values.any():
             threshold = 1e-6 * np.abs(values).max()
@@ -155,14 +140,9 @@ class SpectrumDisplay:
             return
         edge = float(values[self.outliers])
         self.ax_.axhspan(min(values.min(), 0.0), edge, color="#f3f4f6", linewidth=0, zorder=0)
-        self.ax_.axhline(
-            edge,
-            color=style.MUTED,
-            linewidth=0.9,
-            linestyle=(0, (4, 3)),
-            zorder=1,
-            label=f"edge of the bulk, λ = {style.format_number(edge)}",
-        )
+        label = f"edge of the bulk, λ = {style.format_number(edge)}"
+        how: dict[str, Any] = {"linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 1}
+        self.ax_.axhline(edge, color=style.MUTED, label=label, **how)
 
     def _points(self) -> None:
         k, values = len(self.eigenvalues), self._values
@@ -177,7 +157,7 @@ class SpectrumDisplay:
             "next": (~apart & ~known, "white", style.SECOND, "following, estimated"),
         }
         self.errorbars_ = self._errors(index[:k]) if self.residuals is not None else None
-        self.lines_ = {}
+        self.lines_: dict[str, Line2D] = {}
         for name, (mask, face, edge, label) in groups.items():
             if mask.any():
                 (self.lines_[name],) = self.ax_.plot(
@@ -193,15 +173,115 @@ class SpectrumDisplay:
         assert self.residuals is not None
         size = self.residuals * np.abs(self.eigenvalues).max()
         # A bar to zero or below has no place on a logarithmic axis.
-        lower = size
-        if self.ax_.get_yscale() == "log":
-            lower = np.minimum(size, 0.999 * self.eigenvalues)
-        return self.ax_.errorbar(
-            *(index, self.eigenvalues),
-            yerr=np.stack([lower, size]),
-            fmt="none",
-            ecolor=style.MUTED,
-            elinewidth=1.0,
-            capsize=2.5,
-            zorder=2,
-        )
+        log = self.ax_.get_yscale() == "log"
+        lower = np.minimum(size, 0.999 * self.eigenvalues) if log else size
+        how: dict[str, Any] = {"fmt": "none", "ecolor": style.MUTED, "elinewidth": 1.0}
+        bars = np.stack([lower, size])
+        return self.ax_.errorbar(index, self.eigenvalues, bars, capsize=2.5, zorder=2, **how)
+
+
+class DensityDisplay(AnalysisDisplay):
+    """Density of all p eigenvalues, and counts of eigenvalues beyond a threshold with their bands.
+
+    Parameters
+    ----------
+    density : SpectralDensity
+
+    Attributes
+    ----------
+    figure_, axes_, ax_
+        The axes are those of the density and of the counts.
+    density_ : Line2D
+    ticks_ : Line2D or None
+        Known eigenvalues.
+    counts_ : dict of Line2D
+        "above" and, where there are any, "below".
+    bands_ : dict of FillBetweenPolyCollection
+        95 % intervals of the counts.
+
+    Raises
+    ------
+    InvalidInputError
+        If the matrix is zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from matplotlib.figure import Figure
+    >>> import eigenboundary as eb
+    >>> matrix = eb.MatrixOperator(torch.diag(torch.linspace(-1, 3, 200).double()))
+    >>> density = eb.spectral_density(matrix, steps=20)
+    >>> sorted(eb.DensityDisplay(density).plot(Figure()).counts_)
+    ['above', 'below']
+    """
+
+    def __init__(self, density: SpectralDensity) -> None:
+        if not isinstance(density, SpectralDensity):
+            raise InvalidInputError("density", "be a SpectralDensity", type(density).__name__)
+        self.density = density
+        values = np.concatenate([density.known, density.nodes[density.weights > 0]])
+        self.low, self.high = float(values.min()), float(values.max())
+        if not max(abs(self.low), abs(self.high)) > 0:
+            raise InvalidInputError("density", "be of a matrix that is not zero", because="it is")
+        self._arrange(2, (4.5, 3.4))
+
+    @staticmethod
+    def _arguments(analysis: Analysis) -> dict[str, Any]:
+        call = "analyze(..., bulk=True)"
+        bulk = check_computed(analysis.bulk, "the bulk of its spectrum", call)
+        return {"density": bulk.density}
+
+    def _draw(self) -> None:
+        self._density(self.axes_[0])
+        self._counts(self.axes_[1])
+
+    def _density(self, ax: Axes) -> None:
+        width = _WIDTH * (self.high - self.low or abs(self.high))
+        grid = np.linspace(self.low - 4 * width, self.high + 4 * width, _GRID)
+        values = self.density.density(grid, width)
+        (self.density_,) = ax.plot(grid, values, color=style.INK, linewidth=1.4)
+        ax.set_yscale("log")
+        # One eigenvalue is a bell of height 1/p; lower values are the tails of bells.
+        floor = 0.1 / (self.density.size * width * np.sqrt(2 * np.pi))
+        ax.set_ylim(floor, 3 * values.max())
+        ax.fill_between(grid, floor, values, color=style.FAINT, linewidth=0)
+        self.ticks_: Line2D | None = None
+        if len(self.density.known):
+            (self.ticks_,) = ax.plot(
+                *(self.density.known, np.full(len(self.density.known), 1.6 * floor), "|"),
+                color=style.ACCENT,
+                markersize=9,
+                label="computed",
+            )
+            ax.legend(loc="upper right")
+        ax.grid(axis="y")
+        title = f"Density of all {self.density.size:,} eigenvalues"
+        ax.set(xlabel=r"eigenvalue $\lambda$", ylabel="density", title=title)
+
+    def _counts(self, ax: Axes) -> None:
+        self.counts_: dict[str, Line2D] = {}
+        self.bands_: dict[str, FillBetweenPolyCollection] = {}
+        largest = max(abs(self.low), abs(self.high))
+        least = max(_LEAST * largest, 2 * self.density.uncertainty)
+        for side, (color, label) in _SIDES.items():
+            end = self.high if side == "above" else -self.low
+            if end <= least:
+                continue
+            t = np.geomspace(least, end, _POINTS)
+            if side == "above":
+                band = self.density.count_above(t)
+                value, low, high = band.value, band.low, band.high
+            else:
+                band, p = self.density.count_above(-t), self.density.size
+                value, low, high = p - band.value, p - band.high, p - band.low
+            self.bands_[side] = ax.fill_between(
+                t, np.maximum(low, 0.5), np.maximum(high, 0.5), color=color, alpha=0.2, linewidth=0
+            )
+            (self.counts_[side],) = ax.plot(
+                t, np.maximum(value, 0.5), color=color, linewidth=1.6, label=label
+            )
+        ax.set(xscale="log", yscale="log", ylim=(0.5, 1.5 * self.density.size))
+        ax.grid(axis="both")
+        ax.set(xlabel="threshold $t$", ylabel="number of eigenvalues")
+        ax.set_title("Eigenvalues beyond a threshold")
+        ax.legend(loc="upper right")

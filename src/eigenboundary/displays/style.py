@@ -1,4 +1,4 @@
-"""One look for every picture: colours, markers, type and the way figures are made.
+"""One look for every picture: colours, markers, type and legends.
 
 Styles are applied through :func:`styled` while a picture is drawn, never globally. Classes differ
 in colour (Okabe and Ito's colour-blind safe set, then four of Tol's) and in marker; alignments
@@ -14,15 +14,21 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colorbar import Colorbar
+from matplotlib.collections import PathCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import ArrayLike
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 ALIGNMENT_MAP = "RdBu_r"
 ALIGNMENT_RANGE = Normalize(-1.0, 1.0)
+ALIGNMENT_BAR: dict[str, Any] = {
+    "pad": 0.015,
+    "aspect": 30,
+    "fraction": 0.04,
+    "ticks": [-1, -0.5, 0, 0.5, 1],
+}
 INK, MUTED, FAINT = "#22262e", "#6b7280", "#e5e7eb"
 ACCENT, SECOND = "#D55E00", "#0072B2"
 
@@ -61,29 +67,29 @@ _STYLE: dict[str, Any] = {
     "savefig.facecolor": "white",
     "svg.hashsalt": "eigenboundary",
 }
-# Classes a legend can still name.
-_MOST_NAMED = 20
+#: Classes that a legend can still name.
+MOST_NAMED = 20
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def styled() -> AbstractContextManager[None]:
-    """Context in which pictures are drawn and saved; the caller's settings return after it."""
+    """Return the context in which pictures are drawn and saved; it restores all settings."""
     settings: Any = _STYLE  # matplotlib types the keys as literals
     return mpl.rc_context(settings)
 
 
 def class_color(label: int) -> str:
-    """Colour of a class; colours repeat after twelve classes, colour and marker after 132."""
+    """Return the colour of a class: twelve colours, and 132 pairs of colour and marker."""
     return _CLASS_COLORS[label % len(_CLASS_COLORS)]
 
 
 def class_marker(label: int) -> str:
-    """Marker of a class."""
+    """Return the marker of a class."""
     return _CLASS_MARKERS[label % len(_CLASS_MARKERS)]
 
 
 def class_handles(classes: Sequence[int], names: Sequence[str]) -> list[Line2D]:
-    """Legend entries of some classes."""
+    """Return legend entries of some classes, or none of more than a legend can name."""
     return [
         Line2D(
             [],
@@ -96,12 +102,12 @@ def class_handles(classes: Sequence[int], names: Sequence[str]) -> list[Line2D]:
             markeredgewidth=0.5,
             label=names[label],
         )
-        for label in classes
+        for label in (classes if len(classes) <= MOST_NAMED else ())
     ]
 
 
 def format_number(value: float, digits: int = 3) -> str:
-    """A number for people: few digits, powers of ten written as such.
+    """Write a number for people: few digits, powers of ten as superscripts.
 
     Examples
     --------
@@ -125,94 +131,50 @@ def format_number(value: float, digits: int = 3) -> str:
 
 
 def eigenvector_title(index: int, eigenvalue: float | None) -> str:
-    """Title of a panel, e.g. ``$v_{1}$, λ = 0.113``; the first eigenvector has index 0."""
+    """Return the title of a panel, e.g. ``$v_{1}$, λ = 0.113`` for index 0."""
     name = f"$v_{{{index + 1}}}$"
     return name if eigenvalue is None else f"{name},  λ = {format_number(eigenvalue)}"
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """A pyplot figure, so that notebooks and ``plt.show()`` find it."""
-    import matplotlib.pyplot as plt
-
-    return plt.figure(figsize=(width, height), layout="constrained")
-
-
-def one_axes(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
-    """The given axes, or those of a new figure, and their figure."""
-    if ax is None:
-        figure = new_figure(width, height)
-        return figure, figure.add_subplot()
-    figure = ax.figure.figure
-    assert isinstance(figure, Figure)
-    return figure, ax
-
-
-def several_axes(
-    axes: Any, count: int, *, panel: tuple[float, float], columns: int | None = None
-) -> tuple[Figure, list[Axes], bool]:
-    """Axes for ``count`` panels, their figure, and whether the figure is the display's own.
-
-    ``axes`` is None (a pyplot figure is made), an empty Figure to fill, or enough axes.
-
-    Raises
-    ------
-    InvalidInputError
-        If fewer axes are given than there are panels.
-    """
-    from eigenboundary.runtime.errors import InvalidInputError
-
-    if axes is None or isinstance(axes, Figure):
-        columns = _columns(count) if columns is None else min(columns, count)
-        rows = -(-count // columns)
-        width, height = panel[0] * columns + 0.6, panel[1] * rows + 0.5
-        figure = new_figure(width, height) if axes is None else axes
-        figure.set_size_inches(width, height)
-        return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(count)], True
-    given = np.ravel(np.asarray(axes, dtype=object))
-    if len(given) < count or not all(isinstance(ax, Axes) for ax in given):
-        raise InvalidInputError(
-            "axes", f"be None, a Figure or at least {count} Axes, one a panel", f"{len(given)}"
+def scatter_classes(
+    ax: Axes, points: NDArray[Any], labels: NDArray[Any], **how: Any
+) -> list[PathCollection]:
+    """Draw points (n, 2) in the colour and marker of their class, one collection a class."""
+    return [
+        ax.scatter(
+            *(points[labels == label, 0], points[labels == label, 1]),
+            marker=class_marker(label),
+            color=class_color(label),
+            edgecolors="white",
+            **how,
         )
-    figure, _ = one_axes(given[0], *panel)
-    return figure, list(given[:count]), False
+        for label in np.unique(labels).tolist()
+    ]
 
 
-def alignment_colorbar(
-    figure: Figure, drawn: ScalarMappable, axes: Sequence[Axes], label: str
-) -> Colorbar:
-    """The colour bar that all panels of alignments share."""
-    ticks = [-1, -0.5, 0, 0.5, 1]
-    bar = figure.colorbar(
-        drawn, ax=axes, pad=0.015, aspect=30, fraction=0.04, ticks=ticks, label=label
-    )
-    bar.outline.set_visible(False)
-    return bar
+def index_axis(ax: Axes) -> None:
+    """Label the x axis by the index of eigenvectors, in whole numbers."""
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.set_xlabel("index $i$")
+    ax.grid(axis="y")
 
 
-def class_legend(
-    figure: Figure, ax: Axes, labels: ArrayLike, names: Sequence[str], below: bool
-) -> None:
-    """Name the classes that occur, below all panels or inside ``ax``; none of more than 20."""
-    classes = np.unique(labels).tolist()
-    if not 1 <= len(classes) <= _MOST_NAMED:
-        return
-    handles = class_handles(classes, names)
-    if below:
-        columns = legend_columns(figure, handles)
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
-    else:
-        ax.legend(handles=handles, loc="best")
+def bare(ax: Axes, frame: bool = False) -> None:
+    """Hide the ticks, and the spines unless a faint frame is wanted."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for side in ax.spines.values():
+        side.set(visible=frame, color=FAINT)
+
+
+def legend_below(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """Draw a legend below all panels of a figure."""
+    columns = legend_columns(figure, handles)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
 def legend_columns(figure: Figure, handles: Sequence[Line2D]) -> int:
-    """Columns of a legend below the panels that the figure's width has room for."""
+    """Return how many columns of a legend the figure's width has room for."""
     longest = max(len(str(handle.get_label())) for handle in handles)
     room = figure.get_figwidth() / (0.55 + 0.08 * longest)
     return max(1, min(len(handles), int(room)))
-
-
-def _columns(count: int) -> int:
-    # A full last row where one is possible.
-    if count <= 3:
-        return count
-    return 4 if count % 4 == 0 or count > 12 else 3

@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.boundary.planes import InputPlane
+from eigenboundary.boundary.planes import Plane
 from eigenboundary.displays import (
     AlignmentDisplay,
     ClassPairDisplay,
     ControlsDisplay,
-    DecisionBoundaryDisplay,
     DensityDisplay,
     EmbeddingDisplay,
-    InputPlaneDisplay,
     MarginDisplay,
     MassDisplay,
+    PlaneDisplay,
     SectionDisplay,
     SpectrumDisplay,
 )
@@ -119,7 +118,7 @@ def _spectrum(analysis: Analysis) -> Picture:
 
 def _density(analysis: Analysis) -> Picture:
     figure = _figure(9.6, 3.9)
-    DensityDisplay.from_analysis(analysis, axes=figure)
+    DensityDisplay.from_analysis(analysis, ax=figure)
     return Picture(
         "density",
         "The whole spectrum",
@@ -131,9 +130,8 @@ def _density(analysis: Analysis) -> Picture:
 
 
 def _alignment(analysis: Analysis) -> Picture:
-    display = AlignmentDisplay(analysis.training_alignment, analysis.labels, analysis.eigenvalues)
-    figure = _figure(*display.size)
-    display.plot(figure.add_subplot())
+    figure = Figure(layout="constrained")
+    AlignmentDisplay.from_analysis(analysis, ax=figure)
     return Picture(
         "alignment",
         "Alignment of the training samples",
@@ -161,7 +159,7 @@ def _mass(analysis: Analysis) -> Picture:
 
 def _plane(analysis: Analysis) -> Picture:
     figure = _figure(9.6, 6.3)
-    DecisionBoundaryDisplay.from_analysis(analysis, axes=figure)
+    PlaneDisplay.from_analysis(analysis, ax=figure)
     return Picture(
         "decision-boundary",
         "Decision boundary",
@@ -176,7 +174,7 @@ def _plane(analysis: Analysis) -> Picture:
 
 def _embedding(analysis: Analysis) -> Picture:
     figure = _figure(9.6, 6.3)
-    EmbeddingDisplay.from_analysis(analysis, "pca", axes=figure)
+    EmbeddingDisplay.from_analysis(analysis, "pca", ax=figure)
     return Picture(
         "embedding",
         "Alignment on the inputs' first two principal components",
@@ -203,10 +201,8 @@ def _controls(analysis: Analysis) -> Picture:
 
 
 def _class_pairs(analysis: Analysis) -> Picture:
-    assert analysis.sections is not None
-    display = ClassPairDisplay(analysis.sections.class_pairs)
-    figure = _figure(*display.size)
-    display.plot(figure.add_subplot())
+    figure = Figure(layout="constrained")
+    ClassPairDisplay.from_analysis(analysis, ax=figure)
     return Picture(
         "class-pairs",
         "Class pairs",
@@ -232,7 +228,7 @@ def _margins(analysis: Analysis) -> Picture:
 
 def _section(analysis: Analysis, index: int) -> Picture:
     figure = _figure(8.8, 5.8)
-    SectionDisplay.from_analysis(analysis, index, axes=figure)
+    SectionDisplay.from_analysis(analysis, index, ax=figure)
     return Picture(
         f"section-{index + 1}",
         f"Section of eigenvector {index + 1}",
@@ -245,10 +241,10 @@ def _section(analysis: Analysis, index: int) -> Picture:
     )
 
 
-def _input_plane(analysis: Analysis, plane: InputPlane) -> Picture:
+def _input_plane(analysis: Analysis, plane: Plane) -> Picture:
     assert plane.eigenvector is not None
     figure = _figure(9.6, 6.3)
-    InputPlaneDisplay.from_analysis(analysis, plane.eigenvector, axes=figure)
+    PlaneDisplay.from_analysis(analysis, plane.eigenvector, ax=figure)
     beyond = "" if plane.inside.all() else " What is veiled lies outside the box."
     return Picture(
         f"plane-{plane.eigenvector + 1}",

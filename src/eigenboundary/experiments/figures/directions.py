@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eigenboundary.alignment.reinforcing_gradients import training_alignment
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.boundary.planes import PlaneGrid, evaluate_plane
+from eigenboundary.boundary.planes import Plane, plane_of_inputs
 from eigenboundary.curvature import Eigenpairs, HessianOperator
 from eigenboundary.curvature.spectrum.controls import CONTROLS, control_vectors
 from eigenboundary.displays import ControlsDisplay, style
@@ -36,7 +36,7 @@ class Directions:
     analysis : Analysis
         Of all eigenpairs that are not null.
     class_names : tuple of str
-    planes : dict of PlaneGrid
+    planes : dict of Plane
         Alignment over the plane with the first few directions of each kind; "top" comes first.
     alignment : dict of array, shape (n, 10)
         Of the training samples with the directions of each kind.
@@ -44,7 +44,7 @@ class Directions:
 
     analysis: Analysis
     class_names: tuple[str, ...]
-    planes: dict[str, PlaneGrid]
+    planes: dict[str, Plane]
     alignment: dict[str, np.ndarray]
 
 
@@ -66,7 +66,7 @@ def compute_directions(workshop: Workshop) -> Directions:
             analysis,
             network.data.class_names,
             planes={
-                kind: evaluate_plane(problem, v[:, :_SHOWN], x, workshop.resolution)
+                kind: plane_of_inputs(problem, v[:, :_SHOWN], x, workshop.resolution)
                 for kind, v in vectors.items()
             },
             alignment={

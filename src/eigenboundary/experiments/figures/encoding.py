@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.boundary.planes import PlaneGrid
+from eigenboundary.boundary.planes import Plane
 from eigenboundary.displays import style
 from eigenboundary.experiments.figures.page import Page, fit, lettered, restyled
 from eigenboundary.experiments.figures.panels import ALIGNMENT, plane_of, plane_row, vector_name
@@ -43,7 +43,7 @@ class EncodingData:
     ----------
     analysis : Analysis
     class_names : tuple of str
-    grid : PlaneGrid
+    grid : Plane
         Finer than that of the analysis.
     composed : array, shape (r, r)
         The paper's weighted sum of the top alignments, at most 1 in size.
@@ -53,17 +53,17 @@ class EncodingData:
 
     analysis: Analysis
     class_names: tuple[str, ...]
-    grid: PlaneGrid
+    grid: Plane
     composed: Array = field(repr=False)
     jump: Array = field(repr=False)
 
 
-def weighted_sum(grid: PlaneGrid, eigenvalues: Array) -> Array:
+def weighted_sum(grid: Plane, eigenvalues: Array) -> Array:
     r""":math:`\sum_i \lambda_i A_i`, divided by its largest size.
 
     Examples
     --------
-    >>> grid = PlaneGrid(np.arange(2.0), np.arange(1.0), np.zeros((1, 2, 2)), np.ones((1, 2, 3)))
+    >>> grid = Plane(np.arange(2.0), np.arange(1.0), np.zeros((1, 2, 2)), np.ones((1, 2, 3)))
     >>> weighted_sum(grid, np.array([3.0, 1.0])).tolist()
     [[1.0, 1.0]]
     """
@@ -71,13 +71,13 @@ def weighted_sum(grid: PlaneGrid, eigenvalues: Array) -> Array:
     return np.asarray(total / max(np.abs(total).max(), np.finfo(float).tiny))
 
 
-def jumps(grid: PlaneGrid, k: int) -> Array:
+def jumps(grid: Plane, k: int) -> Array:
     r""":math:`\frac12 \sqrt{\sum_{i \le k} (\Delta A_i)^2}` to the next row or column.
 
     Examples
     --------
     >>> alignment = np.array([[[0.8], [-0.8], [-0.8]]])
-    >>> grid = PlaneGrid(np.arange(3.0), np.arange(1.0), np.zeros((1, 3, 2)), alignment)
+    >>> grid = Plane(np.arange(3.0), np.arange(1.0), np.zeros((1, 3, 2)), alignment)
     >>> jumps(grid, 1).tolist()
     [[0.8, 0.0, 0.0]]
     """
@@ -114,7 +114,7 @@ def draw_encoding(data: EncodingData) -> Page:
     values = data.analysis.eigenvalues[:_VECTORS]
     names = ["decision regions", *(vector_name(i, value) for i, value in enumerate(values))]
     titles = [lettered(i, name) for i, name in enumerate(names)]
-    display = plane_row(
+    plane_row(
         rows[0] + rows[1][:2],
         data.analysis,
         data.class_names,
@@ -123,9 +123,9 @@ def draw_encoding(data: EncodingData) -> Page:
         scale=0.5,
     )
     sums, jump = rows[1][2:]
-    _surface(sums, display.grid, data.composed, style.ALIGNMENT_MAP, style.ALIGNMENT_RANGE)
+    _surface(sums, data.grid, data.composed, style.ALIGNMENT_MAP, style.ALIGNMENT_RANGE)
     # Three cells wide, to be seen.
-    _surface(jump, display.grid, maximum_filter(data.jump, 3), _JUMP_MAP, _JUMP_RANGE)
+    _surface(jump, data.grid, maximum_filter(data.jump, 3), _JUMP_MAP, _JUMP_RANGE)
     fit(sums, lettered(6, r"$\Sigma\,\lambda_i A_i$, scaled"))
     fit(jump, lettered(7, r"jumps of $A_1 \ldots A_5$"))
     below = tops[1] + _PANEL[1] + 0.1
@@ -140,11 +140,15 @@ def draw_encoding(data: EncodingData) -> Page:
     return page
 
 
-def _surface(ax: Axes, grid: PlaneGrid, values: Array, colors: str, norm: Normalize) -> None:
+def _surface(ax: Axes, grid: Plane, values: Array, colors: str, norm: Normalize) -> None:
     with restyled():
         ax.pcolormesh(
-            *(grid.x, grid.y, values), cmap=colors, norm=norm, shading="nearest", rasterized=True
+            *(grid.first, grid.second, values),
+            cmap=colors,
+            norm=norm,
+            shading="nearest",
+            rasterized=True,
         )
-    ax.set(xlim=grid.x[[0, -1]], ylim=grid.y[[0, -1]], xticks=[], yticks=[])
+    ax.set(xlim=grid.first[[0, -1]], ylim=grid.second[[0, -1]], xticks=[], yticks=[])
     for side in ax.spines.values():
         side.set_visible(False)

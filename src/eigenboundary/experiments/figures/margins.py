@@ -130,7 +130,7 @@ def draw_margins(found: list[Margins]) -> Page:
 def _aspect(margins: Margins) -> float:
     grid = margins.analysis.grid
     assert grid is not None
-    return float((grid.y[-1] - grid.y[0]) / (grid.x[-1] - grid.x[0]))
+    return float(np.ptp(grid.second) / np.ptp(grid.first))
 
 
 def _narrowest(ax: Axes, margins: Margins) -> None:

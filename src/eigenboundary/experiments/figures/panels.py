@@ -12,11 +12,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.boundary.planes import PlaneGrid, evaluate_plane
+from eigenboundary.boundary.planes import Plane, plane_of_inputs
 from eigenboundary.displays import (
     AlignmentDisplay,
-    DecisionBoundaryDisplay,
     EmbeddingDisplay,
+    PlaneDisplay,
     SpectrumDisplay,
     style,
 )
@@ -50,13 +50,13 @@ def row_name(ax: Axes, text: str) -> None:
 
 def plane_of(
     workshop: Workshop, network: TrainedNetwork, analysis: Analysis, k: int, finer: int = 1
-) -> PlaneGrid:
+) -> Plane:
     """The alignment with the top k eigenvectors, over the plane of all training samples."""
     resolution = finer * workshop.resolution
     vectors = torch.from_numpy(np.array(analysis.eigenvectors[:, :k]))
     x, _ = network.data.train
     # Cosines need no more than float32, which takes half the time.
-    return evaluate_plane(workshop.problem(network, "float32"), vectors.float(), x, resolution)
+    return plane_of_inputs(workshop.problem(network, "float32"), vectors.float(), x, resolution)
 
 
 def plane_row(
@@ -64,10 +64,10 @@ def plane_row(
     analysis: Analysis,
     names: Names,
     *,
-    grid: PlaneGrid | None = None,
+    grid: Plane | None = None,
     titles: Names | None = None,
     scale: float = 0.5,
-) -> DecisionBoundaryDisplay:
+) -> PlaneDisplay:
     """Decision regions, then the alignment with each top eigenvector, one panel each.
 
     Parameters
@@ -76,7 +76,7 @@ def plane_row(
     analysis : Analysis
     names : sequence of str
         Of the classes.
-    grid : PlaneGrid, optional
+    grid : Plane, optional
         Default: the analysis' own.
     titles : sequence of str, optional
         One a panel.
@@ -87,11 +87,11 @@ def plane_row(
     assert plane is not None
     shown = len(axes) - 1
     rows = analysis.input_indices
-    display = DecisionBoundaryDisplay(
+    display = PlaneDisplay(
         plane,
-        analysis.inputs,
-        analysis.labels[rows],
-        analysis.predictions[rows],
+        inputs=analysis.inputs,
+        labels=analysis.labels[rows],
+        predictions=analysis.predictions[rows],
         n_eigenvectors=shown,
         class_names=names,
     )
@@ -180,13 +180,13 @@ def spectrum(ax: Axes, analysis: Analysis, most: int = 25) -> SpectrumDisplay:
     return display
 
 
-def _as_image(ax: Axes, display: DecisionBoundaryDisplay, index: int) -> None:
+def _as_image(ax: Axes, display: PlaneDisplay, index: int) -> None:
     """An interpolated image in place of a shaded mesh, which takes many times as long to draw."""
     display.surfaces_[index].remove()
-    x, y = display.grid.x, display.grid.y
+    x, y = display.plane.first, display.plane.second
     dx, dy = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2  # pixels are centred on the grid's points
     ax.imshow(
-        display.grid.alignment[..., index],
+        display.plane.alignment[..., index],
         origin="lower",
         extent=(x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy),
         aspect="auto",
@@ -199,9 +199,10 @@ def _as_image(ax: Axes, display: DecisionBoundaryDisplay, index: int) -> None:
     ax.set_ylim(y[0], y[-1])
 
 
-def _strip(ax: Axes, bar: Colorbar) -> None:
+def _strip(ax: Axes, bar: Colorbar | None) -> None:
     """Take away the colour bar and the legend: the page has its own."""
-    bar.remove()
+    if bar is not None:
+        bar.remove()
     legend = ax.get_legend()
     if legend is not None:
         legend.remove()

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.boundary.planes import PlaneGrid
+from eigenboundary.boundary.planes import Plane
 from eigenboundary.displays import embed, style
 from eigenboundary.experiments.figures.page import SMALL, Page
 from eigenboundary.experiments.figures.panels import (
@@ -56,7 +56,7 @@ class Row:
     name : str
     class_names : tuple of str
     analysis : Analysis
-    grid : PlaneGrid or None
+    grid : Plane or None
         Of two-dimensional inputs; default: the analysis' own.
     embedding : array, shape (n, 2), or None
         Of other inputs.
@@ -67,7 +67,7 @@ class Row:
     name: str
     class_names: tuple[str, ...]
     analysis: Analysis
-    grid: PlaneGrid | None = None
+    grid: Plane | None = None
     embedding: Array | None = field(default=None, repr=False)
     method: str = ""
 

@@ -212,7 +212,7 @@ class Workshop:
             analysis = load(path, network.model)
         except InvalidInputError:  # damaged, or of a network that has since been trained anew
             return None
-        drawn = 0 if analysis.grid is None else len(analysis.grid.x)
+        drawn = 0 if analysis.grid is None else len(analysis.grid.first)
         fits = (
             np.array_equal(analysis.labels, samples[1].numpy())
             and analysis.provenance.versions.get(_ALGORITHM) == str(version.ANALYSIS_ALGORITHM)
