@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import eigenboundary as eb
 from eigenboundary.cli import app
-from eigenboundary.cli.claims import markdown
+from eigenboundary.cli.experiments import claims_table
 from eigenboundary.curvature.eigensolvers import krylov
 from eigenboundary.experiments import claims, parse_config, train_experiment
 from eigenboundary.experiments.claims import Threshold, bootstrap_interval, study, verdict
@@ -300,7 +300,7 @@ def test_seeds_whose_outliers_are_only_bounded_are_left_out(number, dataset, mea
     assert (nothing.effects, nothing.verdict) == ((), "undecided")
     row = nothing.to_dict()
     assert (row["effect"], row["interval"], row["n_seeds"]) == (None, [None, None], 0)
-    assert "| — |" in markdown([nothing])
+    assert "| — |" in claims_table([nothing]).markdown()
 
 
 def test_a_judgement_counts_its_seeds_and_states_its_interval():
@@ -312,7 +312,7 @@ def test_a_judgement_counts_its_seeds_and_states_its_interval():
     row = result.to_dict()
     assert set(row) >= {"claim", "dataset", "effect", "interval", "n_seeds", "verdict"}
     assert json.loads(json.dumps(row)) == row
-    assert "| 3.5 |" in markdown([result])
+    assert "| 3.5 |" in claims_table([result]).markdown()
 
 
 # ------------------------------------------------------------------------------------- the study
@@ -400,7 +400,7 @@ def test_a_study_of_no_or_equal_seeds_is_refused(quick_study, tmp_path):
 
 def test_the_command_prints_rows_as_json_and_leaves_tables(quick_study, tmp_path, monkeypatch):
     made, _ = quick_study
-    monkeypatch.setattr("eigenboundary.cli.claims.check_claims", _with(made))
+    monkeypatch.setattr("eigenboundary.cli.experiments.check_claims", _with(made))
     arguments = ["claims", "--seeds", "3", "--jobs", "1", "-o", str(tmp_path)]
     result = CliRunner().invoke(app, [*arguments, "--json"])
     assert result.exit_code == 0, result.output

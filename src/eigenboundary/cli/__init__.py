@@ -1,8 +1,33 @@
-"""The command line, `eigenboundary`: a thin layer over the analysis, the report and the demo.
+"""The command line, ``eigenboundary``: a thin layer over the analysis, the report and the demo.
 
-Nothing heavy is imported before a command runs, so that ``--help`` answers at once.
+The help and the version import nothing heavy; a command imports what it needs once it is chosen.
 """
 
-from eigenboundary.cli.app import app, main
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from eigenboundary.cli import process
+
+if TYPE_CHECKING:
+    from eigenboundary.cli.interface import app
 
 __all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    process.exit_on_interrupt()
+    from eigenboundary.cli.interface import run
+
+    sys.exit(run())
+
+
+def __getattr__(name: str) -> Any:
+    """Import the application when it is first used."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from eigenboundary.cli.interface import app
+
+    return app

@@ -1,23 +1,24 @@
-"""What the commands do, once their options are read."""
+"""The commands that analyse, show and compare, once their options are read."""
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
+from rich.text import Text
 
 from eigenboundary.analysis import comparison as comparing
 from eigenboundary.analysis import pipeline
-from eigenboundary.analysis.loading import load
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.cli import sources, tables
-from eigenboundary.cli.options import arguments_named_as_options
-from eigenboundary.cli.terminal import INTERRUPTED, NOT_CONVERGED, StageProgress, Terminal
+from eigenboundary.analysis.loading import load
+from eigenboundary.cli import sources
+from eigenboundary.cli.process import ExitCode
+from eigenboundary.cli.terminal import StageProgress, Terminal, options_named
+from eigenboundary.report import tables, write_pictures, write_report
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.files import new_file, new_folder, replaced_when_complete
 from eigenboundary.runtime.processes import current
@@ -28,45 +29,45 @@ _PICTURES = (".png", ".pdf", ".svg")
 
 @dataclass(frozen=True)
 class Request:
-    """What to analyse; ``options`` go to :func:`eigenboundary.analyze` as they are."""
+    """What to analyse; ``settings`` go to :func:`eigenboundary.analyze` as they are."""
 
     model: str
     data: str
     test_data: str | None
     weights: Path | None
+    class_names: str | None
+    feature_names: str | None
     k: str
     loss: str
     output_hook: str | None
     resume: Path | None
-    options: dict[str, Any]
+    settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Outputs:
     """Where the results go."""
 
-    save: Path | None
-    report: Path | None
-    as_json: bool
-    force: bool
+    save: Path | None = None
+    report: Path | None = None
     picture: Path | None = None
     pictures: Path | None = None
+    as_json: bool = False
+    force: bool = False
 
     def check(self, *inputs: Path | None) -> None:
-        """Before anything is computed: each file can be written, and none is an input."""
+        """Raise, before anything is computed, if a file cannot be written or is an input."""
+        if self.picture is not None and self.picture.suffix not in _PICTURES:
+            raise InvalidInputError(
+                "--picture", f"end in {', '.join(_PICTURES)}", repr(str(self.picture))
+            )
         places = {"--save": self.save, "--report": self.report, "--picture": self.picture}
         for name, path in places.items():
             if path is None:
                 continue
-            if name == "--picture" and path.suffix not in _PICTURES:
-                raise InvalidInputError(
-                    "--picture", f"end in {', '.join(_PICTURES)}", repr(str(path))
-                )
             if path.exists() and not self.force:
                 raise InvalidInputError(
-                    name,
-                    "be a new file unless --force is given",
-                    because=f"{str(path)!r} exists",
+                    name, "be a new file unless --force is given", because=f"{str(path)!r} exists"
                 )
             new_file(path, overwrite=True, name=name)
             if any(other is not None and _same(path, other) for other in inputs):
@@ -74,8 +75,7 @@ class Outputs:
                     name, "not be one of the files that are read", repr(str(path))
                 )
         if self.pictures is not None:
-            with _named_as("--pictures", "folder"):
-                new_folder(self.pictures, overwrite=self.force)
+            new_folder(self.pictures, overwrite=self.force, name="--pictures")
         if self.save is not None and self.report is not None and _same(self.save, self.report):
             raise InvalidInputError(
                 "--save and --report", "be two files", f"{str(self.save)!r} for both"
@@ -83,21 +83,18 @@ class Outputs:
 
 
 def analyze(shell: Terminal, request: Request, outputs: Outputs) -> None:
-    """Analyse, show, save; the exit code says whether all eigenpairs converged."""
+    """Analyse, save and show; the exit code says whether all eigenpairs converged."""
     processes = current()
     read = [Path(name) for name in (request.data, request.test_data) if name]
     first = processes.rank == 0
     processes.agree(lambda: outputs.check(*read, request.weights) if first else None)
     with sources.current_folder_importable(), StageProgress(shell) as progress:
         arguments = processes.agree(lambda: _read(request, progress))
-        with arguments_named_as_options():
-            analysis = pipeline.analyze(
-                **arguments,
-                progress=lambda stage, done, total: progress.update(
-                    "Analysing", stage, done, total
-                ),
-                **request.options,
-            )
+        analysis = pipeline.analyze(
+            **arguments,
+            progress=lambda stage, done, total: progress.update("Analysing", stage, done, total),
+            **request.settings,
+        )
     if not first:
         return
     if outputs.save is not None:
@@ -105,40 +102,55 @@ def analyze(shell: Terminal, request: Request, outputs: Outputs) -> None:
         shell.say(f"Saved to {outputs.save}")
     _present(shell, analysis, outputs)
     if analysis.provenance.message == "interrupted":
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(ExitCode.INTERRUPTED)
     if not analysis.converged.all():
-        raise typer.Exit(NOT_CONVERGED)
+        raise typer.Exit(ExitCode.NOT_CONVERGED)
 
 
 def _read(request: Request, progress: StageProgress) -> dict[str, Any]:
-    """The arguments that are read from modules and files."""
-    k = _eigenpairs(request.k)
+    """Return the arguments that are read from modules and files."""
+    if request.k != "all" and not (request.k.isdecimal() and int(request.k)):
+        raise InvalidInputError("--k", "be an integer of at least 1 or 'all'", repr(request.k))
+    class_names, feature_names = (
+        tuple(name.strip() for name in names.split(",")) if names else ()
+        for names in (request.class_names, request.feature_names)
+    )
     start = None if request.resume is None else _load(request.resume, "--resume")
     progress.update("Reading", "model", 0, 1)
-    with preserved_random_state(request.options["seed"]):
+    with preserved_random_state(request.settings["seed"]):
         model = sources.load_model(request.model)
         if request.weights is not None:
             sources.load_weights(model, request.weights)
         progress.update("Reading", "data", 0, 1)
-        data = sources.load_data(request.data)
+        samples = sources.load_data(request.data, "--data", class_names)
         test_data = None
         if request.test_data is not None:
-            test_data = sources.load_data(request.test_data, "--test-data")
+            names = class_names or samples.class_names
+            test_data = sources.load_data(request.test_data, "--test-data", names).data
     progress.update("Reading", "done", 1, 1)
     loss, hook = request.loss, request.output_hook
     return {
         "model": model,
-        "data": data,
-        "k": k,
+        "data": samples.data,
+        "k": None if request.k == "all" else int(request.k),
         "loss": sources.resolve(loss, "--loss") if ":" in loss else loss,
         "output": None if hook is None else sources.resolve(hook, "--output-hook"),
         "start": start,
         "test_data": test_data,
+        **_names_accepted(
+            class_names=class_names or samples.class_names,
+            feature_names=feature_names or samples.feature_names,
+        ),
     }
 
 
+def _names_accepted(**names: tuple[str, ...]) -> dict[str, Any]:
+    accepted = inspect.signature(pipeline.analyze).parameters
+    return {name: value or None for name, value in names.items() if name in accepted}
+
+
 def show(shell: Terminal, run: Path, outputs: Outputs) -> None:
-    """Print a saved analysis, or make its report."""
+    """Print a saved analysis, or make its report or its pictures."""
     outputs.check(run)
     _present(shell, _load(run, "RUN"), outputs)
 
@@ -148,28 +160,32 @@ def compare(shell: Terminal, runs: list[str], outputs: Outputs) -> None:
     paths = _named(runs)
     outputs.check(*paths.values())
     analyses = {name: _load(path, "RUN") for name, path in paths.items()}
-    with arguments_named_as_options():
-        comparison = comparing.compare(analyses)
+    comparison = comparing.compare(analyses)
     if outputs.report is not None:
-        _write_report(analyses, outputs.report, title="Comparison", overwrite=outputs.force)
+        write_report(analyses, outputs.report, title="Comparison", overwrite=outputs.force)
         shell.say(f"Report: {outputs.report}")
     if outputs.picture is not None:
         _draw(comparison, outputs.picture)
         shell.say(f"Picture: {outputs.picture}")
     if outputs.as_json:
-        rows = json.loads(comparison.table.to_json(orient="index"))
-        found = {"best": comparison.best, "k": comparison.k, "networks": rows}
-        typer.echo(
-            json.dumps({**found, "reasons": comparison.reasons, "caveats": comparison.caveats})
-        )
+        found = {
+            "best": comparison.best,
+            "k": comparison.k,
+            "networks": json.loads(comparison.table.to_json(orient="index")),
+            "reasons": comparison.reasons,
+            "caveats": comparison.caveats,
+        }
+        typer.echo(json.dumps(found))
         return
-    shell.out.print(tables.comparison(analyses))
-    for line in tables.recommendation(comparison):
-        shell.out.print(line)
+    shell.show(tables.comparison(analyses))
+    shell.out.print(Text.assemble(("Recommended: ", "bold"), (comparison.best, "bold green")))
+    for reason in comparison.reasons:
+        shell.out.print(Text(reason))
+    _print_notes(shell, comparison.caveats)
 
 
 def _named(runs: list[str]) -> dict[str, Path]:
-    """Paths of saved analyses by the names to show."""
+    """Return the paths of saved analyses by the names to show."""
     paths: dict[str, Path] = {}
     for run in runs:
         name, equals, file = run.partition("=")
@@ -199,7 +215,7 @@ def _draw(comparison: comparing.Comparison, path: Path) -> None:
 
 
 def demo(shell: Terminal, folder: Path, *, seed: int, force: bool) -> None:
-    """Run the three networks, compare them in a table and in a report."""
+    """Analyse three networks and compare them in a table and in a report."""
     from eigenboundary.experiments.demo import RUNS, run_demo
 
     report = folder / "report.html"
@@ -218,68 +234,45 @@ def demo(shell: Terminal, folder: Path, *, seed: int, force: bool) -> None:
             if stage == "saved":
                 reused.append(run.title)
 
-        with arguments_named_as_options():
-            analyses = run_demo(folder, seed=seed, force=force, progress=update)
+        analyses = run_demo(folder, seed=seed, force=force, progress=update)
     if reused:
         shell.say(f"Taken from an earlier run (--force computes anew): {', '.join(reused)}.")
-    shell.out.print(tables.comparison(analyses))
-    shell.out.print(tables.explanation())
-    _write_report(analyses, report, title="Demo: three small networks")
-    shell.say(
-        f"Report: {report}   Results: {folder}{'/' if str(folder) != '/' else ''}*.safetensors"
-    )
+    shell.show(tables.comparison(analyses))
+    write_report(analyses, report, title="Demo: three small networks", overwrite=True)
+    shell.say(f"Report: {report}   Results: {folder / '*.safetensors'}")
 
 
 def _present(shell: Terminal, analysis: Analysis, outputs: Outputs) -> None:
+    """Write the report and the pictures, and print the analysis."""
     if outputs.report is not None:
         title = (outputs.save or outputs.report).stem
-        _write_report({title: analysis}, outputs.report, title=None, overwrite=outputs.force)
+        write_report({title: analysis}, outputs.report, overwrite=outputs.force)
         shell.say(f"Report: {outputs.report}")
     if outputs.pictures is not None:
-        from eigenboundary.report import write_pictures
-
-        with _named_as("--pictures", "folder"):
+        with options_named(folder="--pictures"):
             made = write_pictures(analysis, outputs.pictures, overwrite=outputs.force)
         shell.say(f"Pictures: {len(made)} files in {outputs.pictures}")
     if outputs.as_json:
         typer.echo(json.dumps(analysis.summary()))
         return
-    shell.out.print(tables.headline(analysis))
-    shell.out.print(tables.eigenpairs(analysis))
-    if analysis.sections is not None:
-        shell.out.print(tables.sections(analysis))
-    for note in tables.notes(analysis):
-        shell.out.print(note)
+    for table in (
+        tables.numbers(analysis),
+        tables.eigenpairs(analysis),
+        tables.sections(analysis),
+    ):
+        if table is not None:
+            shell.show(table)
+    _print_notes(shell, analysis.notes)
 
 
-def _write_report(
-    analyses: dict[str, Analysis], path: Path, *, title: str | None, overwrite: bool = True
-) -> None:
-    from eigenboundary.report import write_report
-
-    write_report(analyses, path, title=title, overwrite=overwrite)
+def _print_notes(shell: Terminal, notes: tuple[str, ...]) -> None:
+    for note in notes:
+        shell.out.print(Text.assemble(("Note: ", "bold"), note))
 
 
 def _load(path: Path, name: str) -> Analysis:
-    with _named_as(name, "path"):
+    with options_named(path=name):
         return load(path)
-
-
-@contextmanager
-def _named_as(option: str, argument: str) -> Iterator[None]:
-    """The library's sentences name its argument; here it is an option's."""
-    try:
-        yield
-    except InvalidInputError as error:
-        raise error.renamed(option) if error.name == argument else error from None
-
-
-def _eigenpairs(text: str) -> int | None:
-    if text == "all":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise InvalidInputError("--k", "be an integer of at least 1 or 'all'", repr(text))
-    return int(text)
 
 
 def _same(one: Path, other: Path) -> bool:

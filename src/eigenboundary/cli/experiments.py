@@ -1,4 +1,4 @@
-"""The commands about experiments: list them, train them."""
+"""The commands about experiments: list and train them, make figures, test claims."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
-from eigenboundary.cli.options import arguments_named_as_options
 from eigenboundary.cli.terminal import StageProgress, Terminal
+from eigenboundary.displays.style import format_number
 from eigenboundary.experiments import (
     ExperimentConfig,
     TrainedNetwork,
@@ -21,8 +18,15 @@ from eigenboundary.experiments import (
     load_config,
     train_experiment,
 )
+from eigenboundary.experiments.claims import ClaimResult, check_claims
+from eigenboundary.experiments.figures import Reproduced
+from eigenboundary.experiments.figures import reproduce as reproduce_figures
+from eigenboundary.experiments.figures.workshop import PARTS
 from eigenboundary.experiments.training import evaluate
+from eigenboundary.report.model import Cell, Column, Mark, Table
 from eigenboundary.report.words import percent
+
+_MARKS: dict[str, Mark] = {"supported": "good", "not supported": "failed", "undecided": "bad"}
 
 
 def list_configs(shell: Terminal, *, as_json: bool) -> None:
@@ -32,12 +36,8 @@ def list_configs(shell: Terminal, *, as_json: bool) -> None:
         shown = [{"name": c.name, "title": c.title, "description": c.description} for c in configs]
         typer.echo(json.dumps(shown))
         return
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    table.add_column("config", style="bold", no_wrap=True)
-    table.add_column("what it trains")
-    for config in configs:
-        table.add_row(config.name, Text(config.description))
-    shell.out.print(table)
+    columns = (Column("config", "head"), Column("what it trains", "text"))
+    shell.show(Table(columns, [(config.name, config.description) for config in configs]))
 
 
 def train(
@@ -50,11 +50,10 @@ def train(
     as_json: bool,
     force: bool,
 ) -> None:
-    """Train a configuration, keep the networks, and say how they ended."""
-    with arguments_named_as_options():
-        chosen = load_config(config)
+    """Train a configuration, keep the networks, and show their losses and accuracies."""
+    chosen = load_config(config)
     overrides = None if directory is None else {"directory": str(directory)}
-    with StageProgress(shell) as progress, arguments_named_as_options():
+    with StageProgress(shell) as progress:
 
         def update(which: ExperimentConfig, epoch: int, epochs: int) -> None:
             progress.update(which.title, "epoch", epoch, epochs)
@@ -66,20 +65,16 @@ def train(
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    table = Table(title=chosen.title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
-    for name in ("seed", "epochs", "loss", "accuracy", "on test data", "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        test = row["test_accuracy"]
-        table.add_row(
-            str(row["seed"]),
-            f"{row['epochs']:,}",
-            "–" if row["loss"] is None else f"{row['loss']:.3g}",
-            percent(row["accuracy"]),
-            "–" if test is None else percent(test),
-            f"{row['seconds']:.1f}",
-        )
-    shell.out.print(table)
+    columns = {
+        "seed": Column("seed"),
+        "epochs": Column("epochs", format="{:,}".format),
+        "loss": Column("loss", format=lambda loss: "–" if loss is None else format_number(loss)),
+        "accuracy": Column("accuracy", format=percent),
+        "test_accuracy": Column("test accuracy", format=lambda a: "–" if a is None else percent(a)),
+        "seconds": Column("seconds", format="{:.1f}".format),
+    }
+    cells = [[row[name] for name in columns] for row in rows]
+    shell.show(Table(tuple(columns.values()), cells, title=chosen.title))
     shell.say(f"Networks: {folder}/{chosen.name}-*.safetensors")
 
 
@@ -95,3 +90,91 @@ def _row(network: TrainedNetwork, folder: Path) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "file": str(folder / f"{network.config.name}-{network.seed}.safetensors"),
     }
+
+
+def reproduce(
+    shell: Terminal,
+    figures: list[str],
+    folder: Path,
+    *,
+    seed: int,
+    directory: Path | None,
+    force: bool,
+) -> None:
+    """Make the figures, name each file when it is written, and show the seconds they took."""
+
+    def done(made: Reproduced) -> None:
+        kinds = ", ".join(file.suffix[1:] for file in made.files[1:])
+        shell.say(f"{made.name}: {made.files[0]} ({kinds})")
+        if made.note:
+            shell.say(f"  {made.note}")
+
+    with StageProgress(shell) as progress:
+        made = reproduce_figures(
+            figures,
+            folder,
+            seed=seed,
+            directory=directory,
+            force=force,
+            progress=progress.update,
+            done=done,
+        )
+    rows = [(figure.name, *(figure.seconds[part] for part in PARTS)) for figure in made]
+    rows.append(("all", *(sum(figure.seconds[part] for figure in made) for part in PARTS)))
+    columns = (Column(name, format="{:.1f}".format) for name in (*PARTS, "all"))
+    shell.show(
+        Table(
+            (Column("", "head"), *columns),
+            [(name, *seconds, sum(seconds)) for name, *seconds in rows],
+            title="Seconds",
+        )
+    )
+
+
+def claims(shell: Terminal, folder: Path, *, seeds: int, jobs: int, as_json: bool) -> None:
+    """Train, measure and judge, and show one row a claim."""
+    with StageProgress(shell) as progress:
+        results = check_claims(
+            seeds,
+            folder=folder,
+            jobs=jobs,
+            progress=lambda what, done, total: progress.update("Claims", what, done, total),
+        )
+    rows = [result.to_dict() for result in results]
+    table = claims_table(results)
+    (folder / "claims.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    (folder / "claims.md").write_text(table.markdown() + "\n", encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    shell.show(table)
+    shell.say(f"Table: {folder}/claims.md and claims.json")
+
+
+def claims_table(results: list[ClaimResult]) -> Table:
+    """Return one row a claim: its measured effect, the interval of that, and the verdict."""
+    return Table(
+        (
+            Column("claim", "text"),
+            Column("data", "text"),
+            Column("measure", "text"),
+            Column("effect"),
+            Column("95 % interval", format=lambda ends: "[{:.3g}, {:.3g}]".format(*ends)),
+            Column("claimed"),
+            Column("seeds"),
+            Column("verdict", "word", lambda verdict: Cell(verdict, mark=_MARKS[verdict])),
+        ),
+        [
+            (
+                f"{r.claim.number}. {r.claim.statement}",
+                r.claim.dataset,
+                r.claim.measure,
+                f"{r.effect:.3g}" if r.effects else "—",
+                r.interval,
+                r.claim.threshold,
+                len(r.effects),
+                r.verdict,
+            )
+            for r in results
+        ],
+    )

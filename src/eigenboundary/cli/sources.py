@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from eigenboundary.cli.tabular import load_csv, load_npz
+from eigenboundary.cli.tabular import Samples, from_object, load_csv, load_npz
+from eigenboundary.cli.terminal import options_named
 from eigenboundary.runtime.errors import InvalidInputError
 
 _log = logging.getLogger(__name__)
@@ -224,27 +225,32 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
 # -------------------------------------------------------------------------------------- the data
 
 
-def load_data(source: str, option: str = "--data") -> Any:
-    """Samples from an .npz or .csv file, or from `module:function`.
+def load_data(source: str, option: str = "--data", class_names: tuple[str, ...] = ()) -> Samples:
+    """Read samples from an .npz or .csv file, or from `module:function`.
 
     Raises
     ------
     InvalidInputError
-        If there is no such file or function, or it does not hold samples.
+        If there is no such file or function, or it holds no samples.
     """
     path = Path(source)
     suffix = path.suffix.lower()
-    if suffix in (".npz", ".csv"):
-        if not path.is_file():
-            raise InvalidInputError(option, "be an existing file", because=f"{source!r} is none")
-        return load_npz(path) if suffix == ".npz" else load_csv(path)
-    if ":" not in source or path.exists():
-        raise InvalidInputError(
-            option, "be a .npz file, a .csv file or module:function", repr(source)
-        )
-    found = resolve(source, option)
-    is_function = callable(found) and not hasattr(found, "__getitem__")
-    return _call(found, source, option) if is_function or isinstance(found, type) else found
+    with options_named(data=option):
+        if suffix in (".npz", ".csv"):
+            if not path.is_file():
+                raise InvalidInputError(
+                    option, "be an existing file", because=f"{source!r} is none"
+                )
+            return (load_npz if suffix == ".npz" else load_csv)(path, class_names)
+        if ":" not in source or path.exists():
+            raise InvalidInputError(
+                option, "be a .npz file, a .csv file or module:function", repr(source)
+            )
+        found = resolve(source, option)
+        is_function = callable(found) and not hasattr(found, "__getitem__")
+        if is_function or isinstance(found, type):
+            found = _call(found, source, option)
+        return from_object(found, class_names)
 
 
 def _dtype(tensor: Tensor) -> str:

@@ -1,10 +1,11 @@
-"""Samples from .npz and .csv files."""
+"""Samples with the names of their classes and features, from .npz and .csv files and pandas."""
 
 from __future__ import annotations
 
 import logging
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,31 @@ from eigenboundary.runtime.errors import InvalidInputError
 
 _log = logging.getLogger(__name__)
 
-_NAMES = (("x", "y"), ("X", "y"), ("x_train", "y_train"), ("X_train", "y_train"))
+_ARRAYS = (("x", "y"), ("X", "y"), ("x_train", "y_train"), ("X_train", "y_train"))
 _LABEL_COLUMNS = ("label", "target", "y", "class")
 _SHOWN = 8
 
-Samples = tuple[NDArray[Any], NDArray[Any]]
+
+@dataclass(frozen=True)
+class Samples:
+    """What :func:`eigenboundary.analyze` takes as data, and the names that came with it.
+
+    Attributes
+    ----------
+    data : (x, y), Dataset or DataLoader
+    class_names, feature_names : tuple of str
+        Empty where the source has none.
+    """
+
+    data: Any
+    class_names: tuple[str, ...] = ()
+    feature_names: tuple[str, ...] = ()
 
 
-def load_npz(path: Path) -> Samples:
-    """The arrays x and y (or X and y, x_train and y_train) of an .npz file.
+def load_npz(path: Path, class_names: tuple[str, ...] = ()) -> Samples:
+    """Read the arrays x and y (or X and y, x_train and y_train) of an .npz file.
+
+    Arrays class_names and feature_names are read where the file holds them.
 
     Raises
     ------
@@ -34,31 +51,39 @@ def load_npz(path: Path) -> Samples:
     try:
         with np.load(path, allow_pickle=False) as stored:
             names = list(stored.keys())
-            for x_name, y_name in _NAMES:
+            for x_name, y_name in _ARRAYS:
                 if x_name in names and y_name in names:
-                    return np.asarray(stored[x_name]), _as_labels(np.asarray(stored[y_name]))
+                    classes, features = (
+                        tuple(map(str, stored[name])) if name in names else ()
+                        for name in ("class_names", "feature_names")
+                    )
+                    x, y = np.asarray(stored[x_name]), np.asarray(stored[y_name])
+                    y, classes = _numbered(y, class_names or classes)
+                    return Samples((x, y), classes, features)
+    except InvalidInputError:
+        raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = _first_line(error)
         if "allow_pickle" in reason:
             archive = zipfile.is_zipfile(path)
             reason = "it holds Python objects" if archive else "it is no archive of arrays"
         raise InvalidInputError(
-            "--data",
+            "data",
             "be a file that numpy.savez wrote",
             because=f"{str(path)!r} is not, or is damaged ({reason})",
         ) from None
     raise InvalidInputError(
-        "--data",
+        "data",
         "hold arrays x and y (or X and y, or x_train and y_train)",
         because=f"{str(path)!r} holds {', '.join(names) or 'none'}",
     )
 
 
-def load_csv(path: Path) -> Samples:
-    """Features (n, d) and labels (n,) of a .csv file, with or without a header.
+def load_csv(path: Path, class_names: tuple[str, ...] = ()) -> Samples:
+    """Read features (n, d) and labels (n,) from a .csv file, with or without a header.
 
     The label is the column named label, target, y or class, or else the last one. Labels that are
-    words become 0, 1, … in their sorted order.
+    words become 0, 1, … in the order of ``class_names``, or else in their sorted order.
 
     Raises
     ------
@@ -68,32 +93,54 @@ def load_csv(path: Path) -> Samples:
     table = _read_csv(path)
     if table.shape[1] < 2 or not len(table):
         raise InvalidInputError(
-            "--data",
+            "data",
             "have rows of at least one feature and a label",
             because=f"{str(path)!r} has {len(table)} rows of {table.shape[1]} columns",
         )
-    label = _label_column(table)
+    known = {str(column).strip().lower(): column for column in reversed(table.columns)}
+    found = [known[name] for name in _LABEL_COLUMNS if name in known]
+    label = found[0] if found else table.columns[-1]
     features = table.drop(columns=label)
     unnamed = [c for c in features.columns[:1] if str(c).startswith("Unnamed:")]
     if unnamed:
         _log.warning("the first column of %s has no name: taken for row numbers, left out", path)
         features = features.drop(columns=unnamed)
+    return _from_frame(features, table[label], class_names, repr(str(path)))
+
+
+def from_object(data: Any, class_names: tuple[str, ...] = ()) -> Samples:
+    """Wrap the data that a function of the user returned; names are taken from pandas objects."""
+    if isinstance(data, tuple | list) and len(data) == 2:
+        x, y = data
+        if isinstance(x, pd.DataFrame):
+            return _from_frame(x, pd.Series(y), class_names, "the DataFrame")
+        if isinstance(y, pd.Series) or (isinstance(y, np.ndarray) and y.dtype.kind in "OUST"):
+            y, class_names = _numbered(y, class_names)
+            return Samples((x, y), class_names)
+    return Samples(data)
+
+
+def _from_frame(
+    features: pd.DataFrame, labels: pd.Series[Any], class_names: tuple[str, ...], source: str
+) -> Samples:
     words = [str(c) for c in features.columns if not pd.api.types.is_numeric_dtype(features[c])]
     if words:
         raise InvalidInputError(
-            "--data",
+            "data",
             "have numbers for features",
-            because=f"{str(path)!r} has others in column {', '.join(words[:_SHOWN])}",
+            because=f"{source} has others in column {', '.join(words[:_SHOWN])}",
         )
-    labels = table[label]
     if labels.isna().any():
         raise InvalidInputError(
-            "--data",
+            "data",
             "have a label in every row",
-            because=f"{str(path)!r} has {int(labels.isna().sum())} rows without one in column "
-            f"{label}",
+            because=f"{source} has {int(labels.isna().sum())} rows without one in column "
+            f"{labels.name}",
         )
-    return features.to_numpy(dtype=np.float64), _as_labels(labels.to_numpy())
+    y, class_names = _numbered(labels, class_names)
+    named = all(isinstance(column, str) for column in features.columns)
+    feature_names = tuple(column.strip() for column in features.columns) if named else ()
+    return Samples((features.to_numpy(dtype=np.float64), y), class_names, feature_names)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -102,12 +149,15 @@ def _read_csv(path: Path) -> pd.DataFrame:
         header = 0 if not all(_is_number(cell) for cell in first.iloc[0, :-1]) else None
         return pd.read_csv(path, header=header, skipinitialspace=True)
     except (ValueError, OSError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InvalidInputError(
-            "--data",
+            "data",
             "be a table of comma-separated values",
-            because=f"{str(path)!r} cannot be read as one ({reason})",
+            because=f"{str(path)!r} cannot be read as one ({_first_line(error)})",
         ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _is_number(cell: Any) -> bool:
@@ -118,22 +168,28 @@ def _is_number(cell: Any) -> bool:
     return not pd.isna(cell)
 
 
-def _label_column(table: pd.DataFrame) -> Any:
-    for name in _LABEL_COLUMNS:
-        for column in table.columns:
-            if str(column).strip().lower() == name:
-                return column
-    return table.columns[-1]
-
-
-def _as_labels(labels: NDArray[Any]) -> NDArray[Any]:
-    """Words numbered in sorted order; numbers as they are, checked by the analysis."""
-    if labels.dtype.kind in "OUST":
-        words, numbered = np.unique(labels.astype(str), return_inverse=True)
-        shown = ", ".join(f"{word} = {i}" for i, word in enumerate(words[:_SHOWN]))
-        more = f", … ({len(words)} in all)" if len(words) > _SHOWN else ""
+def _numbered(labels: Any, names: tuple[str, ...]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Return words as the numbers of their names; the analysis checks labels that are numbers."""
+    categories = getattr(labels.dtype, "categories", None)
+    if categories is not None and not pd.api.types.is_numeric_dtype(categories):
+        names = names or tuple(map(str, categories))
+    values = np.asarray(labels)
+    if values.dtype.kind == "f" and np.all(values == np.round(values)):
+        return values.astype(np.int64), names
+    if values.dtype.kind not in "OUST":
+        return values, names
+    words = values.astype(str)
+    if not names:
+        names = tuple(map(str, np.unique(words)))
+        shown = ", ".join(f"{name} = {i}" for i, name in enumerate(names[:_SHOWN]))
+        more = f", … ({len(names)} in all)" if len(names) > _SHOWN else ""
         _log.warning("labels are words and were numbered in sorted order: %s%s", shown, more)
-        return numbered.astype(np.int64)
-    if labels.dtype.kind == "f" and np.all(labels == np.round(labels)):
-        return labels.astype(np.int64)
-    return labels
+    order = {name: i for i, name in enumerate(names)}
+    unknown = sorted(set(words) - set(order))
+    if unknown:
+        raise InvalidInputError(
+            "data",
+            f"have only the labels {', '.join(names[:_SHOWN])}",
+            because=f"it has {', '.join(map(repr, unknown[:_SHOWN]))}",
+        )
+    return np.array([order[word] for word in words], dtype=np.int64), names

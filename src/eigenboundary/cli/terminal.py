@@ -1,25 +1,65 @@
-"""What the commands share at the terminal: errors in one line, progress and log on stderr."""
+"""What the commands share at the terminal: errors in one line, tables, progress and log."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-import sys
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table as RichTable
 from rich.text import Text
 
-from eigenboundary.cli.launcher import is_first, launched
+from eigenboundary.cli.process import ExitCode, is_first, launched, raise_on_interrupt
+from eigenboundary.report.model import Cell, Table
 from eigenboundary.runtime.errors import InvalidInputError
 
-#: Exit codes; 0 is success.
-FAILED, NOT_CONVERGED, INTERRUPTED = 2, 3, 130
+#: Arguments of the library whose option or argument here has another name than theirs.
+_RENAMED = {
+    "analyses": "RUN",
+    "config": "CONFIG",
+    "controls": "--control",
+    "figures": "FIGURE",
+    "folder": "--output",
+    "model": "MODULE:FUNCTION",
+    "output": "--output-hook",
+    "start": "--resume",
+}
+#: Arguments of the library whose option here has their name.
+_KEPT = (
+    *("box", "batch_size", "class_names", "complexity_tolerance", "curvature", "data", "device"),
+    *("directory", "dtype", "epsilon", "feature_names", "k", "loss", "max_products"),
+    *("memory_limit", "method", "parameters", "seed", "seeds", "test_data", "tolerance"),
+)
+_OPTIONS = _RENAMED | {name: f"--{name.replace('_', '-')}" for name in _KEPT}
+# "data", "data['x']", "data's labels" and "each batch of data" all name the argument data.
+_ARGUMENT = re.compile(r"^(each batch of )?(\w+)(?=$|\[|'s )")
+
+_STYLES = {"bad": "yellow", "good": "green", "failed": "red", "outlier": "", "": ""}
+
+
+@contextmanager
+def options_named(**places: str) -> Iterator[None]:
+    """Name the option in an error, where the library names its argument.
+
+    Parameters
+    ----------
+    **places : str
+        Options by argument, where they differ from the usual ones: ``path="--save"``.
+    """
+    try:
+        yield
+    except InvalidInputError as error:
+        options = _OPTIONS | places
+        name = _ARGUMENT.sub(lambda m: f"{m[1] or ''}{options.get(m[2], m[2])}", error.name)
+        raise error.renamed(name) from error
 
 
 @dataclass(frozen=True)
@@ -31,21 +71,52 @@ class Terminal:
     quiet: bool = False
 
     def say(self, message: str) -> None:
-        """A line on stderr, not in quiet runs; file names in it are left alone."""
+        """Print a line on stderr, except in quiet runs, with file names left alone."""
         if not self.quiet:
             self.err.print(Text(message), soft_wrap=True)
+
+    def show(self, table: Table) -> None:
+        """Print a table on stdout."""
+        shown = [index for index, column in enumerate(table.columns) if not column.wide]
+        drawn = RichTable(
+            title=Text(table.title) if table.title else None,
+            caption=Text(table.caption) if table.caption else None,
+            title_justify="left",
+            caption_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            show_header=any(column.name for column in table.columns),
+            collapse_padding=True,
+        )
+        for index in shown:
+            column = table.columns[index]
+            drawn.add_column(
+                Text(column.name),
+                justify="right" if column.kind == "number" else "left",
+                style="bold" if column.kind == "head" else "",
+                no_wrap=column.kind != "text",
+            )
+        for cells in table.cells():
+            drawn.add_row(*(_text(cells[index]) for index in shown))
+        self.out.print(drawn)
+
+
+def _text(cell: Cell) -> Text:
+    text = Text(cell.text, style=_STYLES[cell.mark])
+    return text.append(f"\n{cell.detail}", style="dim") if cell.detail else text
 
 
 @contextmanager
 def session(
     *, quiet: bool = False, verbose: bool = False, divided: bool = False
 ) -> Iterator[Terminal]:
-    """Run a command: a user's mistake ends it with one line, an interrupt with another.
+    """Run a command, and end it with one line on an invalid input or an interrupt.
 
-    Anything else that is raised is a bug and keeps its traceback. Where a launcher has started
-    several processes, a command whose work is ``divided`` runs in all of them, and only the first
-    says anything; any other runs in the first alone.
+    Any other exception is a bug and keeps its traceback. Where a launcher has started several
+    processes, a command whose work is ``divided`` runs in all of them and only the first prints;
+    any other command runs in the first alone.
     """
+    raise_on_interrupt()
     with contextlib.ExitStack() as stack:
         if divided and launched():
             from eigenboundary.runtime.processes import joined
@@ -71,20 +142,21 @@ def _reporting(terminal: Terminal, verbose: bool) -> Iterator[Terminal]:
     log.propagate = False
     log.addHandler(handler)
     try:
-        yield terminal
+        with options_named():
+            yield terminal
     except InvalidInputError as error:
         terminal.err.print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
-        raise typer.Exit(FAILED) from None
+        raise typer.Exit(ExitCode.MISTAKE) from None
     except KeyboardInterrupt:
         terminal.err.print("Interrupted.")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     finally:
         log.removeHandler(handler)
         log.level, log.propagate = before
 
 
 class _Handler(logging.Handler):
-    """Log records as `Warning: …` lines, above a running progress bar."""
+    """Print log records as `Warning: …` lines, above a running progress bar."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -100,7 +172,7 @@ class _Handler(logging.Handler):
 
 
 class StageProgress:
-    """One bar a job that shows its stage; on a terminal only, and gone when done."""
+    """One progress bar a job, with its stage; on a terminal only, and gone at the end."""
 
     def __init__(self, terminal: Terminal) -> None:
         self.bars = Progress(
@@ -122,7 +194,7 @@ class StageProgress:
         self.bars.stop()
 
     def update(self, job: str, stage: str, done: int, total: int) -> None:
-        """Show that ``job`` has come so far in ``stage``."""
+        """Show how far ``job`` has come in ``stage``."""
         if job not in self.tasks:
             self.tasks[job] = self.bars.add_task(job, stage=stage)
         text = f"{stage} {done}/{total}" if total > 1 else stage
@@ -130,11 +202,3 @@ class StageProgress:
         known = total > 1 or done >= total
         self.bars.update(self.tasks[job], completed=done, stage=text)
         self.bars.tasks[self.tasks[job]].total = max(total, 1) if known else None
-
-
-def tolerate_encoding() -> None:
-    """A terminal that has no λ shows a question mark instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="replace")

@@ -6,6 +6,7 @@ from the analyses alone, so ones loaded without their networks will do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def _render(analyses: Mapping[str, Analysis], title: str | None) -> str:
         lstrip_blocks=True,
     )
     environment.filters["math"] = lambda text: Markup(
-        str(escape(text)).replace("G_θ", "G<sub>θ</sub>")
+        re.sub(r"([GλAx])_([θib1t])\b", r"\1<sub>\2</sub>", str(escape(text)))
     )
     several = len(analyses) > 1
     heading = title or (_TITLE if several else str(next(iter(analyses))))
@@ -160,11 +161,9 @@ def _section(name: str, analysis: Analysis, anchor: str) -> dict[str, Any]:
         "headline": tables.headline(analysis),
         "summary": words.summary(analysis),
         "warnings": words.warnings(analysis),
+        "numbers": tables.numbers(analysis),
         "eigenpairs": tables.eigenpairs(analysis),
         "boundary": tables.sections(analysis),
-        "omitted": tables.omitted(analysis),
-        "k": analysis.k,
-        "complexity": tables.complexity(analysis),
         "pictures": [p.embedded() for p in pictures.pictures_of(analysis)],
         "boundary_pictures": [p.embedded() for p in pictures.pictures_of_sections(analysis)],
         "provenance": tables.provenance(analysis),

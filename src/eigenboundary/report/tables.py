@@ -1,241 +1,288 @@
-"""The rows of the report's tables, every number formatted once."""
+"""The tables of an analysis and of a comparison, for the terminal and the page alike."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
+
+import numpy as np
 
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.displays.style import format_number
-from eigenboundary.report.words import curvature_name, interval, is_narrow, percent
+from eigenboundary.report.model import Cell, Column, Table
+from eigenboundary.report.words import (
+    class_name,
+    count,
+    curvature_name,
+    interval,
+    is_narrow,
+    percent,
+    sides,
+)
 
 _MOST_ROWS = 30
 _EPSILONS: tuple[tuple[float | Literal["random"], str], ...] = (
-    (1e-3, "ε = 10⁻³"),
-    (1e-2, "ε = 10⁻²"),
-    ("random", "ε = random level"),
+    (1e-3, "G_θ, ε = 10⁻³"),
+    (1e-2, "G_θ, ε = 10⁻²"),
+    ("random", "G_θ, ε = random"),
 )
+_MIXED = " The analyses differ in curvature or loss: their numbers cannot be compared."
+
+
+def numbers(analysis: Analysis) -> Table:
+    """Return the numbers of an analysis, each with its interval and its meaning."""
+    c, k = analysis.complexity, analysis.k
+    rows = [
+        ("loss", format_number(analysis.loss_value, 4), "", analysis.loss),
+        ("accuracy", percent(analysis.accuracy), "", "of these samples"),
+        (
+            "outliers",
+            _outliers(analysis),
+            "",
+            f"eigenvalues of the {curvature_name(analysis)} apart from the bulk",
+        ),
+        (
+            "effective number",
+            format_number(c.effective_number),
+            interval(c.effective_number_interval),
+            "of eigenvectors that the reinforcing gradients spread over, exp(entropy)",
+        ),
+        (
+            "participation number",
+            format_number(c.participation_number),
+            interval(c.participation_number_interval),
+            "the same with less weight on small shares, 1 / Σ share²",
+        ),
+    ]
+    for epsilon, name in _EPSILONS:
+        g = c.generalization(epsilon)
+        level = f" = {format_number(g.epsilon)}" if epsilon == "random" else ""
+        meaning = f"share of eigenvectors with mean |A| > ε{level}; {g.count} of {k} computed"
+        rows.append((name, format_number(g.value), interval(g.interval), meaning))
+    rows.append(
+        ("mass outside", percent(c.mass_outside), "", f"of A² lies outside the {k} eigenvectors")
+    )
+    if analysis.test_accuracy is not None:
+        found = percent(analysis.test_accuracy)
+        rows.insert(2, ("test accuracy", found, "", "of samples not trained on"))
+    if analysis.bulk is not None:
+        trace, total = analysis.bulk.trace, format_number(float(analysis.eigenvalues.sum()), 4)
+        error = f"± {format_number(trace.error, 1)}"
+        rows.append(("trace", format_number(trace.value, 4), error, f"of which these are {total}"))
+        for threshold, low, high in analysis.counts_above():
+            above = f"exceed {format_number(threshold)}"
+            rows.append(("eigenvalues", count(low, high), "", above))
+    made_by = analysis.provenance
+    seconds = sum(made_by.seconds.values())
+    return Table(
+        (Column("number", "head"), Column("value"), Column("interval"), Column("meaning", "text")),
+        rows,
+        title=f"{analysis.n_classes}-class network, p = {analysis.n_parameters:,} parameters, "
+        f"n = {analysis.n_samples:,} samples",
+        caption=f"Solved by {made_by.solver} with {made_by.products:,} products in {seconds:.1f} s "
+        f"({made_by.dtype}). Intervals hold the numbers for all p eigenvectors.",
+    )
+
+
+def eigenpairs(analysis: Analysis) -> Table:
+    """Return one row an eigenpair, the first thirty."""
+    rows = []
+    for index, row in enumerate(analysis.to_dataframe().head(_MOST_ROWS).to_dict("records")):
+        cosines = analysis.training_alignment[:, index]
+        most = [
+            f"#{sample} ({format_number(cosines[sample], 2)})"
+            for sample in (int(row["sample_positive"]), int(row["sample_negative"]))
+        ]
+        rows.append(
+            [
+                index + 1,
+                Cell(format_number(row["eigenvalue"], 4), mark="outlier" if row["outlier"] else ""),
+                *(row[name] for name in ("residual", "vector_error")),
+                *(row[name] for name in ("mean_alignment", "max_alignment", "mass")),
+                sides(analysis, index),
+                *most,
+                _remark(row["converged"], "outlier" if row["outlier"] else ""),
+            ]
+        )
+    error = partial(format_number, digits=2)
+    return Table(
+        (
+            Column("i"),
+            Column("λ_i"),
+            Column("residual", format=error),
+            Column("vector error", format=error, wide=True),
+            Column("mean |A_i|", format=format_number),
+            Column("max |A_i|", format=format_number),
+            Column("mass", format=percent),
+            Column("classes", "word"),
+            Column("+ sample", "word", wide=True),
+            Column("− sample", "word", wide=True),
+            Column("", "word"),
+        ),
+        rows,
+        caption=_omitted(analysis.k, "eigenpairs"),
+    )
+
+
+def sections(analysis: Analysis) -> Table | None:
+    """Return one row a section of the boundary, the first thirty; None without margins."""
+    found, smallest = analysis.sections, analysis.smallest_margin
+    if found is None:
+        return None
+    caption = (
+        f"{percent(found.unexplained)} of the {len(found.points):,} sampled boundary points belong "
+        f"to none of them. Margins are "
+        f"{'maximum' if found.norm == float('inf') else 'Euclidean'} distances."
+    )
+    if smallest is not None:
+        caption += (
+            f" Smallest margin: {smallest_margin(analysis)} (sample #{smallest.sample_index}, of "
+            f"{smallest.n_examined:,} examined)."
+        )
+    return Table(
+        (
+            Column("i"),
+            Column("classes", "word"),
+            Column("share", format=percent),
+            Column("|A_i| at x_b", format=format_number),
+            Column("x_t", format="#{}".format),
+            *(
+                Column(name, format=partial(format_number, digits=4))
+                for name in ("margin", "linearised", "‖x_t − x_b‖")
+            ),
+            Column("", "word", _remark),
+        ),
+        [
+            (
+                s.eigenvector + 1,
+                " | ".join(class_name(analysis, label) for label in s.classes),
+                s.share,
+                s.alignment,
+                s.sample_index,
+                s.margin,
+                s.lower_estimate,
+                s.paper_margin,
+                s.converged,
+            )
+            for s in found[:_MOST_ROWS]
+        ],
+        caption=caption + _omitted(len(found), "sections", before=" "),
+    )
+
+
+def comparison(analyses: Mapping[str, Analysis]) -> Table:
+    """Return one row a number, one column an analysis; intervals where a number is only bounded."""
+    every = list(analyses.values())
+    complexities = [analysis.complexity for analysis in every]
+    rows: dict[str, list[Any]] = {
+        "outliers": [_outliers(a) for a in every],
+        "effective number": [
+            _known(c.effective_number, c.effective_number_interval) for c in complexities
+        ],
+        "participation number": [
+            _known(c.participation_number, c.participation_number_interval) for c in complexities
+        ],
+    }
+    for epsilon, name in _EPSILONS:
+        measures = [c.generalization(epsilon) for c in complexities]
+        rows[name] = [_known(g.value, g.interval) for g in measures]
+    rows |= {
+        "mass outside": [percent(c.mass_outside) for c in complexities],
+        "smallest margin": [smallest_margin(a) for a in every],
+        "boundary unexplained": [
+            _share(None if a.sections is None else a.sections.unexplained) for a in every
+        ],
+        "λ_1": [format_number(float(a.eigenvalues[0])) for a in every],
+        "loss": [format_number(a.loss_value) for a in every],
+        "accuracy": [percent(a.accuracy) for a in every],
+        "test accuracy": [_share(a.test_accuracy) for a in every],
+        "eigenvectors": [f"{a.k:,} of {a.n_parameters:,}" for a in every],
+        "seconds": [f"{sum(a.provenance.seconds.values()):.1f}" for a in every],
+    }
+    mixed = len({(a.curvature, a.loss) for a in every}) > 1
+    return Table(
+        (
+            Column("", "head"),
+            *(Column(str(name), link=f"a{i}") for i, name in enumerate(analyses, start=1)),
+        ),
+        [(name, *cells) for name, cells in rows.items()],
+        caption="“a to b” bounds the number for all p eigenvectors; below it stands the value of "
+        "the computed ones."
+        + " The analyses differ in curvature or loss: their numbers cannot be compared."
+        * mixed,
+    )
+
+
+def provenance(analysis: Analysis) -> Table:
+    """Return how the numbers came about."""
+    origin = analysis.provenance
+    seconds = ", ".join(f"{name} {value:.2f}" for name, value in origin.seconds.items())
+    rows = {
+        "curvature": f"{curvature_name(analysis)} of the {analysis.loss} loss",
+        "samples": f"{analysis.n_samples:,} inputs of shape {analysis.input_shape}, "
+        f"{analysis.n_classes} classes",
+        "parameters": f"{analysis.n_parameters:,} in {len(analysis.parameter_names)} tensors",
+        "solver": f"{origin.solver} ({origin.reason})",
+        "solver's message": origin.message,
+        "tolerance": format_number(origin.tolerance),
+        "matrix–vector products": f"{origin.products:,}",
+        "products": origin.computed,
+        "precision, device": f"{origin.dtype} on {origin.device}",
+        "seed": str(origin.seed),
+        "seconds": f"{sum(origin.seconds.values()):.2f} in all: {seconds}",
+        "versions": ", ".join(f"{name} {text}" for name, text in origin.versions.items()),
+        "network fingerprint": origin.fingerprint[:16],
+    }
+    return Table(
+        (Column("", "head"), Column("", "text")),
+        [(name, text) for name, text in rows.items() if text],
+    )
+
+
+def headline(analysis: Analysis) -> list[tuple[str, Cell]]:
+    """Return the numbers to see first, by name."""
+    c = analysis.complexity
+    loss = f"loss {format_number(analysis.loss_value)} ({analysis.loss})"
+    return [
+        ("outliers", Cell(_outliers(analysis), "eigenvalues apart from the bulk")),
+        ("effective number", _known(c.effective_number, c.effective_number_interval)),
+        (
+            "mass outside",
+            Cell(percent(c.mass_outside), f"of k = {analysis.k} of {analysis.n_parameters:,}"),
+        ),
+        ("accuracy", Cell(percent(analysis.accuracy), loss)),
+    ]
+
+
+def smallest_margin(analysis: Analysis) -> str:
+    """Return the smallest margin found, marked where its search did not converge."""
+    found = analysis.smallest_margin
+    if found is None:
+        return "–"
+    return format_number(found.value, 4) + ("" if found.converged else " (not converged)")
 
 
 def _outliers(analysis: Analysis) -> str:
     return f"{'' if analysis.outlier_count.resolved else '≥ '}{analysis.outliers}"
 
 
-def _known(value: float, bounds: tuple[float, float]) -> dict[str, str]:
+def _known(value: float, bounds: tuple[float, float]) -> Cell:
     """The value where it is known, else its interval: a lower end must not pass for a value."""
     if is_narrow(bounds):
-        return {"value": format_number(value), "detail": f"in {interval(bounds)}"}
+        return Cell(format_number(value), f"in {interval(bounds)}")
     low, high = (format_number(bound) for bound in bounds)
-    return {"value": f"{low} to {high}", "detail": f"{format_number(value)} as far as computed"}
+    return Cell(f"{low} to {high}", f"{format_number(value)} computed")
 
 
-def headline(analysis: Analysis) -> list[dict[str, str]]:
-    """The numbers to see first."""
-    numbers = analysis.complexity
-    return [
-        {
-            "name": "outliers",
-            "value": _outliers(analysis),
-            "detail": "eigenvalues apart from the bulk",
-        },
-        {
-            "name": "effective number",
-            **_known(numbers.effective_number, numbers.effective_number_interval),
-        },
-        {
-            "name": "mass outside",
-            "value": percent(numbers.mass_outside),
-            "detail": f"of k = {analysis.k} of {analysis.n_parameters:,}",
-        },
-        {
-            "name": "accuracy",
-            "value": percent(analysis.accuracy),
-            "detail": f"loss {format_number(analysis.loss_value)} ({analysis.loss})",
-        },
-    ]
+def _share(share: float | None) -> str:
+    return "–" if share is None else percent(share)
 
 
-def complexity(analysis: Analysis) -> list[dict[str, str]]:
-    """One row a complexity number: value, interval and explanation."""
-    numbers = analysis.complexity
-    rows = [
-        {
-            "name": "effective number",
-            "value": format_number(numbers.effective_number),
-            "interval": interval(numbers.effective_number_interval),
-            "meaning": "over how many eigenvectors the reinforcing gradients spread (exp entropy)",
-        },
-        {
-            "name": "participation number",
-            "value": format_number(numbers.participation_number),
-            "interval": interval(numbers.participation_number_interval),
-            "meaning": "the same with less weight on small shares (1 / Σ share²)",
-        },
-    ]
-    for epsilon, label in _EPSILONS:
-        g = numbers.generalization(epsilon)
-        level = f" = {format_number(g.epsilon)}" if epsilon == "random" else ""
-        rows.append(
-            {
-                "name": f"G_θ, {label}{level}",
-                "value": format_number(g.value),
-                "interval": interval(g.interval),
-                "meaning": f"share of all eigenvectors with mean |A| > ε; {g.count} of the "
-                f"{analysis.k} computed",
-            }
-        )
-    rows.append(
-        {
-            "name": "mass outside",
-            "value": percent(numbers.mass_outside),
-            "interval": "",
-            "meaning": f"squared alignment outside the {analysis.k} computed eigenvectors: what "
-            "the intervals have to allow for",
-        }
-    )
-    return rows
+def _remark(converged: bool | np.bool_, otherwise: str = "") -> Cell:
+    return Cell(otherwise, mark="") if converged else Cell("not converged", mark="bad")
 
 
-def omitted(analysis: Analysis) -> int:
-    """Eigenpairs beyond those the table shows."""
-    return max(0, analysis.k - _MOST_ROWS)
-
-
-def eigenpairs(analysis: Analysis) -> list[dict[str, Any]]:
-    """One row an eigenpair, the first thirty."""
-    table = analysis.to_dataframe().head(_MOST_ROWS)
-    rows = []
-    for index, row in enumerate(table.to_dict("records")):
-        positive, negative = int(row["sample_positive"]), int(row["sample_negative"])
-        cosines = analysis.training_alignment[:, index]
-        rows.append(
-            {
-                "index": index + 1,
-                "eigenvalue": format_number(row["eigenvalue"], 4),
-                "residual": format_number(row["residual"], 2),
-                "converged": bool(row["converged"]),
-                "vector_error": format_number(row["vector_error"], 2),
-                "outlier": bool(row["outlier"]),
-                "mean_alignment": format_number(row["mean_alignment"]),
-                "mass": percent(row["mass"]),
-                "sides": analysis.sides(index),
-                "positive": f"#{positive} ({format_number(cosines[positive], 2)})",
-                "negative": f"#{negative} ({format_number(cosines[negative], 2)})",
-            }
-        )
-    return rows
-
-
-def comparison(analyses: Mapping[str, Analysis]) -> dict[str, Any]:
-    """One row a number, one column an analysis; where a number is only bounded, its interval."""
-
-    def cell(value: str) -> dict[str, str]:
-        return {"value": value, "detail": ""}
-
-    every = list(analyses.values())
-    numbers = [analysis.complexity for analysis in every]
-    rows = [
-        ("outliers", [cell(_outliers(a)) for a in every]),
-        (
-            "effective number",
-            [_known(c.effective_number, c.effective_number_interval) for c in numbers],
-        ),
-        (
-            "participation number",
-            [_known(c.participation_number, c.participation_number_interval) for c in numbers],
-        ),
-    ]
-    for epsilon, label in _EPSILONS:
-        measures = [c.generalization(epsilon) for c in numbers]
-        rows.append((f"G_θ, {label}", [_known(g.value, g.interval) for g in measures]))
-    rows += [
-        ("mass outside", [cell(percent(c.mass_outside)) for c in numbers]),
-        ("smallest margin", [cell(smallest_margin(a)) for a in every]),
-        ("boundary unexplained", [cell(_unexplained(a)) for a in every]),
-        ("λ₁", [cell(format_number(float(a.eigenvalues[0]))) for a in every]),
-        ("loss", [cell(format_number(a.loss_value)) for a in every]),
-        ("accuracy on these samples", [cell(percent(a.accuracy)) for a in every]),
-        ("test accuracy", [cell(_test_accuracy(a)) for a in every]),
-        ("eigenvectors computed", [cell(f"{a.k:,} of {a.n_parameters:,}") for a in every]),
-    ]
-    return {
-        "names": [(str(name), f"a{i}") for i, name in enumerate(analyses, start=1)],
-        "rows": [{"name": name, "cells": cells} for name, cells in rows],
-        "mixed": len({(a.curvature, a.loss) for a in every}) > 1,
-    }
-
-
-def smallest_margin(analysis: Analysis) -> str:
-    """The smallest margin found, marked where its search did not converge; – where none was."""
-    found = analysis.smallest_margin
-    if found is None:
-        return "–"
-    return format_number(found.value) + ("" if found.converged else " (not converged)")
-
-
-def _unexplained(analysis: Analysis) -> str:
-    return "–" if analysis.sections is None else percent(analysis.sections.unexplained)
-
-
-def _test_accuracy(analysis: Analysis) -> str:
-    return "–" if analysis.test_accuracy is None else percent(analysis.test_accuracy)
-
-
-def sections(analysis: Analysis) -> dict[str, Any] | None:
-    """One row a section of the boundary, the first thirty; None without margins."""
-    if analysis.sections is None:
-        return None
-    rows = [
-        {
-            "index": section.eigenvector + 1,
-            "classes": " | ".join(map(str, section.classes)),
-            "share": percent(section.share),
-            "alignment": format_number(section.alignment),
-            "sample": f"#{section.sample_index}",
-            "margin": format_number(section.margin),
-            "lower": format_number(section.lower_estimate),
-            "paper": format_number(section.paper_margin),
-            "converged": section.converged,
-        }
-        for section in analysis.sections[:_MOST_ROWS]
-    ]
-    found = analysis.smallest_margin
-    examined = "" if found is None else f" of {found.n_examined} samples examined"
-    return {
-        "rows": rows,
-        "unexplained": percent(analysis.sections.unexplained),
-        "points": f"{len(analysis.sections.points):,}",
-        "norm": "maximum" if analysis.sections.norm == float("inf") else "Euclidean",
-        "smallest": smallest_margin(analysis) + examined,
-    }
-
-
-def provenance(analysis: Analysis) -> list[tuple[str, str]]:
-    """How the numbers came about, as pairs of name and text."""
-    origin = analysis.provenance
-    seconds = ", ".join(f"{name} {value:.2f}" for name, value in origin.seconds.items())
-    rows = [
-        ("curvature", f"{curvature_name(analysis)} of the {analysis.loss} loss"),
-        (
-            "samples",
-            f"{analysis.n_samples:,} inputs of shape {analysis.input_shape}, "
-            f"{analysis.n_classes} classes",
-        ),
-        (
-            "parameters",
-            f"{analysis.n_parameters:,} in {len(analysis.parameter_names)} tensors",
-        ),
-        ("solver", f"{origin.solver} ({origin.reason})"),
-        ("tolerance", format_number(origin.tolerance)),
-        ("matrix–vector products", f"{origin.products:,}"),
-        ("precision, device", f"{origin.dtype} on {origin.device}"),
-        ("seed", str(origin.seed)),
-        ("seconds", f"{sum(origin.seconds.values()):.2f} in all: {seconds}"),
-        ("versions", ", ".join(f"{name} {text}" for name, text in origin.versions.items())),
-        ("network fingerprint", origin.fingerprint[:16]),
-    ]
-    if origin.computed:
-        rows.insert(6, ("products", origin.computed))
-    if origin.message:
-        rows.insert(4, ("solver's message", origin.message))
-    return rows
+def _omitted(n: int, what: str, before: str = "") -> str:
+    rest = n - _MOST_ROWS
+    return f"{before}{rest:,} further {what} are not shown." if rest > 0 else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.displays.style import format_number
 
@@ -91,6 +93,17 @@ def curvature_name(analysis: Analysis) -> str:
     """The matrix that was analysed."""
     known = {"hessian": "Hessian", "gauss_newton": "Gauss–Newton matrix"}
     return known.get(analysis.curvature, analysis.curvature)
+
+
+def class_name(analysis: Analysis, label: int) -> str:
+    """The name of a class, or its number where it has no name."""
+    names: tuple[str, ...] = getattr(analysis, "class_names", ())
+    return names[int(label)] if names else str(label)
+
+
+def sides(analysis: Analysis, index: int) -> str:
+    """Between which classes eigenvector ``index`` (from 0) has its samples, by name."""
+    return re.sub(r"\d+", lambda label: class_name(analysis, int(label[0])), analysis.sides(index))
 
 
 def summary(analysis: Analysis) -> list[str]:
@@ -215,7 +228,7 @@ def _generalization(analysis: Analysis) -> str:
 def _sections(analysis: Analysis) -> list[str]:
     shown = []
     for index in range(min(3, analysis.k)):
-        text = analysis.sides(index)
+        text = sides(analysis, index)
         if " | " in text:
             first, second = text.split(" | ")
             shown.append((f"v{'₁₂₃'[index]}", f"{first} and {second}"))

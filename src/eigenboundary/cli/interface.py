@@ -1,0 +1,292 @@
+"""The commands and their options, as the terminal shows them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from eigenboundary.cli import options
+from eigenboundary.cli.process import (
+    ExitCode,
+    is_first,
+    tolerate_encoding,
+)
+from eigenboundary.runtime.version import __version__
+
+_EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {c:<4} {c.meaning}" for c in ExitCode)
+
+app = typer.Typer(
+    help="What the Hessian of a classifier's loss knows about its decision boundary.",
+    epilog=_EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help is read faster, and three times as fast to make
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+#: The error of typer for arguments that it cannot read; the class itself is not public.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+
+
+def run() -> Any:
+    """Run the command that the arguments name, and return the exit code.
+
+    The first of several processes says everything; the others return the same code in silence.
+    """
+    tolerate_encoding()
+    with contextlib.ExitStack() as stack:
+        if not is_first():
+            nothing = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(contextlib.redirect_stdout(nothing))
+        try:
+            return app(prog_name="eigenboundary", standalone_mode=False)
+        except _UsageError as error:
+            message = error.format_message().replace("\n", " ").rstrip(".")
+            command = getattr(error.ctx, "command_path", "eigenboundary")
+            code, line = (
+                ExitCode.MISTAKE,
+                f"Error: {message} ({command} --help lists what it takes).",
+            )
+            if not message:  # no command was given: the help has been printed
+                return code
+        except (typer.Abort, KeyboardInterrupt):
+            code, line = ExitCode.INTERRUPTED, "Interrupted."
+        if is_first():
+            typer.echo(line, err=True)
+        return code
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"eigenboundary {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog=_EXIT_CODES, short_help="Train, analyse and compare three small networks.")
+def demo(
+    output: options.Folder = Path("eigenboundary-demo"),
+    seed: options.Seed = 1,
+    force: options.Recompute = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train three small networks, analyse them, and compare them in DIR/report.html.
+
+    Takes about a minute. Finished results stay in the folder: after Ctrl-C, the same command
+    continues there.
+    """
+    from eigenboundary.cli import commands, terminal
+
+    with terminal.session(quiet=quiet, verbose=verbose) as shell:
+        commands.demo(shell, output, seed=seed, force=force)
+
+
+@app.command(epilog=_EXIT_CODES, short_help="Analyse a trained classifier.")
+def analyze(
+    model: options.Model,
+    data: options.Data,
+    weights: options.Weights = None,
+    class_names: options.ClassNames = None,
+    feature_names: options.FeatureNames = None,
+    k: options.Eigenpairs = "10",
+    curvature: options.Curvature = "hessian",
+    loss: options.LossName = "cross_entropy",
+    output_hook: options.OutputHook = None,
+    parameters: options.Parameters = None,
+    dtype: options.Dtype = None,
+    device: options.Device = None,
+    seed: options.Seed = 0,
+    batch_size: options.BatchSize = None,
+    memory_limit: options.MemoryLimit = None,
+    method: options.Method = "auto",
+    tolerance: options.Tolerance = None,
+    max_products: options.MaxProducts = None,
+    complexity_tolerance: options.ComplexityTolerance = None,
+    epsilon: options.Epsilon = None,
+    control: options.Controls = None,
+    margins: options.Margins = False,
+    bulk: options.Bulk = False,
+    box: options.Box = None,
+    test_data: options.TestData = None,
+    resume: options.Resume = None,
+    save: options.Save = None,
+    report: options.Report = None,
+    pictures: options.Pictures = None,
+    as_json: options.AsJson = False,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Analyse a trained classifier on its training samples.
+
+    \b
+    eigenboundary analyze my_model:build --data train.npz \\
+        --weights model.safetensors --report report.html
+    """
+    from eigenboundary.cli import commands, terminal
+
+    settings: dict[str, Any] = {
+        "curvature": curvature,
+        "parameters": parameters or None,
+        "dtype": dtype,
+        "device": device,
+        "seed": seed,
+        "batch_size": batch_size,
+        "memory_limit": memory_limit,
+        "method": method,
+        "tolerance": tolerance,
+        "max_products": max_products,
+        "complexity_tolerance": complexity_tolerance,
+        "epsilon": epsilon,
+        "controls": tuple(control or ()),
+        "margins": margins,
+        "bulk": bulk,
+        "box": box,
+    }
+    request = commands.Request(
+        model,
+        data,
+        test_data=test_data,
+        weights=weights,
+        class_names=class_names,
+        feature_names=feature_names,
+        k=k,
+        loss=loss,
+        output_hook=output_hook,
+        resume=resume,
+        settings=settings,
+    )
+    outputs = commands.Outputs(save, report, pictures=pictures, as_json=as_json, force=force)
+    with terminal.session(quiet=quiet, verbose=verbose, divided=True) as shell:
+        commands.analyze(shell, request, outputs)
+
+
+@app.command("list", epilog=_EXIT_CODES, short_help="List the experiments of `train`.")
+def list_configs(as_json: options.AsJson = False) -> None:
+    """List the experiments that `train` knows by name."""
+    from eigenboundary.cli import experiments, terminal
+
+    with terminal.session() as shell:
+        experiments.list_configs(shell, as_json=as_json)
+
+
+@app.command(epilog=_EXIT_CODES, short_help="Train the networks of an experiment.")
+def train(
+    config: options.Config,
+    output: options.Folder = Path("eigenboundary-networks"),
+    seed: options.FirstSeed = 0,
+    seeds: options.TrainedSeeds = 1,
+    directory: options.Directory = None,
+    as_json: options.AsJson = False,
+    force: options.Recompute = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train the network of an experiment, after those it starts from.
+
+    Finished networks stay in the folder; after Ctrl-C, the same command continues there.
+    """
+    from eigenboundary.cli import experiments, terminal
+
+    with terminal.session(quiet=quiet, verbose=verbose) as shell:
+        experiments.train(
+            shell,
+            config,
+            output,
+            seeds=list(range(seed, seed + seeds)),
+            directory=directory,
+            as_json=as_json,
+            force=force,
+        )
+
+
+@app.command(epilog=_EXIT_CODES, short_help="Test the paper's claims over many seeds.")
+def claims(
+    seeds: options.ClaimSeeds = 10,
+    output: options.Folder = Path("eigenboundary-claims"),
+    jobs: options.Jobs = options.CORES,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Test the paper's claims over many seeds.
+
+    Takes tens of minutes. Finished results stay in the folder; after Ctrl-C, the same command
+    continues there.
+    """
+    from eigenboundary.cli import experiments, terminal
+
+    with terminal.session(quiet=quiet, verbose=verbose) as shell:
+        experiments.claims(shell, output, seeds=seeds, jobs=jobs, as_json=as_json)
+
+
+@app.command(epilog=_EXIT_CODES, short_help="Make the paper's figures.")
+def reproduce(
+    figures: options.Figures,
+    output: options.Folder = Path("eigenboundary-figures"),
+    seed: options.Seed = 1,
+    directory: options.Directory = None,
+    force: options.Recompute = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Make the paper's figures: train, analyse and draw them, as PNG and PDF.
+
+    All of them take about ten minutes, longer with MNIST. Finished results stay in the folder;
+    after Ctrl-C, the same command continues there.
+    """
+    from eigenboundary.cli import experiments, terminal
+
+    with terminal.session(quiet=quiet, verbose=verbose) as shell:
+        experiments.reproduce(shell, figures, output, seed=seed, directory=directory, force=force)
+
+
+@app.command(epilog=_EXIT_CODES, short_help="Print, report or draw a saved analysis.")
+def show(
+    run: options.Run,
+    report: options.Report = None,
+    pictures: options.Pictures = None,
+    as_json: options.AsJson = False,
+    force: options.Force = False,
+) -> None:
+    """Print a saved analysis, or make its report or its pictures."""
+    from eigenboundary.cli import commands, terminal
+
+    with terminal.session() as shell:
+        outputs = commands.Outputs(report=report, pictures=pictures, as_json=as_json, force=force)
+        commands.show(shell, run, outputs)
+
+
+@app.command(epilog=_EXIT_CODES, short_help="Compare analyses and recommend a network.")
+def compare(
+    runs: options.Runs,
+    report: options.Report = None,
+    picture: options.Picture = None,
+    as_json: options.AsJson = False,
+    force: options.Force = False,
+) -> None:
+    """Compare saved analyses of trained networks and recommend one, with reasons.
+
+    A simple boundary is preferred, then a wide margin: save the analyses with --margins.
+    """
+    from eigenboundary.cli import commands, terminal
+
+    with terminal.session() as shell:
+        outputs = commands.Outputs(report=report, picture=picture, as_json=as_json, force=force)
+        commands.compare(shell, runs, outputs)
