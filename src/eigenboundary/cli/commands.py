@@ -255,13 +255,11 @@ def _present(shell: Terminal, analysis: Analysis, outputs: Outputs) -> None:
     if outputs.as_json:
         typer.echo(json.dumps(analysis.summary()))
         return
-    for table in (
-        tables.numbers(analysis),
-        tables.eigenpairs(analysis),
-        tables.sections(analysis),
-    ):
-        if table is not None:
-            shell.show(table)
+    shown = [tables.numbers(analysis), tables.eigenpairs(analysis)]
+    shown += [] if analysis.sections is None else [tables.sections(analysis)]
+    for table in shown:
+        shell.show(table)
+        shell.out.print()
     _print_notes(shell, analysis.notes)
 
 

@@ -163,7 +163,7 @@ def _section(name: str, analysis: Analysis, anchor: str) -> dict[str, Any]:
         "warnings": words.warnings(analysis),
         "numbers": tables.numbers(analysis),
         "eigenpairs": tables.eigenpairs(analysis),
-        "boundary": tables.sections(analysis),
+        "boundary": None if analysis.sections is None else tables.sections(analysis),
         "pictures": [p.embedded() for p in pictures.pictures_of(analysis)],
         "boundary_pictures": [p.embedded() for p in pictures.pictures_of_sections(analysis)],
         "provenance": tables.provenance(analysis),

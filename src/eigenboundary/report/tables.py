@@ -125,11 +125,10 @@ def eigenpairs(analysis: Analysis) -> Table:
     )
 
 
-def sections(analysis: Analysis) -> Table | None:
-    """Return one row a section of the boundary, the first thirty; None without margins."""
+def sections(analysis: Analysis) -> Table:
+    """Return one row a section of the boundary, the first thirty, of an analysis with margins."""
     found, smallest = analysis.sections, analysis.smallest_margin
-    if found is None:
-        return None
+    assert found is not None
     caption = (
         f"{percent(found.unexplained)} of the {len(found.points):,} sampled boundary points belong "
         f"to none of them. Margins are "
