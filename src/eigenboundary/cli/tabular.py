@@ -185,7 +185,7 @@ def _numbered(labels: Any, names: tuple[str, ...]) -> tuple[NDArray[Any], tuple[
         more = f", … ({len(names)} in all)" if len(names) > _SHOWN else ""
         _log.warning("labels are words and were numbered in sorted order: %s%s", shown, more)
     order = {name: i for i, name in enumerate(names)}
-    unknown = sorted(set(words) - set(order))
+    unknown = sorted(set(words.tolist()) - set(order))
     if unknown:
         raise InvalidInputError(
             "data",
