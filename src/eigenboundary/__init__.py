@@ -9,12 +9,12 @@ A name is imported when it is first used (PEP 562).
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 from eigenboundary.runtime import hooks
 
+TYPE_CHECKING = False  # typing takes longer to import than all else here
 if TYPE_CHECKING:
+    from typing import Any
+
     from eigenboundary.alignment import *  # noqa: F403
     from eigenboundary.analysis import *  # noqa: F403
     from eigenboundary.boundary import *  # noqa: F403
@@ -124,6 +124,8 @@ def __getattr__(name: str) -> Any:
     """Import a public name from its room."""
     if name not in _ROOM_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     value = getattr(importlib.import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
     globals()[name] = value
     return value

@@ -6,11 +6,13 @@ The help and the version import nothing heavy; a command imports what it needs o
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
 
 from eigenboundary.cli import process
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from eigenboundary.cli.interface import app
 
 __all__ = ["app", "main"]

@@ -5,8 +5,9 @@ The package's face registers where each name is found. Nothing is imported befor
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+TYPE_CHECKING = False  # the package's face imports this module, and nothing that takes long
+if TYPE_CHECKING:
+    from typing import Any
 
 _PLACES: dict[str, str] = {}
 
@@ -25,5 +26,7 @@ def reach(name: str) -> Any:
     >>> reach("square root")(9.0)
     3.0
     """
+    import importlib
+
     module, _, attribute = _PLACES[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
