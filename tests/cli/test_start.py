@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -72,6 +73,8 @@ def test_an_interrupt_while_the_command_starts_is_one_line_and_exit_code_130(tmp
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
+        # A run in the background of a shell inherits an ignored SIGINT.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout.readline() == "up\n"
     time.sleep(delay)
@@ -142,4 +145,4 @@ def test_completed_values_are_those_that_the_library_knows(name, known):
 
 def test_completed_figures_and_experiments_exist():
     assert {*FIGURES, *GROUPS} >= set(options.FIGURES)
-    assert set(options._configs("")) == set(config_names())
+    assert set(options.config_files("")) == set(config_names())

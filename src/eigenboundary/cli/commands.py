@@ -19,29 +19,18 @@ from eigenboundary.cli import sources
 from eigenboundary.cli.process import ExitCode
 from eigenboundary.cli.terminal import StageProgress, Terminal, options_named
 from eigenboundary.report import tables, write_pictures, write_report
+from eigenboundary.report.words import GLOSSARY
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.files import new_file, new_folder, replaced_when_complete
 from eigenboundary.runtime.processes import current
 from eigenboundary.runtime.random_state import preserved_random_state
 
 _PICTURES = (".png", ".pdf", ".svg")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to analyse; ``settings`` go to :func:`eigenboundary.analyze` as they are."""
-
-    model: str
-    data: str
-    test_data: str | None
-    weights: Path | None
-    class_names: str | None
-    feature_names: str | None
-    k: str
-    loss: str
-    output_hook: str | None
-    resume: Path | None
-    settings: dict[str, Any]
+# Options of `analyze` that eigenboundary.analyze takes as they are.
+_SETTINGS = (
+    *("curvature", "dtype", "device", "seed", "batch_size", "memory_limit", "method", "tolerance"),
+    *("max_products", "complexity_tolerance", "epsilon", "margins", "bulk", "box"),
+)
 
 
 @dataclass(frozen=True)
@@ -82,18 +71,28 @@ class Outputs:
             )
 
 
-def analyze(shell: Terminal, request: Request, outputs: Outputs) -> None:
-    """Analyse, save and show; the exit code says whether all eigenpairs converged."""
+def analyze(shell: Terminal, given: dict[str, Any], outputs: Outputs) -> None:
+    """Analyse, save and show; the exit code says whether all eigenpairs converged.
+
+    Parameters
+    ----------
+    shell : Terminal
+    given : dict
+        Options of the command by name.
+    outputs : Outputs
+    """
     processes = current()
-    read = [Path(name) for name in (request.data, request.test_data) if name]
+    read = [Path(given[name]) for name in ("data", "test_data", "weights") if given[name]]
     first = processes.rank == 0
-    processes.agree(lambda: outputs.check(*read, request.weights) if first else None)
+    processes.agree(lambda: outputs.check(*read) if first else None)
     with sources.current_folder_importable(), StageProgress(shell) as progress:
-        arguments = processes.agree(lambda: _read(request, progress))
+        arguments = processes.agree(lambda: _read(given, progress))
         analysis = pipeline.analyze(
             **arguments,
+            **{name: given[name] for name in _SETTINGS},
+            parameters=given["parameters"] or None,
+            controls=tuple(given["controls"] or ()),
             progress=lambda stage, done, total: progress.update("Analysing", stage, done, total),
-            **request.settings,
         )
     if not first:
         return
@@ -107,34 +106,34 @@ def analyze(shell: Terminal, request: Request, outputs: Outputs) -> None:
         raise typer.Exit(ExitCode.NOT_CONVERGED)
 
 
-def _read(request: Request, progress: StageProgress) -> dict[str, Any]:
-    """Return the arguments that are read from modules and files."""
-    if request.k != "all" and not (request.k.isdecimal() and int(request.k)):
-        raise InvalidInputError("--k", "be an integer of at least 1 or 'all'", repr(request.k))
+def _read(given: dict[str, Any], progress: StageProgress) -> dict[str, Any]:
+    """Return the arguments that are read from modules, files and lists of names."""
+    k, loss, hook = given["k"], given["loss"], given["output_hook"]
+    if k != "all" and not (k.isdecimal() and int(k)):
+        raise InvalidInputError("--k", "be an integer of at least 1 or 'all'", repr(k))
     class_names, feature_names = (
-        tuple(name.strip() for name in names.split(",")) if names else ()
-        for names in (request.class_names, request.feature_names)
+        tuple(name.strip() for name in given[names].split(",")) if given[names] else ()
+        for names in ("class_names", "feature_names")
     )
-    start = None if request.resume is None else _load(request.resume, "--resume")
+    start = _load(given["resume"], "--resume") if given["resume"] else None
     progress.update("Reading", "model", 0, 1)
-    with preserved_random_state(request.settings["seed"]):
-        model = sources.load_model(request.model)
-        if request.weights is not None:
-            sources.load_weights(model, request.weights)
+    with preserved_random_state(given["seed"]):
+        model = sources.load_model(given["model"])
+        if given["weights"]:
+            sources.load_weights(model, given["weights"])
         progress.update("Reading", "data", 0, 1)
-        samples = sources.load_data(request.data, "--data", class_names)
+        samples = sources.load_data(given["data"], "--data", class_names)
         test_data = None
-        if request.test_data is not None:
-            names = class_names or samples.class_names
-            test_data = sources.load_data(request.test_data, "--test-data", names).data
+        if given["test_data"]:
+            known = class_names or samples.class_names
+            test_data = sources.load_data(given["test_data"], "--test-data", known).data
     progress.update("Reading", "done", 1, 1)
-    loss, hook = request.loss, request.output_hook
     return {
         "model": model,
         "data": samples.data,
-        "k": None if request.k == "all" else int(request.k),
+        "k": None if k == "all" else int(k),
         "loss": sources.resolve(loss, "--loss") if ":" in loss else loss,
-        "output": None if hook is None else sources.resolve(hook, "--output-hook"),
+        "output": sources.resolve(hook, "--output-hook") if hook else None,
         "start": start,
         "test_data": test_data,
         **_names_accepted(
@@ -238,6 +237,8 @@ def demo(shell: Terminal, folder: Path, *, seed: int, force: bool) -> None:
     if reused:
         shell.say(f"Taken from an earlier run (--force computes anew): {', '.join(reused)}.")
     shell.show(tables.comparison(analyses))
+    for term in ("Effective number", "G_θ at ε", "Mass"):
+        shell.out.print(Text(f"{term}: {GLOSSARY[term]}", style="dim"))
     write_report(analyses, report, title="Demo: three small networks", overwrite=True)
     shell.say(f"Report: {report}   Results: {folder / '*.safetensors'}")
 

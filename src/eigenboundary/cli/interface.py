@@ -99,6 +99,7 @@ def demo(
 
 @app.command(epilog=_EXIT_CODES, short_help="Analyse a trained classifier.")
 def analyze(
+    ctx: typer.Context,
     model: options.Model,
     data: options.Data,
     weights: options.Weights = None,
@@ -119,7 +120,7 @@ def analyze(
     max_products: options.MaxProducts = None,
     complexity_tolerance: options.ComplexityTolerance = None,
     epsilon: options.Epsilon = None,
-    control: options.Controls = None,
+    controls: options.Controls = None,
     margins: options.Margins = False,
     bulk: options.Bulk = False,
     box: options.Box = None,
@@ -141,40 +142,9 @@ def analyze(
     """
     from eigenboundary.cli import commands, terminal
 
-    settings: dict[str, Any] = {
-        "curvature": curvature,
-        "parameters": parameters or None,
-        "dtype": dtype,
-        "device": device,
-        "seed": seed,
-        "batch_size": batch_size,
-        "memory_limit": memory_limit,
-        "method": method,
-        "tolerance": tolerance,
-        "max_products": max_products,
-        "complexity_tolerance": complexity_tolerance,
-        "epsilon": epsilon,
-        "controls": tuple(control or ()),
-        "margins": margins,
-        "bulk": bulk,
-        "box": box,
-    }
-    request = commands.Request(
-        model,
-        data,
-        test_data=test_data,
-        weights=weights,
-        class_names=class_names,
-        feature_names=feature_names,
-        k=k,
-        loss=loss,
-        output_hook=output_hook,
-        resume=resume,
-        settings=settings,
-    )
     outputs = commands.Outputs(save, report, pictures=pictures, as_json=as_json, force=force)
     with terminal.session(quiet=quiet, verbose=verbose, divided=True) as shell:
-        commands.analyze(shell, request, outputs)
+        commands.analyze(shell, ctx.params, outputs)
 
 
 @app.command("list", epilog=_EXIT_CODES, short_help="List the experiments of `train`.")

@@ -1,4 +1,4 @@
-"""The user's model and objects by name, `module:function`, and weights from a file."""
+"""The user's network and functions by name, `module:function`, weights and samples from files."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ from eigenboundary.runtime.errors import InvalidInputError
 
 _log = logging.getLogger(__name__)
 
+_MODEL = "MODULE:FUNCTION"
+# Keys under which checkpoints hold the state dict.
 _NESTED = ("state_dict", "model_state_dict", "model")
-# Wrappers that put their name before every parameter's.
+# Prefixes that DistributedDataParallel and torch.compile put before every parameter's name.
 _WRAPPERS = ("module.", "_orig_mod.")
 _SHOWN = 4
 
 
 @contextmanager
 def current_folder_importable() -> Iterator[None]:
-    """Imports look in the current folder first, as under ``python -m``."""
+    """Search the current folder first on imports, as ``python -m`` does."""
     folder = str(Path.cwd())
     sys.path.insert(0, folder)
     importlib.invalidate_caches()
@@ -45,7 +47,7 @@ def current_folder_importable() -> Iterator[None]:
 
 
 def resolve(reference: str, option: str) -> Any:
-    """The object that `module:name` stands for.
+    """Return the object that `module:name` stands for.
 
     Raises
     ------
@@ -59,56 +61,41 @@ def resolve(reference: str, option: str) -> Any:
     """
     module_name, _, path = reference.partition(":")
     if not module_name or not path:
-        raise InvalidInputError(
-            option, "be given as module:function, e.g. my_model:build", repr(reference)
-        )
+        wanted = "be given as module:function, e.g. my_model:build"
+        raise InvalidInputError(option, wanted, repr(reference))
     found = _import(module_name, option)
     for name in path.split("."):
         if not hasattr(found, name):
             known = [known for known in vars(found) if not known.startswith("_")]
             close = difflib.get_close_matches(name, known, n=1)
-            hint = f" (there is {close[0]!r})" if close else ""
-            raise InvalidInputError(
-                option,
-                f"name something in {module_name!r}",
-                because=f"it has no {name!r}{hint}",
-            )
+            because = f"it has no {name!r}" + (f" (there is {close[0]!r})" if close else "")
+            raise InvalidInputError(option, f"name something in {module_name!r}", because=because)
         found = getattr(found, name)
     return found
 
 
 def _import(name: str, option: str) -> Any:
+    wanted = "name a module that can be imported"
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or ""
-        if name != missing and not name.startswith(f"{missing}."):
-            raise InvalidInputError(
-                option,
-                "name a module that can be imported",
-                because=f"{name!r} itself imports {missing!r}, which is not installed",
-            ) from None
-        hint = f" (without the .py: {name[:-3]!r})" if name.endswith(".py") else ""
-        raise InvalidInputError(
-            option,
-            "name a module in the current folder or an installed one",
-            because=f"there is no {name!r}{hint}",
-        ) from None
+        because = f"{name!r} itself imports {missing!r}, which is not installed"
+        if name == missing or name.startswith(f"{missing}."):
+            wanted = "name a module in the current folder or an installed one"
+            hint = f" (without the .py: {name[:-3]!r})" if name.endswith(".py") else ""
+            because = f"there is no {name!r}{hint}"
     except (Exception, SystemExit) as error:
-        raise InvalidInputError(
-            option, "name a module that can be imported", because=f"{name!r} {_raised(error)}"
-        ) from None
+        because = f"{name!r} {_raised(error)}"
+    raise InvalidInputError(option, wanted, because=because)
 
 
-def _call(found: Any, reference: str, what: str) -> Any:
+def _call(found: Any, reference: str, option: str) -> Any:
     try:
         return found()
     except (Exception, SystemExit) as error:
-        raise InvalidInputError(
-            what,
-            "work when called without arguments",
-            because=f"{reference!r} {_raised(error)}",
-        ) from None
+        because = f"{reference!r} {_raised(error)}"
+    raise InvalidInputError(option, "work when called without arguments", because=because)
 
 
 def _raised(error: BaseException) -> str:
@@ -125,29 +112,24 @@ def _raised(error: BaseException) -> str:
 
 
 def load_model(reference: str) -> nn.Module:
-    """The network that a module, or the function or class in it, stands for.
+    """Return the network that a module, or the function or class in it, stands for.
 
     Raises
     ------
     InvalidInputError
-        If it cannot be had; the sentence names what it raised.
+        If there is none; the sentence names what the user's code raised.
     """
-    found = resolve(reference, "MODULE:FUNCTION")
-    if not isinstance(found, nn.Module):
-        if not callable(found):
-            raise InvalidInputError(
-                "MODULE:FUNCTION",
-                "be a function or a torch.nn.Module",
-                because=f"{reference!r} is {_article(found)}",
-            )
-        found = _call(found, reference, "MODULE:FUNCTION")
-    if not isinstance(found, nn.Module):
-        raise InvalidInputError(
-            "MODULE:FUNCTION",
-            "return a torch.nn.Module",
-            because=f"{reference!r} returned {_article(found)}",
-        )
-    return found
+    found = resolve(reference, _MODEL)
+    if isinstance(found, nn.Module):
+        return found
+    if not callable(found):
+        because = f"{reference!r} is {_article(found)}"
+        raise InvalidInputError(_MODEL, "be a function or a torch.nn.Module", because=because)
+    made = _call(found, reference, _MODEL)
+    if not isinstance(made, nn.Module):
+        because = f"{reference!r} returned {_article(made)}"
+        raise InvalidInputError(_MODEL, "return a torch.nn.Module", because=because)
+    return made
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -156,39 +138,39 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises
     ------
     InvalidInputError
-        If the file is missing, damaged or holds no state dict, or that does not fit the model.
+        If the file is missing, damaged or holds no state dict, or the state dict does not fit the
+        model.
     """
     if not path.is_file():
         raise InvalidInputError(
             "--weights", "be an existing file", because=f"{str(path)!r} is none"
         )
-    state = _state_dict(path)
-    wanted = model.state_dict()
+    state, wanted = _state_dict(path), model.state_dict()
     for wrapper in _WRAPPERS:
         if all(name.startswith(wrapper) for name in state) and not set(state) & set(wanted):
             state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
-    missing = [name for name in wanted if name not in state]
-    unexpected = [name for name in state if name not in wanted]
+    pairs = {
+        name: (state[name], tensor)
+        for name, tensor in wanted.items()
+        if name in state and isinstance(tensor, Tensor)
+    }
     problems = [
-        f"{name} has shape {tuple(state[name].shape)} where the model's has {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in state and isinstance(tensor, Tensor) and state[name].shape != tensor.shape
+        f"{name} has shape {tuple(given.shape)} where the model's has {tuple(own.shape)}"
+        for name, (given, own) in pairs.items()
+        if given.shape != own.shape
     ] + [
-        f"{name} holds {_dtype(state[name])} where the model's holds {_dtype(tensor)}"
-        for name, tensor in wanted.items()
-        if name in state
-        and isinstance(tensor, Tensor)
-        and state[name].is_floating_point() != tensor.is_floating_point()
+        f"{name} holds {_dtype(given)} where the model's holds {_dtype(own)}"
+        for name, (given, own) in pairs.items()
+        if given.is_floating_point() != own.is_floating_point()
     ]
     problems = problems[:_SHOWN]
-    if missing:
+    if missing := [name for name in wanted if name not in state]:
         problems.append(f"lacks {_listed(missing)}")
-    if unexpected:
+    if unexpected := [name for name in state if name not in wanted]:
         problems.append(f"has {_listed(unexpected)} that the model has not")
     if problems:
-        raise InvalidInputError(
-            "--weights", "fit the model", because=f"{str(path)!r}: {', '.join(problems)}"
-        )
+        because = f"{str(path)!r}: {', '.join(problems)}"
+        raise InvalidInputError("--weights", "fit the model", because=because)
     model.load_state_dict(state)
 
 
@@ -215,11 +197,22 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
         if isinstance(stored, Mapping) and all(isinstance(t, Tensor) for t in stored.values()):
             return dict(stored)
         reason = f"it holds {_article(stored)} with other things than tensors"
-    raise InvalidInputError(
-        "--weights",
-        f"be {kind} with a state dict",
-        because=f"{str(path)!r} cannot be read as one ({reason.rstrip('.')})",
-    )
+    because = f"{str(path)!r} cannot be read as one ({reason.rstrip('.')})"
+    raise InvalidInputError("--weights", f"be {kind} with a state dict", because=because)
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _listed(names: list[str]) -> str:
+    rest = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _article(value: Any) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 # -------------------------------------------------------------------------------------- the data
@@ -239,29 +232,14 @@ def load_data(source: str, option: str = "--data", class_names: tuple[str, ...] 
         if suffix in (".npz", ".csv"):
             if not path.is_file():
                 raise InvalidInputError(
-                    option, "be an existing file", because=f"{source!r} is none"
+                    "data", "be an existing file", because=f"{source!r} is none"
                 )
             return (load_npz if suffix == ".npz" else load_csv)(path, class_names)
         if ":" not in source or path.exists():
-            raise InvalidInputError(
-                option, "be a .npz file, a .csv file or module:function", repr(source)
-            )
+            wanted = "be a .npz file, a .csv file or module:function"
+            raise InvalidInputError("data", wanted, repr(source))
         found = resolve(source, option)
         is_function = callable(found) and not hasattr(found, "__getitem__")
         if is_function or isinstance(found, type):
             found = _call(found, source, option)
         return from_object(found, class_names)
-
-
-def _dtype(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
-
-
-def _listed(names: list[str]) -> str:
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _article(value: Any) -> str:
-    name = type(value).__name__
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

@@ -24,7 +24,7 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Samples:
-    """What :func:`eigenboundary.analyze` takes as data, and the names that came with it.
+    """What :func:`eigenboundary.analyze` takes as data, with the names that the source holds.
 
     Attributes
     ----------
@@ -50,33 +50,30 @@ def load_npz(path: Path, class_names: tuple[str, ...] = ()) -> Samples:
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: np.asarray(stored[name]) for name in stored if _is_wanted(name)}
             names = list(stored.keys())
-            for x_name, y_name in _ARRAYS:
-                if x_name in names and y_name in names:
-                    classes, features = (
-                        tuple(map(str, stored[name])) if name in names else ()
-                        for name in ("class_names", "feature_names")
-                    )
-                    x, y = np.asarray(stored[x_name]), np.asarray(stored[y_name])
-                    y, classes = _numbered(y, class_names or classes)
-                    return Samples((x, y), classes, features)
-    except InvalidInputError:
-        raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
         reason = _first_line(error)
         if "allow_pickle" in reason:
             archive = zipfile.is_zipfile(path)
             reason = "it holds Python objects" if archive else "it is no archive of arrays"
+        because = f"{str(path)!r} is not, or is damaged ({reason})"
         raise InvalidInputError(
-            "data",
-            "be a file that numpy.savez wrote",
-            because=f"{str(path)!r} is not, or is damaged ({reason})",
+            "data", "be a file that numpy.savez wrote", because=because
         ) from None
-    raise InvalidInputError(
-        "data",
-        "hold arrays x and y (or X and y, or x_train and y_train)",
-        because=f"{str(path)!r} holds {', '.join(names) or 'none'}",
-    )
+    for x, y in _ARRAYS:
+        if x in arrays and y in arrays:
+            classes = class_names or tuple(map(str, arrays.get("class_names", ())))
+            labels, classes = _numbered(arrays[y], classes)
+            features = tuple(map(str, arrays.get("feature_names", ())))
+            return Samples((arrays[x], labels), classes, features)
+    wanted = "hold arrays x and y (or X and y, or x_train and y_train)"
+    because = f"{str(path)!r} holds {', '.join(names) or 'none'}"
+    raise InvalidInputError("data", wanted, because=because)
+
+
+def _is_wanted(name: str) -> bool:
+    return name in {"class_names", "feature_names"}.union(*_ARRAYS)
 
 
 def load_csv(path: Path, class_names: tuple[str, ...] = ()) -> Samples:
@@ -92,24 +89,22 @@ def load_csv(path: Path, class_names: tuple[str, ...] = ()) -> Samples:
     """
     table = _read_csv(path)
     if table.shape[1] < 2 or not len(table):
+        because = f"{str(path)!r} has {len(table)} rows of {table.shape[1]} columns"
         raise InvalidInputError(
-            "data",
-            "have rows of at least one feature and a label",
-            because=f"{str(path)!r} has {len(table)} rows of {table.shape[1]} columns",
+            "data", "have rows of at least one feature and a label", because=because
         )
-    known = {str(column).strip().lower(): column for column in reversed(table.columns)}
-    found = [known[name] for name in _LABEL_COLUMNS if name in known]
+    columns = {str(column).strip().lower(): column for column in reversed(table.columns)}
+    found = [columns[name] for name in _LABEL_COLUMNS if name in columns]
     label = found[0] if found else table.columns[-1]
     features = table.drop(columns=label)
-    unnamed = [c for c in features.columns[:1] if str(c).startswith("Unnamed:")]
-    if unnamed:
+    if str(features.columns[0]).startswith("Unnamed:"):
         _log.warning("the first column of %s has no name: taken for row numbers, left out", path)
-        features = features.drop(columns=unnamed)
+        features = features.iloc[:, 1:]
     return _from_frame(features, table[label], class_names, repr(str(path)))
 
 
 def from_object(data: Any, class_names: tuple[str, ...] = ()) -> Samples:
-    """Wrap the data that a function of the user returned; names are taken from pandas objects."""
+    """Wrap the data that the user's function returned, with the names in pandas objects."""
     if isinstance(data, tuple | list) and len(data) == 2:
         x, y = data
         if isinstance(x, pd.DataFrame):
@@ -125,17 +120,12 @@ def _from_frame(
 ) -> Samples:
     words = [str(c) for c in features.columns if not pd.api.types.is_numeric_dtype(features[c])]
     if words:
-        raise InvalidInputError(
-            "data",
-            "have numbers for features",
-            because=f"{source} has others in column {', '.join(words[:_SHOWN])}",
-        )
+        because = f"{source} has others in column {', '.join(words[:_SHOWN])}"
+        raise InvalidInputError("data", "have numbers for features", because=because)
     if labels.isna().any():
+        without = f"{int(labels.isna().sum())} rows without one in column {labels.name}"
         raise InvalidInputError(
-            "data",
-            "have a label in every row",
-            because=f"{source} has {int(labels.isna().sum())} rows without one in column "
-            f"{labels.name}",
+            "data", "have a label in every row", because=f"{source} has {without}"
         )
     y, class_names = _numbered(labels, class_names)
     named = all(isinstance(column, str) for column in features.columns)
@@ -149,10 +139,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
         header = 0 if not all(_is_number(cell) for cell in first.iloc[0, :-1]) else None
         return pd.read_csv(path, header=header, skipinitialspace=True)
     except (ValueError, OSError) as error:
+        because = f"{str(path)!r} cannot be read as one ({_first_line(error)})"
         raise InvalidInputError(
-            "data",
-            "be a table of comma-separated values",
-            because=f"{str(path)!r} cannot be read as one ({_first_line(error)})",
+            "data", "be a table of comma-separated values", because=because
         ) from None
 
 
@@ -162,10 +151,9 @@ def _first_line(error: Exception) -> str:
 
 def _is_number(cell: Any) -> bool:
     try:
-        float(cell)
+        return not np.isnan(float(cell))
     except ValueError:
         return False
-    return not pd.isna(cell)
 
 
 def _numbered(labels: Any, names: tuple[str, ...]) -> tuple[NDArray[Any], tuple[str, ...]]:
@@ -178,18 +166,15 @@ def _numbered(labels: Any, names: tuple[str, ...]) -> tuple[NDArray[Any], tuple[
         return values.astype(np.int64), names
     if values.dtype.kind not in "OUST":
         return values, names
-    words = values.astype(str)
+    words = values.astype(str).tolist()
     if not names:
-        names = tuple(map(str, np.unique(words)))
+        names = tuple(sorted(set(words)))
         shown = ", ".join(f"{name} = {i}" for i, name in enumerate(names[:_SHOWN]))
         more = f", … ({len(names)} in all)" if len(names) > _SHOWN else ""
         _log.warning("labels are words and were numbered in sorted order: %s%s", shown, more)
+    if unknown := sorted(set(words) - set(names)):
+        because = f"it has {', '.join(map(repr, unknown[:_SHOWN]))}"
+        wanted = f"have only the labels {', '.join(names[:_SHOWN])}"
+        raise InvalidInputError("data", wanted, because=because)
     order = {name: i for i, name in enumerate(names)}
-    unknown = sorted(set(words.tolist()) - set(order))
-    if unknown:
-        raise InvalidInputError(
-            "data",
-            f"have only the labels {', '.join(names[:_SHOWN])}",
-            because=f"it has {', '.join(map(repr, unknown[:_SHOWN]))}",
-        )
     return np.array([order[word] for word in words], dtype=np.int64), names

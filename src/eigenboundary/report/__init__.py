@@ -1,7 +1,7 @@
 """One self-contained HTML page about one analysis or several: numbers, pictures, provenance.
 
-The page loads nothing: pictures are embedded, styles are inline, there are no scripts. It is made
-from the analyses alone, so ones loaded without their networks will do.
+The page loads nothing: pictures are embedded, styles are inline, and there are no scripts. It
+needs the analyses alone, without their networks.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ def write_report(
     Parameters
     ----------
     analyses : mapping of str to Analysis
-        By the name to show. Of several, a table that compares them comes first.
+        Analyses by the name to show. Where there are several, a table compares them first.
     path : path
         The file to write.
     title : str, optional
+        Heading of the page.
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -66,19 +67,19 @@ def write_pictures(
     ----------
     analysis : Analysis
     folder : path
-        It is made where it does not exist.
+        Folder to write to, made where it does not exist.
     overwrite : bool
         Whether a folder that holds files may be written to.
 
     Returns
     -------
     tuple of Path
-        The files.
+        The files written.
 
     Raises
     ------
     InvalidInputError
-        If the analysis is none, or the folder is a file, holds files and ``overwrite`` is not set,
+        If ``analysis`` is no Analysis, or the folder is a file, holds files without ``overwrite``,
         or cannot be made or written to.
     """
     if not isinstance(analysis, Analysis):
@@ -102,13 +103,12 @@ def _check(analyses: Any) -> None:
     if not isinstance(analyses, Mapping) or not analyses:
         got = "an empty one" if isinstance(analyses, Mapping) else type(analyses).__name__
         raise InvalidInputError(
-            "analyses", "be a mapping of at least one name to its analysis", f"{got}"
+            "analyses", "be a mapping of at least one name to its analysis", got
         )
     for name, analysis in analyses.items():
         if not isinstance(analysis, Analysis):
-            raise InvalidInputError(
-                "analyses", "hold Analysis objects", f"{type(analysis).__name__} for {name!r}"
-            )
+            got = f"{type(analysis).__name__} for {name!r}"
+            raise InvalidInputError("analyses", "hold Analysis objects", got)
 
 
 def _render(analyses: Mapping[str, Analysis], title: str | None) -> str:
@@ -142,7 +142,7 @@ def _render(analyses: Mapping[str, Analysis], title: str | None) -> str:
 
 
 def _recommended(analyses: Mapping[str, Analysis]) -> Comparison | None:
-    """Which of them to take; nothing where they are not of one kind, or margins are missing."""
+    """The comparison, or None where margins are missing or the samples differ."""
     if any(analysis.smallest_margin is None for analysis in analyses.values()):
         return None
     first, *others = analyses.values()

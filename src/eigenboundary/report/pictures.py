@@ -4,56 +4,134 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.boundary.planes import Plane
 from eigenboundary.displays import (
     AlignmentDisplay,
     ClassPairDisplay,
     ControlsDisplay,
+    DecisionBoundaryDisplay,
     DensityDisplay,
     EmbeddingDisplay,
+    InputPlaneDisplay,
     MarginDisplay,
     MassDisplay,
-    PlaneDisplay,
     SectionDisplay,
     SpectrumDisplay,
 )
 from eigenboundary.displays.sections import is_image
 from eigenboundary.displays.style import styled
+from eigenboundary.report.words import class_names
 
-#: Dots an inch of pictures that are made of them.
+#: Dots an inch of pictures that are stored as PNG.
 PNG_DPI = 190
 _LEAST_EMBEDDED = 3
-# Sections drawn as images: the first that lead anywhere.
+# The first sections that lead anywhere are drawn as images.
 _SECTIONS_SHOWN = 3
+
+#: Title and caption of each picture, by its name.
+_CAPTIONS = {
+    "spectrum": (
+        "Spectrum",
+        "Each dot is an eigenvalue, the curvature of the loss along one direction. Orange ones "
+        "stand apart from the bulk{edge}; hollow ones are estimates without checked eigenvectors. "
+        "Bars, where visible, are residuals.",
+    ),
+    "density": (
+        "The whole spectrum",
+        "Estimated from random vectors, all eigenvalues. Left: their density, smoothed; marks at "
+        "the bottom are the computed ones. Right: how many lie above t, or below −t; bands are "
+        "95 % intervals.",
+    ),
+    "alignment": (
+        "Alignment of the training samples",
+        "A row is an eigenvector, a column a training sample; samples are sorted by class, within "
+        "a class by their alignment with the first eigenvector. A row that is red in one class "
+        "and blue in another belongs to the boundary between the two; a pale row says little "
+        "about the boundary near the samples.",
+    ),
+    "mass": (
+        "Captured squared alignment",
+        "Bars: share of the squared alignment that each eigenvector holds (orange: outliers). "
+        "Line: what the first i hold together. The gap to 100 % is what the computed eigenvectors "
+        "cannot explain, and why the complexity numbers are intervals.",
+    ),
+    "decision-boundary": (
+        "Decision boundary",
+        "First panel: the predicted class over the input plane, with the training samples "
+        "(crossed out where predicted otherwise than labelled). Others: alignment of the "
+        "reinforcing gradient with one eigenvector each. Where a strong red meets a strong blue "
+        "along a black line, the eigenvector encodes that section of the boundary.",
+    ),
+    "embedding": (
+        "Alignment on the inputs' first two principal components",
+        "First panel: training samples by class. Others: the same samples, coloured by alignment "
+        "with one eigenvector each; red and blue groups lie on the two sides of the section of "
+        "the boundary that it encodes. Distances are those of a projection.",
+    ),
+    "controls": (
+        "Control directions",
+        "Size of the alignments of the training samples with the top eigenvectors, and with "
+        "directions that should not matter. Boxes hold the middle half, whiskers 5 % to 95 %; "
+        "the dashed line is the mean for a random direction. If the top row lies no further to "
+        "the right than the others, its eigenvectors say nothing special about these samples.",
+    ),
+    "class-pairs": (
+        "Class pairs",
+        "Which classes meet where each eigenvector leads: the share, in per cent, of all sampled "
+        "points of the boundary. “None” holds those at which the eigenvectors together have less "
+        "than half of the squared alignment.",
+    ),
+    "margins": (
+        "Margins",
+        "Distance from the boundary of the most aligned sample on the narrower side, an upper "
+        "bound; beside it the linearised network's, an estimate. The paper's estimate is the "
+        "sample's distance from the point where the alignment is largest, wherever that is.",
+    ),
+    "section": (
+        "Section of eigenvector {i}",
+        "A row for the most aligned sample on each side: itself, the boundary point nearest to it, "
+        "and their difference, magnified as its title says (of grey images red where the boundary "
+        "point is brighter, of colour images added to a mid grey). Right: the boundary point where "
+        "the alignment is largest, which need not be near either.",
+    ),
+    "plane": (
+        "Plane of eigenvector {i}'s section",
+        "The plane of inputs through its two samples and the boundary point where its alignment "
+        "is largest; lengths are distances of inputs. First panel: predicted class. Others: "
+        "alignment with one eigenvector each.{veiled}",
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with what is said about it.
+    """A figure with its title and caption.
 
     Attributes
     ----------
     name : str
-        For a file.
+        Stem of the file's name.
     title, caption : str
     figure : Figure
     vector : bool
-        Whether an SVG of it is no larger than need be.
+        Whether the page embeds an SVG of it.
     """
 
     name: str
     title: str
     caption: str
     figure: Figure
-    vector: bool = True
+    vector: bool
 
     def embedded(self) -> dict[str, str]:
-        """For a page: a data URI, title, caption and width in pixels."""
+        """Return a data URI, the title, the caption and the width in pixels."""
         buffer = io.BytesIO()
         with styled():
             if self.vector:
@@ -69,189 +147,81 @@ class Picture:
         }
 
 
+def _picture(
+    name: str,
+    draw: Callable[..., object],
+    size: tuple[float, float],
+    *,
+    panels: bool = False,
+    vector: bool = True,
+    index: int | None = None,
+    **words: str,
+) -> Picture:
+    """Draw a picture, on several panels or on one."""
+    # A figure of pyplot would stay open until someone closes it.
+    figure = Figure(figsize=size, layout="constrained")
+    draw(**({"axes": figure} if panels else {"ax": figure.add_subplot()}))
+    number = "" if index is None else str(index + 1)
+    title, caption = (text.format(i=number, **words) for text in _CAPTIONS[name])
+    return Picture(f"{name}-{number}" if number else name, title, caption, figure, vector)
+
+
 def pictures_of(analysis: Analysis) -> list[Picture]:
-    """All pictures an analysis has data for, but those of its sections."""
+    """Draw the pictures of an analysis, without those of its sections."""
+
+    def draw(display: Any, *arguments: Any, **options: Any) -> Callable[..., object]:
+        return partial(display.from_analysis, analysis, *arguments, **options)
+
+    names = class_names(analysis)
+    edge = ", which begins at the dashed line" if analysis.outlier_count.resolved else ""
+    alignment = AlignmentDisplay(
+        analysis.training_alignment, analysis.labels, analysis.eigenvalues, class_names=names
+    )
+    panels: dict[str, Any] = {"size": (9.6, 6.3), "panels": True, "vector": False}
+    result = []
     with styled():
-        result = [_plane(analysis)] if analysis.grid is not None else []
-        result.append(_spectrum(analysis))
+        if analysis.grid is not None:
+            boundary = draw(DecisionBoundaryDisplay, class_names=names)
+            result.append(_picture("decision-boundary", boundary, **panels))
+        result.append(_picture("spectrum", draw(SpectrumDisplay), (7.4, 3.9), edge=edge))
         if analysis.bulk is not None:
-            result.append(_density(analysis))
-        result += [_alignment(analysis), _mass(analysis)]
+            result.append(_picture("density", draw(DensityDisplay), (9.6, 3.9), panels=True))
+        result.append(_picture("alignment", alignment.plot, alignment.size, vector=False))
+        result.append(_picture("mass", draw(MassDisplay), (7.4, 3.4)))
         if analysis.grid is None and len(analysis.inputs) >= _LEAST_EMBEDDED:
-            result.append(_embedding(analysis))
+            embedding = draw(EmbeddingDisplay, "pca", class_names=names)
+            result.append(_picture("embedding", embedding, **panels))
         if analysis.controls:
-            result.append(_controls(analysis))
+            size = 7.6, 1.3 + 0.62 * (1 + len(analysis.controls))
+            result.append(_picture("controls", draw(ControlsDisplay), size))
     return result
 
 
 def pictures_of_sections(analysis: Analysis) -> list[Picture]:
-    """Pictures of the sections of an analysis with margins."""
+    """Draw the sections of an analysis with margins."""
     if analysis.sections is None:
         return []
-    shown = [s for s in analysis.sections if s.share > 0 and s.samples is not None]
+    names = class_names(analysis)
+    pairs = ClassPairDisplay(analysis.sections.class_pairs, class_names=names)
+    margins = partial(MarginDisplay.from_analysis, analysis)
+    leading = [s.eigenvector for s in analysis.sections if s.share > 0 and s.samples is not None]
     with styled():
-        result = [_class_pairs(analysis), _margins(analysis)]
-        if is_image(analysis.input_shape):
-            result += [_section(analysis, s.eigenvector) for s in shown[:_SECTIONS_SHOWN]]
-        result += [_input_plane(analysis, plane) for plane in analysis.planes]
+        result = [
+            _picture("class-pairs", pairs.plot, pairs.size),
+            _picture("margins", margins, (7.4, 4.2)),
+        ]
+        for i in leading[:_SECTIONS_SHOWN] if is_image(analysis.input_shape) else []:
+            section = partial(SectionDisplay.from_analysis, analysis, i, class_names=names)
+            result.append(
+                _picture("section", section, (8.8, 5.8), panels=True, vector=False, index=i)
+            )
+        for plane in analysis.planes:
+            index = plane.eigenvector
+            draw = partial(InputPlaneDisplay.from_analysis, analysis, index, class_names=names)
+            veiled = "" if plane.inside.all() else " What is veiled lies outside the box."
+            result.append(
+                _picture(
+                    "plane", draw, (9.6, 6.3), panels=True, vector=False, index=index, veiled=veiled
+                )
+            )
     return result
-
-
-def _figure(width: float, height: float) -> Figure:
-    # Not a pyplot figure: those stay open until someone closes them.
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _spectrum(analysis: Analysis) -> Picture:
-    figure = _figure(7.4, 3.9)
-    SpectrumDisplay.from_analysis(analysis, ax=figure.add_subplot())
-    return Picture(
-        "spectrum",
-        "Spectrum",
-        "Each dot is an eigenvalue, the curvature of the loss along one direction. Orange ones "
-        "stand apart from the bulk"
-        f"{', which begins at the dashed line' if analysis.outlier_count.resolved else ''}; hollow "
-        "ones are estimates without checked eigenvectors. Bars, where visible, are residuals.",
-        figure,
-    )
-
-
-def _density(analysis: Analysis) -> Picture:
-    figure = _figure(9.6, 3.9)
-    DensityDisplay.from_analysis(analysis, ax=figure)
-    return Picture(
-        "density",
-        "The whole spectrum",
-        "Estimated from random vectors, all eigenvalues. Left: their density, smoothed; marks at "
-        "the bottom are the computed ones. Right: how many lie above t, or below −t; bands are "
-        "95 % intervals.",
-        figure,
-    )
-
-
-def _alignment(analysis: Analysis) -> Picture:
-    figure = Figure(layout="constrained")
-    AlignmentDisplay.from_analysis(analysis, ax=figure)
-    return Picture(
-        "alignment",
-        "Alignment of the training samples",
-        "A row is an eigenvector, a column a training sample; samples are sorted by class, within "
-        "a class by their alignment with the first eigenvector. A row that is red in one class "
-        "and blue in another belongs to the boundary between the two; a pale row says little "
-        "about the boundary near the samples.",
-        figure,
-        vector=False,
-    )
-
-
-def _mass(analysis: Analysis) -> Picture:
-    figure = _figure(7.4, 3.4)
-    MassDisplay.from_analysis(analysis, ax=figure.add_subplot())
-    return Picture(
-        "mass",
-        "Captured squared alignment",
-        "Bars: share of the squared alignment that each eigenvector holds (orange: outliers). "
-        "Line: what the first i hold together. The gap to 100 % is what the computed eigenvectors "
-        "cannot explain, and why the complexity numbers are intervals.",
-        figure,
-    )
-
-
-def _plane(analysis: Analysis) -> Picture:
-    figure = _figure(9.6, 6.3)
-    PlaneDisplay.from_analysis(analysis, ax=figure)
-    return Picture(
-        "decision-boundary",
-        "Decision boundary",
-        "First panel: the predicted class over the input plane, with the training samples "
-        "(crossed out where predicted otherwise than labelled). Others: alignment of the "
-        "reinforcing gradient with one eigenvector each. Where a strong red meets a strong blue "
-        "along a black line, the eigenvector encodes that section of the boundary.",
-        figure,
-        vector=False,
-    )
-
-
-def _embedding(analysis: Analysis) -> Picture:
-    figure = _figure(9.6, 6.3)
-    EmbeddingDisplay.from_analysis(analysis, "pca", ax=figure)
-    return Picture(
-        "embedding",
-        "Alignment on the inputs' first two principal components",
-        "First panel: training samples by class. Others: the same samples, coloured by alignment "
-        "with one eigenvector each; red and blue groups lie on the two sides of the section of "
-        "the boundary that it encodes. Distances are those of a projection.",
-        figure,
-        vector=False,
-    )
-
-
-def _controls(analysis: Analysis) -> Picture:
-    figure = _figure(7.6, 1.3 + 0.62 * (1 + len(analysis.controls)))
-    ControlsDisplay.from_analysis(analysis, ax=figure.add_subplot())
-    return Picture(
-        "controls",
-        "Control directions",
-        "Size of the alignments of the training samples with the top eigenvectors, and with "
-        "directions that should not matter. Boxes hold the middle half, whiskers 5 % to 95 %; "
-        "the dashed line is the mean for a random direction. If the top row lies no further to "
-        "the right than the others, its eigenvectors say nothing special about these samples.",
-        figure,
-    )
-
-
-def _class_pairs(analysis: Analysis) -> Picture:
-    figure = Figure(layout="constrained")
-    ClassPairDisplay.from_analysis(analysis, ax=figure)
-    return Picture(
-        "class-pairs",
-        "Class pairs",
-        "Which classes meet where each eigenvector leads: the share, in per cent, of all sampled "
-        "points of the boundary. “None” holds those at which the eigenvectors together have less "
-        "than half of the squared alignment.",
-        figure,
-    )
-
-
-def _margins(analysis: Analysis) -> Picture:
-    figure = _figure(7.4, 4.2)
-    MarginDisplay.from_analysis(analysis, ax=figure.add_subplot())
-    return Picture(
-        "margins",
-        "Margins",
-        "Distance from the boundary of the most aligned sample on the narrower side, an upper "
-        "bound; beside it the linearised network's, an estimate. The paper's estimate is the "
-        "sample's distance from the point where the alignment is largest, wherever that is.",
-        figure,
-    )
-
-
-def _section(analysis: Analysis, index: int) -> Picture:
-    figure = _figure(8.8, 5.8)
-    SectionDisplay.from_analysis(analysis, index, ax=figure)
-    return Picture(
-        f"section-{index + 1}",
-        f"Section of eigenvector {index + 1}",
-        "A row for the most aligned sample on each side: itself, the boundary point nearest to it, "
-        "and their difference, magnified as its title says (of grey images red where the boundary "
-        "point is brighter, of colour images added to a mid grey). Right: the boundary point where "
-        "the alignment is largest, which need not be near either.",
-        figure,
-        vector=False,
-    )
-
-
-def _input_plane(analysis: Analysis, plane: Plane) -> Picture:
-    assert plane.eigenvector is not None
-    figure = _figure(9.6, 6.3)
-    PlaneDisplay.from_analysis(analysis, plane.eigenvector, ax=figure)
-    beyond = "" if plane.inside.all() else " What is veiled lies outside the box."
-    return Picture(
-        f"plane-{plane.eigenvector + 1}",
-        f"Plane of eigenvector {plane.eigenvector + 1}'s section",
-        "The plane of inputs through its two samples and the boundary point where its alignment "
-        "is largest; lengths are distances of inputs. First panel: predicted class. Others: "
-        f"alignment with one eigenvector each.{beyond}",
-        figure,
-        vector=False,
-    )

@@ -267,7 +267,7 @@ def _outliers(analysis: Analysis) -> str:
 
 
 def _known(value: float, bounds: tuple[float, float]) -> Cell:
-    """The value where it is known, else its interval: a lower end must not pass for a value."""
+    """The value where it is known, or else its interval: a lower end is no value."""
     if is_narrow(bounds):
         return Cell(format_number(value), f"in {interval(bounds)}")
     low, high = (format_number(bound) for bound in bounds)

@@ -10,55 +10,30 @@ from eigenboundary.displays.style import format_number
 #: An interval this narrow relative to its upper end counts as known.
 _NARROW = 0.1
 
-GLOSSARY: tuple[tuple[str, str], ...] = (
-    (
-        "Eigenpair (λᵢ, vᵢ)",
-        "A direction vᵢ in parameter space and the curvature λᵢ of the training loss along it, "
-        "sharpest first.",
-    ),
-    (
-        "Reinforcing gradient g(x)",
-        "Gradient of the loss at input x with the network's own prediction as the target; it "
-        "needs no label.",
-    ),
-    (
-        "Alignment Aᵢ(x)",
-        "Cosine between g(x) and vᵢ, from −1 to 1. Its sign flips across the section of the "
-        "decision boundary that vᵢ encodes.",
-    ),
-    (
-        "Squared alignment",
-        "The mean of Aᵢ(x)² over the training samples. Over all p eigenvectors the shares sum to "
-        "100 %.",
-    ),
-    (
-        "Outliers",
-        "Eigenvalues that stand apart from the bulk near zero; more of them go with a more "
-        "complex boundary.",
-    ),
-    (
-        "Effective number",
-        "exp of the entropy of the shares: over how many eigenvectors the gradients spread.",
-    ),
-    (
-        "Participation number",
-        "1 / Σ share²: the same, with less weight on small shares.",
-    ),
-    (
-        "G_θ at ε",
-        "Share of all p eigenvectors whose mean |Aᵢ| over the training samples exceeds ε; "
-        "smaller means a simpler boundary.",
-    ),
-    (
-        "Residual, vector error",
-        "‖H vᵢ − λᵢ vᵢ‖ / |λ₁|, and a bound on the distance of the computed eigenvector from a "
-        "true one; 1 means that it cannot be told from its neighbours.",
-    ),
-)
+GLOSSARY = {
+    "Eigenpair (λᵢ, vᵢ)": "A direction vᵢ in parameter space and the curvature λᵢ of the training "
+    "loss along it, sharpest first.",
+    "Reinforcing gradient g(x)": "Gradient of the loss at input x with the network's own "
+    "prediction as the target; it needs no label.",
+    "Alignment Aᵢ(x)": "Cosine between g(x) and vᵢ, from −1 to 1. Its sign flips across the "
+    "section of the decision boundary that vᵢ encodes.",
+    "Mass": "Mean of Aᵢ(x)² over the training samples, the squared alignment. Over all p "
+    "eigenvectors the shares sum to 100 %.",
+    "Outliers": "Eigenvalues that stand apart from the bulk near zero; a more complex boundary "
+    "has more of them.",
+    "Effective number": "exp of the entropy of the shares: the number of eigenvectors over which "
+    "the gradients spread.",
+    "Participation number": "1 / Σ share²: the same with less weight on small shares.",
+    "G_θ at ε": "Share of all p eigenvectors whose mean |Aᵢ| over the training samples exceeds ε; "
+    "smaller means a simpler boundary. At the random level, ε is the mean |A| of a random "
+    "direction.",
+    "Residual, vector error": "‖H vᵢ − λᵢ vᵢ‖ / |λ₁|, and a bound on the distance of the computed "
+    "eigenvector from a true one; at 1 it cannot be told from its neighbours.",
+}
 
 
 def percent(share: float) -> str:
-    """A share as a percentage that hides no small remainder.
+    """Format a share as a percentage that hides no small remainder.
 
     Examples
     --------
@@ -74,40 +49,46 @@ def percent(share: float) -> str:
 
 
 def interval(bounds: tuple[float, float]) -> str:
-    """An interval, e.g. ``[6.27, 16.8]``."""
+    """Format an interval, e.g. ``[6.27, 16.8]``."""
     return f"[{format_number(bounds[0])}, {format_number(bounds[1])}]"
 
 
 def count(low: int, high: int) -> str:
-    """A number that lies between two, e.g. ``11 to 12``."""
+    """Format a number that lies between two, e.g. ``11 to 12``."""
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def is_narrow(bounds: tuple[float, float]) -> bool:
-    """Whether an interval is narrow enough to speak of one number."""
+    """Return whether an interval is narrow enough to speak of one number."""
     low, high = bounds
     return high - low <= _NARROW * high
 
 
 def curvature_name(analysis: Analysis) -> str:
-    """The matrix that was analysed."""
+    """Return the name of the analysed matrix."""
     known = {"hessian": "Hessian", "gauss_newton": "Gauss–Newton matrix"}
     return known.get(analysis.curvature, analysis.curvature)
 
 
-def class_name(analysis: Analysis, label: int) -> str:
-    """The name of a class, or its number where it has no name."""
+def class_names(analysis: Analysis) -> tuple[str, ...] | None:
+    """Return the names of the classes, where they have names."""
     names: tuple[str, ...] = getattr(analysis, "class_names", ())
-    return names[int(label)] if names else str(label)
+    return names or None
+
+
+def class_name(analysis: Analysis, label: int) -> str:
+    """Return the name of a class, or its number where it has no name."""
+    names = class_names(analysis)
+    return names[label] if names else str(label)
 
 
 def sides(analysis: Analysis, index: int) -> str:
-    """Between which classes eigenvector ``index`` (from 0) has its samples, by name."""
+    """Return the classes between which eigenvector ``index`` (from 0) has its samples."""
     return re.sub(r"\d+", lambda label: class_name(analysis, int(label[0])), analysis.sides(index))
 
 
 def summary(analysis: Analysis) -> list[str]:
-    """A few sentences, one a list entry."""
+    """Return the findings, a sentence a list entry."""
     return [
         _network(analysis),
         _outliers(analysis),
@@ -119,7 +100,7 @@ def summary(analysis: Analysis) -> list[str]:
 
 
 def warnings(analysis: Analysis) -> list[str]:
-    """What a reader must know before trusting the numbers."""
+    """Return what a reader must know before trusting the numbers."""
     result = list(analysis.notes)
     unconverged = int((~analysis.converged).sum())
     if unconverged and not any("converge" in note for note in analysis.notes):
@@ -214,28 +195,26 @@ def _generalization(analysis: Analysis) -> str:
     opening = f"The generalization measure G_θ at ε = 10⁻³ lies in {interval(g.interval)}"
     if is_narrow(g.interval):
         return f"{opening} and so is known well."
-    cause = (
-        f"with k = {analysis.k}"
-        if analysis.k < analysis.n_parameters
-        else "with eigenvectors that are not resolved better"
-    )
-    if high > 0.5:
-        advice = "; more eigenvectors would narrow it" if analysis.k < analysis.n_parameters else ""
-        return f"{opening}: {cause} it is not determined{advice}."
-    return f"{opening}: {cause} it is only bounded."
+    partial = analysis.k < analysis.n_parameters
+    cause = f"k = {analysis.k}" if partial else "eigenvectors that are not resolved better"
+    if high <= 0.5:
+        return f"{opening}: with {cause} it is only bounded."
+    advice = "; more eigenvectors would narrow it" if partial else ""
+    return f"{opening}: with {cause} it is not determined{advice}."
 
 
 def _sections(analysis: Analysis) -> list[str]:
-    shown = []
-    for index in range(min(3, analysis.k)):
-        text = sides(analysis, index)
-        if " | " in text:
-            first, second = text.split(" | ")
-            shown.append((f"v{'₁₂₃'[index]}", f"{first} and {second}"))
+    texts = [sides(analysis, index) for index in range(min(3, analysis.k))]
+    shown = [
+        (f"v{'₁₂₃'[index]}", text.replace(" | ", " and "))
+        for index, text in enumerate(texts)
+        if " | " in text
+    ]
     if not shown:
         return []
+    (first, classes), *others = shown
     return [
-        f"The most aligned samples on the two sides of {shown[0][0]} are of classes {shown[0][1]}"
-        + "".join(f"; of {name}, {classes}" for name, classes in shown[1:])
+        f"The most aligned samples on the two sides of {first} are of classes {classes}"
+        + "".join(f"; of {name}, {classes}" for name, classes in others)
         + "."
     ]
