@@ -758,7 +758,7 @@ def test_compare_recommends_a_network_and_says_why(two_runs):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("one.safetensors",), "RUN must be a mapping of at least two"),
+        (("one.safetensors",), "RUN must be given at least twice; got 'one.safetensors'."),
         (("one.safetensors", "one.safetensors"), "'one' came twice"),
         (("one.safetensors", "no.safetensors"), "RUN must be an existing analysis file"),
         (("one.safetensors", "two.safetensors", "--picture", "c.gif"), "--picture must end in"),

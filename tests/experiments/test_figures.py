@@ -142,7 +142,7 @@ def test_an_unknown_figure_is_one_sentence(tmp_path):
         reproduce(["fig7"], tmp_path)
     result = CliRunner().invoke(app, ["reproduce", "fig7", "-o", str(tmp_path)])
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: figure must be one of fig1, fig2")
+    assert result.stderr.startswith("Error: FIGURE must be one of fig1, fig2")
     assert result.stderr.count("\n") == 1
 
 

@@ -197,6 +197,8 @@ def _named(runs: list[str]) -> dict[str, Path]:
                 because=f"{name!r} came twice (NAME=FILE gives another)",
             )
         paths[name] = path
+    if len(paths) < 2:
+        raise InvalidInputError("RUN", "be given at least twice", repr(runs[0]))
     return paths
 
 

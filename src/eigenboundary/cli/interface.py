@@ -10,11 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from eigenboundary.cli import options
-from eigenboundary.cli.process import (
-    ExitCode,
-    is_first,
-    tolerate_encoding,
-)
+from eigenboundary.cli.process import ExitCode, is_first, tolerate_encoding
 from eigenboundary.runtime.version import __version__
 
 _EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {c:<4} {c.meaning}" for c in ExitCode)
@@ -24,7 +20,7 @@ app = typer.Typer(
     epilog=_EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help is read faster, and three times as fast to make
+    rich_markup_mode=None,  # plain help is easier to read and three times as fast to print
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -47,15 +43,12 @@ def run() -> Any:
         except _UsageError as error:
             message = error.format_message().replace("\n", " ").rstrip(".")
             command = getattr(error.ctx, "command_path", "eigenboundary")
-            code, line = (
-                ExitCode.MISTAKE,
-                f"Error: {message} ({command} --help lists what it takes).",
-            )
-            if not message:  # no command was given: the help has been printed
-                return code
+            code, line = ExitCode.MISTAKE, f"{message} ({command} --help lists what it takes)."
+            # Without a message no command was given, and the help has been printed.
+            line = f"Error: {line}" if message else ""
         except (typer.Abort, KeyboardInterrupt):
             code, line = ExitCode.INTERRUPTED, "Interrupted."
-        if is_first():
+        if line and is_first():
             typer.echo(line, err=True)
         return code
 

@@ -26,7 +26,7 @@ _RENAMED = {
     "analyses": "RUN",
     "config": "CONFIG",
     "controls": "--control",
-    "figures": "FIGURE",
+    "figure": "FIGURE",
     "folder": "--output",
     "model": "MODULE:FUNCTION",
     "output": "--output-hook",

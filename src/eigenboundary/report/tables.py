@@ -136,7 +136,7 @@ def sections(analysis: Analysis) -> Table:
     )
     if smallest is not None:
         caption += (
-            f" Smallest margin: {smallest_margin(analysis)} (sample #{smallest.sample_index}, of "
+            f" Smallest margin: {_smallest_margin(analysis)} (sample #{smallest.sample_index}, of "
             f"{smallest.n_examined:,} examined)."
         )
     return Table(
@@ -188,7 +188,7 @@ def comparison(analyses: Mapping[str, Analysis]) -> Table:
         rows[name] = [_known(g.value, g.interval) for g in measures]
     rows |= {
         "mass outside": [percent(c.mass_outside) for c in complexities],
-        "smallest margin": [smallest_margin(a) for a in every],
+        "smallest margin": [_smallest_margin(a) for a in every],
         "boundary unexplained": [
             _share(None if a.sections is None else a.sections.unexplained) for a in every
         ],
@@ -254,7 +254,7 @@ def headline(analysis: Analysis) -> list[tuple[str, Cell]]:
     ]
 
 
-def smallest_margin(analysis: Analysis) -> str:
+def _smallest_margin(analysis: Analysis) -> str:
     """Return the smallest margin found, marked where its search did not converge."""
     found = analysis.smallest_margin
     if found is None:
