@@ -223,8 +223,4 @@ def _accuracy(problem: Problem, test_data: Any) -> float:
     try:
         return problem.with_data(test_data).accuracy
     except InvalidInputError as error:
-        if error.name == "model":  # it accepted the training samples
-            raise InvalidInputError(
-                "test_data", "hold inputs that the model accepts", because=error.because
-            ) from error
         raise error.renamed(error.name.replace("data", "test_data", 1)) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,8 @@ from rich.text import Text
 
 from eigenboundary.analysis import comparison as comparing
 from eigenboundary.analysis import pipeline
-from eigenboundary.analysis.result import Analysis
 from eigenboundary.analysis.loading import load
+from eigenboundary.analysis.result import Analysis
 from eigenboundary.cli import sources
 from eigenboundary.cli.process import ExitCode
 from eigenboundary.cli.terminal import StageProgress, Terminal, options_named
@@ -131,21 +130,14 @@ def _read(given: dict[str, Any], progress: StageProgress) -> dict[str, Any]:
     return {
         "model": model,
         "data": samples.data,
-        "k": None if k == "all" else int(k),
+        "k": k if k == "all" else int(k),
         "loss": sources.resolve(loss, "--loss") if ":" in loss else loss,
         "output": sources.resolve(hook, "--output-hook") if hook else None,
         "start": start,
         "test_data": test_data,
-        **_names_accepted(
-            class_names=class_names or samples.class_names,
-            feature_names=feature_names or samples.feature_names,
-        ),
+        "class_names": class_names or samples.class_names or None,
+        "feature_names": feature_names or samples.feature_names or None,
     }
-
-
-def _names_accepted(**names: tuple[str, ...]) -> dict[str, Any]:
-    accepted = inspect.signature(pipeline.analyze).parameters
-    return {name: value or None for name, value in names.items() if name in accepted}
 
 
 def show(shell: Terminal, run: Path, outputs: Outputs) -> None:

@@ -27,7 +27,6 @@ from eigenboundary.displays import (
 )
 from eigenboundary.displays.sections import is_image
 from eigenboundary.displays.style import styled
-from eigenboundary.report.words import class_names
 
 #: Dots an inch of pictures that are stored as PNG.
 PNG_DPI = 190
@@ -172,7 +171,7 @@ def pictures_of(analysis: Analysis) -> list[Picture]:
     def draw(display: Any, *arguments: Any, **options: Any) -> Callable[..., object]:
         return partial(display.from_analysis, analysis, *arguments, **options)
 
-    names = class_names(analysis)
+    names = analysis.class_names or None
     edge = ", which begins at the dashed line" if analysis.outlier_count.resolved else ""
     alignment = AlignmentDisplay(
         analysis.training_alignment, analysis.labels, analysis.eigenvalues, class_names=names
@@ -201,7 +200,7 @@ def pictures_of_sections(analysis: Analysis) -> list[Picture]:
     """Draw the sections of an analysis with margins."""
     if analysis.sections is None:
         return []
-    names = class_names(analysis)
+    names = analysis.class_names or None
     pairs = ClassPairDisplay(analysis.sections.class_pairs, class_names=names)
     margins = partial(MarginDisplay.from_analysis, analysis)
     leading = [s.eigenvector for s in analysis.sections if s.share > 0 and s.samples is not None]

@@ -12,13 +12,11 @@ from eigenboundary.analysis.result import Analysis
 from eigenboundary.displays.style import format_number
 from eigenboundary.report.model import Cell, Column, Table
 from eigenboundary.report.words import (
-    class_name,
     count,
     curvature_name,
     interval,
     is_narrow,
     percent,
-    sides,
 )
 
 _MOST_ROWS = 30
@@ -100,7 +98,7 @@ def eigenpairs(analysis: Analysis) -> Table:
                 Cell(format_number(row["eigenvalue"], 4), mark="outlier" if row["outlier"] else ""),
                 *(row[name] for name in ("residual", "vector_error")),
                 *(row[name] for name in ("mean_alignment", "max_alignment", "mass")),
-                sides(analysis, index),
+                analysis.sides(index),
                 *most,
                 _remark(row["converged"], "outlier" if row["outlier"] else ""),
             ]
@@ -155,7 +153,7 @@ def sections(analysis: Analysis) -> Table:
         [
             (
                 s.eigenvector + 1,
-                " | ".join(class_name(analysis, label) for label in s.classes),
+                " | ".join(analysis.class_name(label) for label in s.classes),
                 s.share,
                 s.alignment,
                 s.sample_index,

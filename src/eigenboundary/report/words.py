@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.displays.style import format_number
 
@@ -68,23 +66,6 @@ def curvature_name(analysis: Analysis) -> str:
     """Return the name of the analysed matrix."""
     known = {"hessian": "Hessian", "gauss_newton": "Gauss–Newton matrix"}
     return known.get(analysis.curvature, analysis.curvature)
-
-
-def class_names(analysis: Analysis) -> tuple[str, ...] | None:
-    """Return the names of the classes, where they have names."""
-    names: tuple[str, ...] = getattr(analysis, "class_names", ())
-    return names or None
-
-
-def class_name(analysis: Analysis, label: int) -> str:
-    """Return the name of a class, or its number where it has no name."""
-    names = class_names(analysis)
-    return names[label] if names else str(label)
-
-
-def sides(analysis: Analysis, index: int) -> str:
-    """Return the classes between which eigenvector ``index`` (from 0) has its samples."""
-    return re.sub(r"\d+", lambda label: class_name(analysis, int(label[0])), analysis.sides(index))
 
 
 def summary(analysis: Analysis) -> list[str]:
@@ -204,7 +185,7 @@ def _generalization(analysis: Analysis) -> str:
 
 
 def _sections(analysis: Analysis) -> list[str]:
-    texts = [sides(analysis, index) for index in range(min(3, analysis.k))]
+    texts = [analysis.sides(index) for index in range(min(3, analysis.k))]
     shown = [
         (f"v{'₁₂₃'[index]}", text.replace(" | ", " and "))
         for index, text in enumerate(texts)
