@@ -31,6 +31,20 @@ finally:
     print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 """
 
+# Runs the command and says on stdout when it handles Ctrl-C.
+STARTED = """
+from eigenboundary.cli import main, process
+
+install = process.exit_on_interrupt
+
+def installed():
+    install()
+    print("up", flush=True)
+
+process.exit_on_interrupt = installed
+main()
+"""
+
 
 def probe(*arguments, **variables):
     return subprocess.run(
@@ -66,9 +80,8 @@ def test_every_command_has_a_help_with_the_exit_codes():
 def test_an_interrupt_while_the_command_starts_is_one_line_and_exit_code_130(tmp_path, delay):
     (tmp_path / "slow.py").write_text("import time\n\ndef build():\n    time.sleep(60)\n")
     (tmp_path / "data.csv").write_text("a,b,y\n1,2,0\n3,4,1\n")
-    code = "from eigenboundary.cli import main; print('up', flush=True); main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "analyze", "slow:build", "--data", "data.csv"],
+        [sys.executable, "-c", STARTED, "analyze", "slow:build", "--data", "data.csv"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
