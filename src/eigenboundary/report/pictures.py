@@ -16,12 +16,11 @@ from eigenboundary.displays import (
     AlignmentDisplay,
     ClassPairDisplay,
     ControlsDisplay,
-    DecisionBoundaryDisplay,
     DensityDisplay,
     EmbeddingDisplay,
-    InputPlaneDisplay,
     MarginDisplay,
     MassDisplay,
+    PlaneDisplay,
     SectionDisplay,
     SpectrumDisplay,
 )
@@ -149,17 +148,17 @@ class Picture:
 def _picture(
     name: str,
     draw: Callable[..., object],
-    size: tuple[float, float],
+    size: tuple[float, float] | None = None,
     *,
     panels: bool = False,
     vector: bool = True,
     index: int | None = None,
     **words: str,
 ) -> Picture:
-    """Draw a picture, on several panels or on one."""
+    """Draw a picture, on several panels or on one; without a size, the display chooses it."""
     # A figure of pyplot would stay open until someone closes it.
     figure = Figure(figsize=size, layout="constrained")
-    draw(**({"axes": figure} if panels else {"ax": figure.add_subplot()}))
+    draw(ax=figure if panels or size is None else figure.add_subplot())
     number = "" if index is None else str(index + 1)
     title, caption = (text.format(i=number, **words) for text in _CAPTIONS[name])
     return Picture(f"{name}-{number}" if number else name, title, caption, figure, vector)
@@ -168,28 +167,22 @@ def _picture(
 def pictures_of(analysis: Analysis) -> list[Picture]:
     """Draw the pictures of an analysis, without those of its sections."""
 
-    def draw(display: Any, *arguments: Any, **options: Any) -> Callable[..., object]:
-        return partial(display.from_analysis, analysis, *arguments, **options)
+    def draw(display: Any, *arguments: Any) -> Callable[..., object]:
+        return partial(display.from_analysis, analysis, *arguments)
 
-    names = analysis.class_names or None
     edge = ", which begins at the dashed line" if analysis.outlier_count.resolved else ""
-    alignment = AlignmentDisplay(
-        analysis.training_alignment, analysis.labels, analysis.eigenvalues, class_names=names
-    )
     panels: dict[str, Any] = {"size": (9.6, 6.3), "panels": True, "vector": False}
     result = []
     with styled():
         if analysis.grid is not None:
-            boundary = draw(DecisionBoundaryDisplay, class_names=names)
-            result.append(_picture("decision-boundary", boundary, **panels))
+            result.append(_picture("decision-boundary", draw(PlaneDisplay), **panels))
         result.append(_picture("spectrum", draw(SpectrumDisplay), (7.4, 3.9), edge=edge))
         if analysis.bulk is not None:
             result.append(_picture("density", draw(DensityDisplay), (9.6, 3.9), panels=True))
-        result.append(_picture("alignment", alignment.plot, alignment.size, vector=False))
+        result.append(_picture("alignment", draw(AlignmentDisplay), vector=False))
         result.append(_picture("mass", draw(MassDisplay), (7.4, 3.4)))
         if analysis.grid is None and len(analysis.inputs) >= _LEAST_EMBEDDED:
-            embedding = draw(EmbeddingDisplay, "pca", class_names=names)
-            result.append(_picture("embedding", embedding, **panels))
+            result.append(_picture("embedding", draw(EmbeddingDisplay, "pca"), **panels))
         if analysis.controls:
             size = 7.6, 1.3 + 0.62 * (1 + len(analysis.controls))
             result.append(_picture("controls", draw(ControlsDisplay), size))
@@ -200,27 +193,19 @@ def pictures_of_sections(analysis: Analysis) -> list[Picture]:
     """Draw the sections of an analysis with margins."""
     if analysis.sections is None:
         return []
-    names = analysis.class_names or None
-    pairs = ClassPairDisplay(analysis.sections.class_pairs, class_names=names)
-    margins = partial(MarginDisplay.from_analysis, analysis)
     leading = [s.eigenvector for s in analysis.sections if s.share > 0 and s.samples is not None]
+    panels: dict[str, Any] = {"panels": True, "vector": False}
     with styled():
         result = [
-            _picture("class-pairs", pairs.plot, pairs.size),
-            _picture("margins", margins, (7.4, 4.2)),
+            _picture("class-pairs", partial(ClassPairDisplay.from_analysis, analysis)),
+            _picture("margins", partial(MarginDisplay.from_analysis, analysis), (7.4, 4.2)),
         ]
         for i in leading[:_SECTIONS_SHOWN] if is_image(analysis.input_shape) else []:
-            section = partial(SectionDisplay.from_analysis, analysis, i, class_names=names)
-            result.append(
-                _picture("section", section, (8.8, 5.8), panels=True, vector=False, index=i)
-            )
+            section = partial(SectionDisplay.from_analysis, analysis, i)
+            result.append(_picture("section", section, (8.8, 5.8), index=i, **panels))
         for plane in analysis.planes:
-            index = plane.eigenvector
-            draw = partial(InputPlaneDisplay.from_analysis, analysis, index, class_names=names)
+            draw = partial(PlaneDisplay.from_analysis, analysis, plane.eigenvector)
             veiled = "" if plane.inside.all() else " What is veiled lies outside the box."
-            result.append(
-                _picture(
-                    "plane", draw, (9.6, 6.3), panels=True, vector=False, index=index, veiled=veiled
-                )
-            )
+            options = {"index": plane.eigenvector, "veiled": veiled, **panels}
+            result.append(_picture("plane", draw, (9.6, 6.3), **options))
     return result
