@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import operator
 from collections.abc import Sequence
-from math import isfinite
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ def check_number(
         )
         if bound is not None
     ]
-    finite = isinstance(value, numbers.Real) and not isinstance(value, bool) and isfinite(value)
+    finite = isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) < inf
     if not finite or not all(holds(value, bound) for _, bound, holds in bounds):
         wanted = " and ".join(f"{words} {bound:g}" for words, bound, _ in bounds)
         if above is not None and below is not None:
