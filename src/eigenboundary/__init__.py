@@ -63,6 +63,8 @@ _ROOMS = {
         "GaussNewtonOperator",
         "HessianOperator",
         "MatrixOperator",
+        "Outcome",
+        "Outcome",
         "OutlierCount",
         "SpectralDensity",
         "SymmetricOperator",

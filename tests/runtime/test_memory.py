@@ -231,6 +231,7 @@ def test_all_eigenpairs_are_as_many_as_there_is_room_for() -> None:
     analysis = eb.analyze(model, data, k=None, grid=0, memory_limit=limit)
     assert 0 < analysis.k < 400
     assert analysis.converged.all()
+    assert analysis.provenance.outcome is eb.Outcome.OUT_OF_MEMORY
     assert "memory_limit holds no more than" in analysis.provenance.message
     largest = np.sort(np.abs(full.eigenvalues))[-analysis.k :]
     np.testing.assert_allclose(np.sort(np.abs(analysis.eigenvalues)), largest, rtol=1e-6)

@@ -314,7 +314,7 @@ def failures() -> dict[str, Any]:
     found["fails"] = _said(lambda: run(last, fail))
     found["memory"] = _said(lambda: run(last, out_of_memory))
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    found["interrupted"] = run(0, interrupt).provenance.message
+    found["interrupted"] = run(0, interrupt).provenance.outcome
     if last:
         found["ignored"] = _numbers(run(last, interrupt))["eigenvalues"]
     found["afterwards"] = run(-1, fail).eigenvalues

@@ -18,6 +18,7 @@ from eigenboundary.analysis.result import Analysis
 from eigenboundary.cli import sources, tables
 from eigenboundary.cli.options import arguments_named_as_options
 from eigenboundary.cli.terminal import INTERRUPTED, NOT_CONVERGED, StageProgress, Terminal
+from eigenboundary.curvature import Outcome
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.files import new_file, new_folder, replaced_when_complete
 from eigenboundary.runtime.processes import current
@@ -104,7 +105,7 @@ def analyze(shell: Terminal, request: Request, outputs: Outputs) -> None:
         analysis.save(outputs.save, overwrite=outputs.force)
         shell.say(f"Saved to {outputs.save}")
     _present(shell, analysis, outputs)
-    if analysis.provenance.message == "interrupted":
+    if analysis.provenance.outcome is Outcome.INTERRUPTED:
         raise typer.Exit(INTERRUPTED)
     if not analysis.converged.all():
         raise typer.Exit(NOT_CONVERGED)

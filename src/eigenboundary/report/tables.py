@@ -237,5 +237,5 @@ def provenance(analysis: Analysis) -> list[tuple[str, str]]:
     if origin.computed:
         rows.insert(6, ("products", origin.computed))
     if origin.message:
-        rows.insert(4, ("solver's message", origin.message))
+        rows.insert(4, ("outcome", origin.message))
     return rows

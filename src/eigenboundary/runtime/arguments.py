@@ -72,8 +72,10 @@ def check_number(
         )
         if bound is not None
     ]
-    finite = isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) < inf
-    if not finite or not all(holds(value, bound) for _, bound, holds in bounds):
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (real and -inf < value < inf) or not all(
+        holds(value, bound) for _, bound, holds in bounds
+    ):
         wanted = " and ".join(f"{words} {bound:g}" for words, bound, _ in bounds)
         if above is not None and below is not None:
             wanted = f"between {above:g} and {below:g}"

@@ -123,7 +123,7 @@ def test_an_interrupt_while_the_bulk_is_estimated_keeps_the_rest(
     found = eb.analyze(small_model, blobs, k=2, bulk=True, margins=True)
     assert (found.bulk, found.sections) == (None, None)
     assert found.converged.all()
-    assert found.provenance.message == "interrupted"
+    assert found.provenance.outcome is eb.Outcome.INTERRUPTED
     assert any("while the bulk was estimated: it is missing" in note for note in found.notes)
 
 

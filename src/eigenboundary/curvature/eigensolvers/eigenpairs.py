@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from eigenboundary.curvature.eigensolvers.outcome import CONVERGED, Ending, Outcome
 from eigenboundary.curvature.operators.base import SymmetricOperator
 from eigenboundary.runtime.linalg import column_norms, column_products, fix_signs
 
@@ -41,8 +42,10 @@ class Eigenpairs:
         The solver, and why it was chosen.
     products : int
         Matrix-vector products used.
-    message : str
-        Empty, or why the solver stopped early.
+    outcome : Outcome
+        How the search ended.
+    details : str
+        The outcome in numbers, where there are some.
     """
 
     values: Tensor
@@ -54,10 +57,16 @@ class Eigenpairs:
     method: str
     products: int
     reason: str = ""
-    message: str = ""
+    outcome: Outcome = Outcome.CONVERGED
+    details: str = ""
     next_values: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     next_residuals: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     rest: tuple[float, float] | None = None
+
+    @property
+    def message(self) -> str:
+        """Why the search ended early, or the pairs are inaccurate; empty if they converged."""
+        return self.details or self.outcome.text
 
     @property
     def all_values(self) -> Tensor:
@@ -122,7 +131,7 @@ def checked_eigenpairs(
     method: str,
     products_before: int,
     scale: float | None = None,
-    message: str = "",
+    ending: Ending = CONVERGED,
     trusted: bool | Tensor = True,
     next_values: Tensor | None = None,
     next_residuals: Tensor | None = None,
@@ -146,17 +155,21 @@ def checked_eigenpairs(
     norms = column_norms(torch.addcmul(images, vectors, values.to(vectors.dtype), value=-1))
     reference = (abs(float(values[0])) if len(values) else 0.0) if scale is None else scale
     residuals = norms / reference if reference > 0 else norms
+    within = (residuals <= tolerance).cpu()
+    if ending.outcome is Outcome.CONVERGED and not within.all():
+        ending = Ending(Outcome.INACCURATE, f"largest residual {float(residuals.max()):.1e}")
     empty = torch.zeros(0, dtype=torch.float64)
     return Eigenpairs(
         values=values.cpu(),
         vectors=fix_signs(vectors),
         residuals=residuals.cpu(),
-        converged=(residuals <= tolerance).cpu() & trusted,
+        converged=within & trusted,
         tolerance=tolerance,
         scale=reference if reference > 0 else 1.0,
         method=method,
         products=operator.products - products_before,
-        message=message,
+        outcome=ending.outcome,
+        details=ending.details,
         next_values=empty if next_values is None else next_values.cpu(),
         next_residuals=empty if next_residuals is None else next_residuals.cpu(),
         rest=rest,

@@ -26,6 +26,7 @@ from eigenboundary.curvature.eigensolvers.eigenpairs import (
     checked_eigenpairs,
 )
 from eigenboundary.curvature.eigensolvers.missed import missed_pairs
+from eigenboundary.curvature.eigensolvers.outcome import CONVERGED, Ending, Outcome
 from eigenboundary.curvature.eigensolvers.subspace import Plan, Subspace, kept_in_double
 from eigenboundary.curvature.operators.base import SymmetricOperator
 from eigenboundary.runtime.linalg import column_norms, random_block
@@ -44,9 +45,6 @@ _LOOK_EVERY = 16
 _BLOCK = 1
 # The basis, that of a search for missed pairs, and what is known of their complement.
 _BASES = 3
-_STAGNATED = "stagnated"
-#: Message of pairs whose search was ended by Ctrl-C.
-INTERRUPTED = "interrupted"
 
 
 def krylov_eigenpairs(
@@ -86,7 +84,7 @@ def krylov_eigenpairs(
         if subspace.size < plan.least(operator.size):
             raise
         _log.warning("interrupted: returning the eigenpairs found so far")
-        return _result(subspace, plan, before, INTERRUPTED, 0)[0]
+        return _result(subspace, plan, before, Ending(Outcome.INTERRUPTED), 0)[0]
 
 
 @dataclass
@@ -104,24 +102,22 @@ class _Search:
         """Pairs whose residuals, computed from products, are within the tolerance if possible."""
         worst = math.inf
         while True:
-            message = self._converge()
-            pairs, left = _result(self.subspace, self.plan, self.before, message, self.certified)
-            if message or not left.shape[1]:
+            ending = self._converge()
+            pairs, left = _result(self.subspace, self.plan, self.before, ending, self.certified)
+            if ending is not CONVERGED or not left.shape[1]:
                 return pairs
             largest = float(pairs.residuals.max())
             if largest > 0.5 * worst:  # rounding, which no further step takes away
-                return replace(
-                    pairs, message=f"{_STAGNATED} at a relative residual of {largest:.1e}"
-                )
+                return replace(pairs, **_stagnated(largest)._asdict())
             worst = largest
             _make_room(self.subspace, self.plan, left.shape[1])
             self.subspace.include(left)
 
-    def _converge(self) -> str:
-        """Iterate until the pairs have converged and none is missing; returns why not, or ''."""
+    def _converge(self) -> Ending:
+        """Iterate until the pairs have converged and none is missing, or it has to end."""
         subspace, plan = self.subspace, self.plan
-        message = _iterate(subspace, plan, self.before, self.seed, self.progress)
-        while not message and not self.certified:
+        ending = _iterate(subspace, plan, self.before, self.seed, self.progress)
+        while ending is CONVERGED and not self.certified:
             missed, settled = self._missed(plan.k)
             if missed is None and settled:
                 self.certified = plan.k
@@ -130,11 +126,11 @@ class _Search:
                 _log.info("further eigenvalues were found in the complement; going on")
                 _make_room(subspace, plan, missed.shape[1])
             if missed is None or not subspace.include(missed):
-                return "it could not be ruled out that one was missed"
-            message = _iterate(subspace, plan, self.before, self.seed, self.progress)
-        if message.startswith(_STAGNATED):
+                return Ending(Outcome.NOT_CERTIFIED)
+            ending = _iterate(subspace, plan, self.before, self.seed, self.progress)
+        if ending.outcome is Outcome.STAGNATED:
             self.certified = self._leading()
-        return message
+        return ending
 
     def _missed(self, k: int) -> tuple[Tensor | None, bool]:
         seed = self.seed + self.subspace.operator.products - self.before
@@ -189,8 +185,8 @@ def _plan(
 
 def _iterate(
     subspace: Subspace, plan: Plan, before: int, seed: int, progress: Progress | None
-) -> str:
-    """Grow and restart until the wanted pairs have converged; returns why not, or ''."""
+) -> Ending:
+    """Grow and restart until the wanted pairs have converged, or it has to end."""
     operator = subspace.operator
     best, waited, most = math.inf, 0, math.inf
     while True:
@@ -204,16 +200,17 @@ def _iterate(
         if most == math.inf and settled:
             most = used + max(_GUARD_FLOPS / max(operator.flops, 1), _GUARD_SHARE * used)
         if not len(open_pairs) or (settled and used >= most):
-            return ""
+            return CONVERGED
         if used >= plan.max_products and subspace.size >= plan.least(operator.size):
-            return f"stopped after {used} products with {len(open_pairs)} pairs not converged"
+            details = f"stopped after {used} products with {len(open_pairs)} pairs not converged"
+            return Ending(Outcome.BUDGET_SPENT, details)
         # A basis with room for the whole space is filled up instead: then it is exact.
         if subspace.size + plan.block > subspace.capacity < operator.size:
             waited = 0 if worst < 0.5 * best else waited + 1
             if worst > 0.1 * best and subspace.capacity < plan.capacity_limit:
                 subspace.grow_to(min(2 * subspace.capacity, plan.capacity_limit))
             elif waited >= _PATIENCE:
-                return f"{_STAGNATED} at a relative residual of {worst:.1e}"
+                return _stagnated(worst)
             if subspace.size + plan.block > subspace.capacity < operator.size:
                 kept = plan.kept(subspace.size)
                 subspace.restart(values[kept], coefficients[:, kept])
@@ -221,7 +218,11 @@ def _iterate(
                 open_pairs, _ = _unconverged(subspace, plan, values, coefficients)
             best = min(best, worst)
         if not _grow(subspace, plan, coefficients[:, open_pairs], seed):
-            return "" if subspace.size >= operator.size else "the basis cannot be extended"
+            return CONVERGED if subspace.size >= operator.size else Ending(Outcome.BREAKDOWN)
+
+
+def _stagnated(residual: float) -> Ending:
+    return Ending(Outcome.STAGNATED, f"stagnated at a relative residual of {residual:.1e}")
 
 
 def _grow(subspace: Subspace, plan: Plan, open_pairs: Tensor, seed: int) -> int:
@@ -278,7 +279,7 @@ def _make_room(subspace: Subspace, plan: Plan, columns: int) -> None:
 
 
 def _result(
-    subspace: Subspace, plan: Plan, before: int, message: str, certified: int
+    subspace: Subspace, plan: Plan, before: int, ending: Ending, certified: int
 ) -> tuple[Eigenpairs, Tensor]:
     """The pairs, and the residuals (p, j) of those that are not within the tolerance."""
     operator = subspace.operator
@@ -299,8 +300,8 @@ def _result(
         method="krylov",
         products_before=before,
         scale=scale,
-        message=message,
-        trusted=torch.arange(len(wanted)) < (len(wanted) if not message else certified),
+        ending=ending,
+        trusted=torch.arange(len(wanted)) < (len(wanted) if ending is CONVERGED else certified),
         next_values=values[guards][known],
         next_residuals=norms[known] / scale,
         rest=_rest(plan, values, guards[known], norms[known], operator.size),

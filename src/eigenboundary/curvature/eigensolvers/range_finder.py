@@ -26,7 +26,8 @@ from eigenboundary.curvature.eigensolvers.eigenpairs import (
     Eigenpairs,
     checked_eigenpairs,
 )
-from eigenboundary.curvature.eigensolvers.krylov import INTERRUPTED, Progress, computed_images
+from eigenboundary.curvature.eigensolvers.krylov import Progress, computed_images
+from eigenboundary.curvature.eigensolvers.outcome import CONVERGED, Ending, Outcome
 from eigenboundary.curvature.eigensolvers.subspace import Subspace, kept_in_double
 from eigenboundary.curvature.operators.base import SymmetricOperator
 from eigenboundary.runtime.linalg import random_block
@@ -83,7 +84,7 @@ def range_eigenpairs(
     """
     before = operator.products
     growth = _Growth(operator, tolerance, null, start, seed)
-    message = growth.run(progress, max_products, enough)
+    ending = growth.run(progress, max_products, enough)
     if k is not None:
         growth.fill(k)
     found, after = growth.leading(k)
@@ -98,7 +99,7 @@ def range_eigenpairs(
         tolerance=growth.tolerance,
         method="range",
         products_before=before,
-        message=message,
+        ending=ending,
         trusted=k is None or growth.complete,
         next_values=after[:guard],
         next_residuals=torch.zeros_like(after[:guard]),
@@ -139,8 +140,8 @@ class _Growth:
 
     def run(
         self, progress: Progress | None, max_products: int | None, enough: Enough | None
-    ) -> str:
-        """Grow; returns why it stopped early, or nothing."""
+    ) -> Ending:
+        """Grow until nothing is left outside, or until it has to end."""
         self.operator.expect(8 * _BLOCK)
         subspace = self.subspace
         try:
@@ -154,9 +155,9 @@ class _Growth:
                     if progress is not None:
                         progress(subspace.size, self.operator.size, used)
                     if enough is not None and self._suffices(enough):
-                        return ""
+                        return CONVERGED
                     if max_products is not None and used >= max_products:
-                        return f"stopped after {used} products"
+                        return Ending(Outcome.BUDGET_SPENT, f"stopped after {used} products")
                     if self._full(_BLOCK):
                         return self._too_large()
                     self._make_room(_BLOCK)
@@ -166,9 +167,9 @@ class _Growth:
             if not self.subspace.size:
                 raise
             _log.warning("interrupted: returning the eigenpairs found so far")
-            return INTERRUPTED
+            return Ending(Outcome.INTERRUPTED)
         self.complete = True
-        return ""
+        return CONVERGED
 
     def fill(self, k: int) -> None:
         """Take in vectors of the null space, if there are fewer than k others."""
@@ -235,8 +236,9 @@ class _Growth:
         """Whether a memory limit leaves no room for so many more."""
         return self.subspace.size + columns > self._most < self.operator.size
 
-    def _too_large(self) -> str:
-        return f"memory_limit holds no more than {self.subspace.size} of its vectors"
+    def _too_large(self) -> Ending:
+        details = f"memory_limit holds no more than {self.subspace.size} of its vectors"
+        return Ending(Outcome.OUT_OF_MEMORY, details)
 
     def _rest(self, values: Tensor, norms: Tensor) -> tuple[float, float] | None:
         """Where the eigenvalues lie that are not among the leading: in the space, and outside."""

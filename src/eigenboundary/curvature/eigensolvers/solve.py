@@ -161,7 +161,7 @@ def top_eigenpairs(
             int((~pairs.converged).sum()),
             len(pairs.converged),
             limit,
-            pairs.message or f"largest residual {float(pairs.residuals.max()):.1e}",
+            pairs.message,
         )
     return dataclasses.replace(pairs, reason=reason)
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs
-from eigenboundary.curvature.eigensolvers.krylov import INTERRUPTED
 from eigenboundary.curvature.eigensolvers.solve import check_k, top_eigenpairs
 from eigenboundary.curvature.operators.base import SymmetricOperator
 from eigenboundary.runtime.arguments import check_choice, check_seed
@@ -77,7 +76,7 @@ def _vectors(
     if eigenpairs is None:
         eigenpairs = top_eigenpairs(operator, None, seed=seed)
     known = _uninterrupted(eigenpairs).to(operator.device, operator.dtype)
-    if eigenpairs.message:  # the rest is not null
+    if not eigenpairs.outcome.finished:  # the rest is not null
         raise InvalidInputError(
             "controls",
             "not hold 'random_eigenvectors' where not all eigenvectors can be found: "
@@ -95,6 +94,5 @@ def _vectors(
 
 def _uninterrupted(pairs: Eigenpairs) -> Tensor:
     """The vectors; half-found ones would be no control."""
-    if pairs.message == INTERRUPTED:
-        raise KeyboardInterrupt
+    pairs.outcome.raise_if_interrupted()
     return pairs.vectors
