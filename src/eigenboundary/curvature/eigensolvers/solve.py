@@ -14,8 +14,7 @@ from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs, default_
 from eigenboundary.curvature.eigensolvers.gram import gram_eigenpairs, gram_pays
 from eigenboundary.curvature.eigensolvers.krylov import Progress, krylov_eigenpairs
 from eigenboundary.curvature.eigensolvers.range_finder import Enough, range_eigenpairs
-from eigenboundary.curvature.operators.base import SymmetricOperator
-from eigenboundary.curvature.operators.hessian import GaussNewtonOperator
+from eigenboundary.curvature.operators.base import FactoredOperator, SymmetricOperator
 from eigenboundary.runtime.arguments import (
     check_choice,
     check_positive_integer,
@@ -199,8 +198,8 @@ def _plan_matrices(operator: SymmetricOperator, method: str) -> None:
     if method == "dense":
         vector = torch.finfo(operator.dtype).bits // 8 * operator.size
         operator.memory.plan(-(-3 * operator.size // 2), vector, "the dense matrix")
-    if method == "gram" and isinstance(operator, GaussNewtonOperator):
-        rows = operator.problem.n_samples * operator.problem.n_classes
+    if method == "gram" and isinstance(operator, FactoredOperator):
+        rows = operator.rows
         operator.memory.plan(12 * rows, max(rows, operator.size), "the Gram matrix")
 
 
@@ -208,12 +207,8 @@ def _choose(operator: SymmetricOperator, k: int | None, which: str) -> tuple[str
     size = operator.size
     if size <= _DENSE_BELOW:
         return "dense", f"p = {size} is small"
-    if (
-        isinstance(operator, GaussNewtonOperator)
-        and which == "largest"
-        and gram_pays(operator.problem)
-    ):
-        return "gram", f"nC = {operator.problem.n_samples * operator.problem.n_classes} is small"
+    if isinstance(operator, FactoredOperator) and which == "largest" and gram_pays(operator):
+        return "gram", f"nC = {operator.rows} is small"
     if k is None:
         return "range", "all non-null eigenpairs of a large matrix"
     if 5 * k > size and size <= _DENSE_AT_MOST:

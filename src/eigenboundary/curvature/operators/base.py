@@ -112,6 +112,19 @@ class SymmetricOperator(ABC):
         )
 
 
+class FactoredOperator(SymmetricOperator):
+    """A positive semi-definite matrix known by a factor, :math:`A = F^T F`."""
+
+    @property
+    @abstractmethod
+    def rows(self) -> int:
+        """Number of rows of F."""
+
+    @abstractmethod
+    def factor_blocks(self, block_bytes: int) -> list[Callable[[], Tensor]]:
+        """Functions that compute blocks of rows of F in float64, of at most so many bytes each."""
+
+
 class MatrixOperator(SymmetricOperator):
     """A symmetric matrix that is there, as an operator.
 

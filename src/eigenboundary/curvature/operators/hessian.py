@@ -14,11 +14,12 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from eigenboundary.curvature.operators.base import _T, SymmetricOperator
+from eigenboundary.curvature.operators.base import _T, FactoredOperator, SymmetricOperator
 from eigenboundary.curvature.operators.products import (
     KeptGradients,
     LinearizedProducts,
@@ -30,6 +31,7 @@ from eigenboundary.problem.derivatives import (
     batch_gauss_newton_product,
     batch_hessian_product,
     hessian_product,
+    pullback,
     pushforward,
     summed_pullback,
 )
@@ -37,6 +39,7 @@ from eigenboundary.problem.network import Tree
 from eigenboundary.problem.problem import Problem
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import safe_point
+from eigenboundary.runtime.linalg import eigh
 from eigenboundary.runtime.precision import full_precision
 
 _log = logging.getLogger(__name__)
@@ -214,7 +217,7 @@ class HessianOperator(ProblemOperator):
             return None
 
 
-class GaussNewtonOperator(ProblemOperator):
+class GaussNewtonOperator(ProblemOperator, FactoredOperator):
     r"""The Gauss–Newton matrix :math:`G = \frac1n \sum_s J_s^T \Lambda_s J_s`.
 
     :math:`J_s = \partial f_\theta(x_s)/\partial\theta` and
@@ -243,6 +246,40 @@ class GaussNewtonOperator(ProblemOperator):
         return batch_gauss_newton_product(
             self.problem.network, self.problem.loss, x, y, weights, parameters, tangents
         )
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of the factor F, nC."""
+        return self.problem.n_samples * self.problem.n_classes
+
+    def factor_blocks(self, block_bytes: int) -> list[Callable[[], Tensor]]:
+        r"""Functions that compute rows :math:`S_s^T J_s / \sqrt n` of F for a batch, (bC, p).
+
+        With :math:`\Lambda_s = S_s S_s^T` the matrix is :math:`G = F^T F`.
+
+        Raises
+        ------
+        InvalidInputError
+            When a block is computed, if the loss is not convex in the outputs.
+        """
+        samples = max(1, block_bytes // (8 * self.problem.n_classes * self.size))
+        return [partial(self._factor_rows, x, y) for x, y in self.problem.samples.batches(samples)]
+
+    def _factor_rows(self, x: Tensor, y: Tensor) -> Tensor:
+        problem = self.problem
+        outputs = problem.network.evaluate(x)
+        squares, basis = eigh(problem.loss.output_hessian(outputs, y))
+        if float(squares.min()) < -1e-6 * float(squares.abs().max()):
+            raise InvalidInputError(
+                "loss",
+                "be convex in the outputs for method 'gram'",
+                because=f"{problem.loss.name!r} is not (use method 'krylov')",
+            )
+        roots = basis * squares.clamp_min(0).sqrt().unsqueeze(1)
+        # Scaled rows keep the curvature of confident samples above float32's underflow.
+        size = roots.abs().amax((1, 2), keepdim=True).clamp_min(1e-300)
+        rows = pullback(problem.network, x, (roots / size).transpose(1, 2).to(outputs.dtype))
+        return (rows.double() * size).flatten(0, 1) / problem.n_samples**0.5
 
 
 #: The matrices of second derivatives by name.
