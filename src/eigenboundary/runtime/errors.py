@@ -51,3 +51,8 @@ def _restored(
     kind: type[InvalidInputError], name: str, wanted: str, got: str | None, because: str | None
 ) -> InvalidInputError:
     return kind(name, wanted, got, because=because)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its kind where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -235,7 +235,7 @@ def test_a_network_that_cannot_be_traced_is_recomputed(kind: str) -> None:
     torch.manual_seed(0)
     record = backed_away(kind, Branching()).record
     assert record.route == ("double backward" if kind == "hessian" else "recomputed")
-    assert record.reason.startswith("tracing it failed: ")
+    assert record.reason.startswith("tracing failed: ")
 
 
 @pytest.mark.parametrize("kind", KINDS)

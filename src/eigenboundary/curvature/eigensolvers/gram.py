@@ -80,7 +80,6 @@ def gram_eigenpairs(
         method="gram",
         products_before=before,
         next_values=after,
-        next_residuals=torch.zeros_like(after),
         rest=None if vectors.shape[1] == operator.size else (0.0, follows),
     )
 
