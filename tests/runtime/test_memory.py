@@ -462,7 +462,7 @@ def test_the_peak_of_a_process_is_within_a_fifth_of_the_limit() -> None:
 
 FREED = """
 import numpy as np
-from eigenboundary import memory
+from eigenboundary.runtime import memory
 # Below the size from which glibc takes memory for one block alone.
 blocks = [np.ones(12_000) for _ in range(3_000)]
 del blocks[:-1]

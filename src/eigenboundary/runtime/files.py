@@ -1,4 +1,4 @@
-"""Files and folders that results are written to: nothing is overwritten silently or left half."""
+"""Files and folders for results, which are never overwritten silently or written in part."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ from eigenboundary.runtime.errors import InvalidInputError
 
 
 def new_file(path: str | Path, *, overwrite: bool, name: str = "path") -> Path:
-    """The path, if a file may be written there.
-
-    Raises
-    ------
-    InvalidInputError
-        If the file exists and may not be overwritten, or its folder does not exist.
-    """
+    """Return the path if a file may be written there, and raise InvalidInputError otherwise."""
     target = as_path(path, name)
     if target.exists() and not overwrite:
         raise InvalidInputError(
@@ -42,13 +36,7 @@ def new_file(path: str | Path, *, overwrite: bool, name: str = "path") -> Path:
 
 
 def new_folder(path: str | Path, *, overwrite: bool, name: str = "folder") -> Path:
-    """The path of a folder, made if need be, where files may be written.
-
-    Raises
-    ------
-    InvalidInputError
-        If it holds files and may not be written over, or cannot be made.
-    """
+    """Return the path of a folder for new files, made if needed, or raise InvalidInputError."""
     target = as_path(path, name)
     if target.exists() and not target.is_dir():
         raise InvalidInputError(name, "be a folder", because=f"{str(target)!r} is a file")
@@ -71,7 +59,7 @@ def new_folder(path: str | Path, *, overwrite: bool, name: str = "folder") -> Pa
 
 @contextmanager
 def replaced_when_complete(target: Path, name: str = "path") -> Iterator[Path]:
-    """A file to write to, which takes the target's place once all of it is there.
+    """Yield a file to write, which replaces the target when it is complete.
 
     Raises
     ------
