@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import eigenboundary as eb
-from tests.curvature.operators.test_operators import random_problem
+from tests.cases import random_problem
 
 WIDTHS = [2, 20, 20, 3]  # p = 543: too many for the dense route
 

@@ -23,7 +23,7 @@ from eigenboundary.curvature import top_eigenpairs
 from eigenboundary.curvature.eigensolvers.krylov import _plan
 from eigenboundary.runtime import memory
 from eigenboundary.runtime.memory import Memory, as_bytes
-from tests.curvature.operators.test_operators import random_problem
+from tests.cases import random_problem
 
 MB = 10**6
 

@@ -11,7 +11,7 @@ from torch import nn
 
 import eigenboundary as eb
 from eigenboundary.curvature.operators.base import SymmetricOperator
-from tests.curvature.operators.test_operators import random_problem
+from tests.cases import random_problem
 
 
 def symmetric(eigenvalues: np.ndarray, seed: int = 0) -> eb.MatrixOperator:
