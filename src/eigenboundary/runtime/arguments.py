@@ -1,4 +1,4 @@
-"""Checks of plain arguments, which raise an error that names the argument and what came."""
+"""Checks of plain arguments, whose errors name the argument and the value that came."""
 
 from __future__ import annotations
 
@@ -79,9 +79,8 @@ def check_number(
         wanted = " and ".join(f"{words} {bound:g}" for words, bound, _ in bounds)
         if above is not None and below is not None:
             wanted = f"between {above:g} and {below:g}"
-        raise InvalidInputError(
-            name, f"be a number {wanted}" if bounds else "be a finite number", repr(value)
-        )
+        wanted = f"a number {wanted}" if bounds else "a finite number"
+        raise InvalidInputError(name, f"be {wanted}", repr(value))
 
 
 def check_seed(seed: Any) -> None:
@@ -118,12 +117,12 @@ def check_tolerance(value: Any, name: str = "tolerance") -> None:
 
 
 def as_array(value: Any, dtype: Any = None) -> NDArray[Any]:
-    """Array-like values; tensors may be on a GPU, and may require gradients."""
+    """Return array-like values as an array; tensors may be on a GPU or require gradients."""
     return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=dtype)
 
 
 def finite_array(value: Any, name: str, *, ndim: int | None = None) -> NDArray[np.float64]:
-    """Finite array-like values as float64, of ``ndim`` dimensions if given."""
+    """Return finite array-like values as float64, of ``ndim`` dimensions if given."""
     array = as_array(value, np.float64)
     if ndim is not None and array.ndim != ndim:
         dimensions = f"{ndim} dimension{'s'[: ndim > 1]}"

@@ -102,11 +102,8 @@ def eigvalsh(matrix: Tensor) -> Tensor:
 
 def _finite_double(matrix: Tensor) -> Tensor:
     if not matrix.isfinite().all():
-        raise InvalidInputError(
-            "curvature",
-            "be finite at these weights",
-            "products that hold NaN or inf (dtype='float64' has a larger range)",
-        )
+        got = "products that hold NaN or inf (dtype='float64' has a larger range)"
+        raise InvalidInputError("curvature", "be finite at these weights", got)
     return matrix.double()
 
 

@@ -130,12 +130,9 @@ class Memory:
         held = _held(device)
         self.free = limit - held
         if self.free < _LEAST:
-            raise InvalidInputError(
-                "memory_limit",
-                f"be at least {megabytes(held + _LEAST)}, of which this process needs "
-                f"{megabytes(held)} before it computes anything",
-                f"{megabytes(limit)}",
-            )
+            purpose = f", of which this process needs {megabytes(held)} before it computes anything"
+            wanted = f"be at least {megabytes(held + _LEAST)}{purpose}"
+            raise InvalidInputError("memory_limit", wanted, megabytes(limit))
 
     def at_most(self, usual: int) -> int:
         """Return the usual size of a part in bytes, larger on a GPU, or its share if smaller."""
@@ -189,11 +186,8 @@ class Memory:
 
     def _require(self, needed: int, purpose: str) -> None:
         if self.free is not None and self.limit is not None and needed > self.free:
-            raise InvalidInputError(
-                "memory_limit",
-                f"be at least {megabytes(self.limit - self.free + needed)} for {purpose}",
-                f"{megabytes(self.limit)}",
-            )
+            wanted = f"be at least {megabytes(self.limit - self.free + needed)} for {purpose}"
+            raise InvalidInputError("memory_limit", wanted, megabytes(self.limit))
 
     @property
     def _unplanned(self) -> int:

@@ -48,9 +48,8 @@ def gram_eigenpairs(
         If the operator has no factor, or its loss is not convex in the outputs.
     """
     if not isinstance(operator, FactoredOperator):
-        raise InvalidInputError(
-            "operator", "be a GaussNewtonOperator for method 'gram'", type(operator).__name__
-        )
+        need = "be a GaussNewtonOperator for method 'gram'"
+        raise InvalidInputError("operator", need, type(operator).__name__)
     before = operator.products
     tolerance = max(tolerance, 1e2 * torch.finfo(operator.dtype).eps)
     blocks = operator.factor_blocks(operator.memory.at_most(_BLOCK_BYTES) // 2)

@@ -156,13 +156,11 @@ def as_start(start: Any, size: int) -> Tensor:
     try:
         vectors = torch.as_tensor(start)
     except (TypeError, ValueError, RuntimeError):
-        raise InvalidInputError(
-            "start", f"be an analysis or vectors of shape ({size}, j)", type(start).__name__
-        ) from None
+        wanted = f"be an analysis or vectors of shape ({size}, j)"
+        raise InvalidInputError("start", wanted, type(start).__name__) from None
     if vectors.ndim != 2 or vectors.shape[0] != size or not torch.isfinite(vectors).all():
-        raise InvalidInputError(
-            "start", f"have finite eigenvectors of shape ({size}, j)", f"{tuple(vectors.shape)}"
-        )
+        wanted = f"have finite eigenvectors of shape ({size}, j)"
+        raise InvalidInputError("start", wanted, str(tuple(vectors.shape)))
     return vectors
 
 

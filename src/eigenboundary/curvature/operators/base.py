@@ -65,9 +65,8 @@ class SymmetricOperator(ABC):
         """Compute ``A @ v`` for one vector (p,) or a block (p, k)."""
         block = torch.as_tensor(vectors).to(self.device, self.dtype)
         if block.ndim not in (1, 2) or block.shape[0] != self.size:
-            raise InvalidInputError(
-                "vectors", f"have shape ({self.size},) or ({self.size}, k)", f"{tuple(block.shape)}"
-            )
+            wanted = f"have shape ({self.size},) or ({self.size}, k)"
+            raise InvalidInputError("vectors", wanted, str(tuple(block.shape)))
         # Contiguous vectors are split into parameters without a copy.
         columns = (block.unsqueeze(1) if block.ndim == 1 else block).T.contiguous().T
         self.products += columns.shape[1]
@@ -149,13 +148,12 @@ class MatrixOperator(SymmetricOperator):
     def __init__(self, matrix: Any) -> None:
         self.matrix = torch.as_tensor(matrix)
         if self.matrix.ndim != 2 or self.matrix.shape[0] != self.matrix.shape[1]:
-            raise InvalidInputError("matrix", "have shape (p, p)", f"{tuple(self.matrix.shape)}")
+            raise InvalidInputError("matrix", "have shape (p, p)", str(tuple(self.matrix.shape)))
         if not self.matrix.is_floating_point() or not torch.isfinite(self.matrix).all():
             raise InvalidInputError("matrix", "be real and finite")
         if not torch.allclose(self.matrix, self.matrix.T, rtol=1e-5, atol=1e-8):
-            raise InvalidInputError(
-                "matrix", "be symmetric", because="it differs from its transpose"
-            )
+            because = "it differs from its transpose"
+            raise InvalidInputError("matrix", "be symmetric", because=because)
         super().__init__(len(self.matrix), self.matrix.dtype, self.matrix.device)
 
     def _product(self, block: Tensor) -> Tensor:

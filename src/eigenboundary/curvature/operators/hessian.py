@@ -252,11 +252,9 @@ class GaussNewtonOperator(ProblemOperator, FactoredOperator):
         outputs = problem.network.evaluate(x)
         squares, basis = eigh(problem.loss.output_hessian(outputs, y))
         if float(squares.min()) < -1e-6 * float(squares.abs().max()):
-            raise InvalidInputError(
-                "loss",
-                "be convex in the outputs for method 'gram'",
-                because=f"{problem.loss.name!r} is not (use method 'krylov')",
-            )
+            because = f"{problem.loss.name!r} is not (use method 'krylov')"
+            wanted = "be convex in the outputs for method 'gram'"
+            raise InvalidInputError("loss", wanted, because=because)
         roots = basis * squares.clamp_min(0).sqrt().unsqueeze(1)
         # Scaled rows keep the curvature of confident samples above float32's underflow.
         size = roots.abs().amax((1, 2), keepdim=True).clamp_min(1e-300)

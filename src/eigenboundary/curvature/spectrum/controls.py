@@ -80,11 +80,8 @@ def _vectors(
     eigenpairs.outcome.raise_if_interrupted()
     known = eigenpairs.vectors.to(operator.device, operator.dtype)
     if not eigenpairs.outcome.finished:  # other eigenvectors are not null
-        raise InvalidInputError(
-            "controls",
-            "not hold 'random_eigenvectors' where not all eigenvectors can be found: "
-            f"{eigenpairs.message}",
-        )
+        wanted = "not hold 'random_eigenvectors' where not all eigenvectors can be found"
+        raise InvalidInputError("controls", wanted, because=eigenpairs.message)
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randperm(operator.size, generator=generator)[:k]
     picked = known[:, drawn[drawn < known.shape[1]].to(known.device)]

@@ -208,9 +208,6 @@ def check_deflation(eigenpairs: Eigenpairs | None, operator: SymmetricOperator) 
     if not isinstance(eigenpairs, Eigenpairs):
         raise InvalidInputError("eigenpairs", "be Eigenpairs", type(eigenpairs).__name__)
     if eigenpairs.vectors.shape[0] != operator.size:
-        raise InvalidInputError(
-            "eigenpairs",
-            f"be of the operator, with vectors of p = {operator.size} entries",
-            f"{eigenpairs.vectors.shape[0]}",
-        )
+        wanted = f"be of the operator, with vectors of p = {operator.size} entries"
+        raise InvalidInputError("eigenpairs", wanted, str(eigenpairs.vectors.shape[0]))
     return eigenpairs.vectors.to(operator.device, operator.dtype)
