@@ -40,12 +40,8 @@ def gram_eigenpairs(
 ) -> Eigenpairs:
     """Compute the k largest (default: all non-null) eigenpairs of a Gauss–Newton matrix.
 
-    Where k exceeds the rank, orthonormal vectors of the null space follow.
-
-    Raises
-    ------
-    InvalidInputError
-        If the operator has no factor, or its loss is not convex in the outputs.
+    Where k exceeds the rank, orthonormal vectors of the null space follow. An operator without a
+    factor, or with a loss that is not convex in the outputs, raises InvalidInputError.
     """
     if not isinstance(operator, FactoredOperator):
         need = "be a GaussNewtonOperator for method 'gram'"

@@ -97,8 +97,7 @@ def _plan(
     guard: int,
     max_products: int | None,
 ) -> Plan:
-    size = operator.size
-    itemsize = torch.finfo(operator.dtype).bits // 8
+    size, itemsize = operator.size, operator.dtype.itemsize
     k = min(k, size)
     affordable = max(_LEAST_GUARD, int(_GUARD_FLOPS / max(operator.flops, 1)))
     guard = min(guard, size - k, affordable) if which == "largest" else 0

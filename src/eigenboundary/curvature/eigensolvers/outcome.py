@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
+_LESS_ROUNDING = "a larger tolerance accepts them, and dtype='float64' makes them smaller"
+
 
 class Outcome(str, Enum):
     """How a search for eigenpairs ended.
@@ -34,22 +36,14 @@ class Outcome(str, Enum):
         return member
 
     CONVERGED = "converged"
-    INACCURATE = (
-        "inaccurate",
-        "the residuals are larger than the tolerance",
-        "a larger tolerance accepts them, and dtype='float64' makes them smaller",
-    )
+    INACCURATE = "inaccurate", "the residuals are larger than the tolerance", _LESS_ROUNDING
     INTERRUPTED = "interrupted", "interrupted", "start= with this result takes the search up again"
     BUDGET_SPENT = (
         "budget_spent",
         "max_products was reached",
         "a larger max_products, or start= with this result, may finish them",
     )
-    STAGNATED = (
-        "stagnated",
-        "the residuals have stopped falling",
-        "a larger tolerance accepts them, and dtype='float64' makes them smaller",
-    )
+    STAGNATED = "stagnated", "the residuals have stopped falling", _LESS_ROUNDING
     BREAKDOWN = (
         "breakdown",
         "the basis cannot be extended",

@@ -250,7 +250,7 @@ class _Growth:
 def _most(operator: SymmetricOperator) -> int:
     """Return the number of basis vectors that fit in memory beside the eigenvectors."""
     double = kept_in_double(operator, min(operator.size, 8 * _BLOCK))
-    vector = operator.size * (8 if double else torch.finfo(operator.dtype).bits // 8)
+    vector = operator.size * (8 if double else operator.dtype.itemsize)
     room = operator.memory.room(vector)
     if room is None:
         return operator.size

@@ -172,15 +172,9 @@ def check_k(k: int | None, size: int) -> None:
 
 
 def _plan_matrices(operator: SymmetricOperator, method: str) -> None:
-    """Reserve the memory of direct methods: three p×p matrices, or three F and its Gram matrix.
-
-    Raises
-    ------
-    InvalidInputError
-        If a memory limit has no room for them.
-    """
+    """Reserve the memory of direct methods: three p×p matrices, or three F and its Gram matrix."""
     if method == "dense":
-        vector = torch.finfo(operator.dtype).bits // 8 * operator.size
+        vector = operator.dtype.itemsize * operator.size
         operator.memory.plan(-(-3 * operator.size // 2), vector, "the dense matrix")
     if method == "gram" and isinstance(operator, FactoredOperator):
         rows = operator.rows

@@ -98,9 +98,8 @@ class KeptGradients:
     def __init__(self, problem: Problem, plain: PlainProduct, kept_bytes: int) -> None:
         self.samples = _samples(problem, kept_bytes)
         chunks = -(-problem.samples.most // self.samples)
-        itemsize = torch.finfo(problem.dtype).bits // 8
         # Each graph holds a copy of θ and a gradient.
-        needed = 2 * chunks * problem.n_parameters * itemsize
+        needed = 2 * chunks * problem.n_parameters * problem.dtype.itemsize
         needed += _GRAPH_BYTES * problem.samples.most * _activation_bytes(problem)
         if needed > kept_bytes or not problem.samples.in_memory:
             raise RuntimeError("the gradients' graphs may not fit")
@@ -263,7 +262,7 @@ def _like(problem: Problem) -> tuple[int, torch.dtype, torch.device]:
 
 
 def _activation_bytes(problem: Problem) -> int:
-    return problem.signature.activations * torch.finfo(problem.dtype).bits // 8
+    return problem.signature.activations * problem.dtype.itemsize
 
 
 def _samples(problem: Problem, kept_bytes: int) -> int:

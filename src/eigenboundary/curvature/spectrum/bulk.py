@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs
@@ -87,7 +86,7 @@ def estimate_bulk(
 
     Fewer products, where a memory limit has no room for their vectors, give wider intervals.
     """
-    room = operator.memory.room(torch.finfo(operator.dtype).bits // 8 * operator.size)
+    room = operator.memory.room(operator.dtype.itemsize * operator.size)
     products, steps = _TRACE_PRODUCTS, _STEPS
     if room is not None:
         products = min(products, max(4, 2 * (room // _TRACE_COPIES)))

@@ -298,9 +298,8 @@ def spectral_density(
     known = check_deflation(eigenpairs, operator)
     before = operator.products
     steps = min(steps, operator.size - known.shape[1])
-    itemsize = torch.finfo(operator.dtype).bits // 8
     basis_bytes = operator.memory.at_any_time(_BASIS_BYTES)
-    together = max(1, basis_bytes // (itemsize * operator.size * max(steps, 1)))
+    together = max(1, basis_bytes // (operator.dtype.itemsize * operator.size * max(steps, 1)))
     found = []
     for start in range(0, probes, together):
         count = min(together, probes - start)
