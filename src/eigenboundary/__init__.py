@@ -64,7 +64,6 @@ _ROOMS = {
         "HessianOperator",
         "MatrixOperator",
         "Outcome",
-        "Outcome",
         "OutlierCount",
         "SpectralDensity",
         "SymmetricOperator",
