@@ -63,6 +63,7 @@ _ROOMS = {
         "GaussNewtonOperator",
         "HessianOperator",
         "MatrixOperator",
+        "Outcome",
         "OutlierCount",
         "SpectralDensity",
         "SymmetricOperator",

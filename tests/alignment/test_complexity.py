@@ -10,7 +10,7 @@ from torch import nn
 
 import eigenboundary as eb
 from eigenboundary.alignment.complexity import random_alignment
-from tests.curvature.operators.test_operators import random_problem
+from tests.cases import random_problem
 
 
 def alignments(n: int, p: int, decay: float, seed: int) -> np.ndarray:

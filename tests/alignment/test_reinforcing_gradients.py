@@ -9,7 +9,7 @@ from torch import nn
 
 import eigenboundary as eb
 from eigenboundary.alignment import reinforcing_gradients as alignments
-from tests.curvature.operators.test_operators import random_problem
+from tests.cases import random_problem
 from tests.references import (
     Golden,
     alignment_from_residual,

@@ -100,7 +100,7 @@ def test_an_interrupt_in_the_controls_is_not_swallowed(
 ) -> None:
     def interrupted(*args: object, **kwargs: object) -> eb.Eigenpairs:
         pairs = eb.top_eigenpairs(*args, **kwargs)  # type: ignore[arg-type]
-        return type(pairs)(**{**pairs.__dict__, "message": "interrupted"})
+        return type(pairs)(**{**pairs.__dict__, "outcome": eb.Outcome.INTERRUPTED})
 
     monkeypatch.setattr("eigenboundary.curvature.spectrum.controls.top_eigenpairs", interrupted)
     found = eb.analyze(small_model, blobs, k=4, controls=("lowest",), grid=0, bulk=True)

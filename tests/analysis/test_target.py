@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import eigenboundary as eb
-from tests.curvature.operators.test_operators import random_problem
+from tests.cases import random_problem
 
 WIDTHS = [2, 20, 20, 3]  # p = 543: too many for the dense route
 
@@ -60,6 +60,7 @@ def test_what_cannot_be_reached_is_noted() -> None:
     assert "float64" in note
     stopped = eb.analyze(model, data, max_products=70, **options)
     assert stopped.provenance.products < 200
+    assert stopped.provenance.outcome is eb.Outcome.BUDGET_SPENT
     assert stopped.provenance.message.startswith("stopped after")
     assert any("wider" in note for note in stopped.notes)
 
@@ -76,7 +77,7 @@ def test_an_interrupt_keeps_the_pairs_found_so_far(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(eb.HessianOperator, "_product", interrupted)
     analysis = eb.analyze(model, data, complexity_tolerance=0, epsilon=1e-3, grid=0)
-    assert analysis.provenance.message == "interrupted"
+    assert analysis.provenance.outcome is eb.Outcome.INTERRUPTED
     assert analysis.converged.any()
     exact = np.linalg.eigvalsh(eb.HessianOperator(eb.Problem(model, data)).to_dense().numpy())
     nearest = np.abs(analysis.eigenvalues[:, None] - exact).min(1)

@@ -287,7 +287,7 @@ def test_an_analysis_broken_off_at_its_margins_keeps_the_rest(small_model, blobs
     analysis = eb.analyze(small_model, blobs, k=3, margins=True)
     assert analysis.converged.all()
     assert analysis.sections is None
-    assert analysis.provenance.message == "interrupted"
+    assert analysis.provenance.outcome is eb.Outcome.INTERRUPTED
     assert any("margins" in note for note in analysis.notes)
 
 

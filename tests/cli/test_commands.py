@@ -192,7 +192,7 @@ def test_an_interrupt_keeps_what_was_found_and_gives_exit_code_130(folder, monke
     monkeypatch.setattr(eb.HessianOperator, "__matmul__", interrupted)
     result = analyze("--method", "krylov", "--save", "run.safetensors")
     assert result.exit_code == 130
-    assert eb.load("run.safetensors").provenance.message == "interrupted"
+    assert eb.load("run.safetensors").provenance.outcome is eb.Outcome.INTERRUPTED
 
 
 def test_an_interrupt_before_anything_was_found_says_so(folder, monkeypatch):

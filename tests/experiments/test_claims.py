@@ -360,11 +360,11 @@ def test_an_interrupted_search_for_eigenvectors_is_not_measured(measure, tmp_pat
     wide = parse_config(QUICK.replace("[5, 4]", "[40, 20]"), "wide")  # too large to be dense
     (network,) = train_experiment(wide, [0])
 
-    def interrupted(subspace, *_):
-        subspace.include(torch.randn(subspace.operator.size, 40).double())
+    def interrupted(search):
+        search.subspace.include(torch.randn(search.subspace.operator.size, 40).double())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(krylov, "_iterate", interrupted)
+    monkeypatch.setattr(krylov._Search, "_iterate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         study._measure_one(network, [measure], tmp_path)
     assert not list(tmp_path.rglob("*.json"))

@@ -5,6 +5,7 @@ import pickle
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from eigenboundary.curvature import top_eigenpairs
 from eigenboundary.curvature.eigensolvers.krylov import _plan
 from eigenboundary.runtime import memory
 from eigenboundary.runtime.memory import Memory, as_bytes
-from tests.curvature.operators.test_operators import random_problem
+from tests.cases import random_problem
 
 MB = 10**6
 
@@ -196,7 +197,7 @@ def test_numbers_are_the_same_under_a_limit() -> None:
     model, data = network()
     free = eb.Problem(model, data, dtype="float64")
     tight = eb.Problem(model, data, dtype="float64", memory_limit=held() + 60 * MB)
-    assert tight.samples_per_chunk(10) < free.samples_per_chunk(10)
+    assert tight.network.samples_per_chunk(10) < free.network.samples_per_chunk(10)
     operators = [eb.HessianOperator(problem) for problem in (free, tight)]
     usual, limited = (top_eigenpairs(operator, 3) for operator in operators)
     assert limited.converged.all()
@@ -231,6 +232,7 @@ def test_all_eigenpairs_are_as_many_as_there_is_room_for() -> None:
     analysis = eb.analyze(model, data, k=None, grid=0, memory_limit=limit)
     assert 0 < analysis.k < 400
     assert analysis.converged.all()
+    assert analysis.provenance.outcome is eb.Outcome.OUT_OF_MEMORY
     assert "memory_limit holds no more than" in analysis.provenance.message
     largest = np.sort(np.abs(full.eigenvalues))[-analysis.k :]
     np.testing.assert_allclose(np.sort(np.abs(analysis.eigenvalues)), largest, rtol=1e-6)
@@ -280,9 +282,9 @@ def test_data_are_streamed_and_few_inputs_kept_where_they_would_not_fit() -> Non
     model = nn.Linear(50_000, 2)
     usual = eb.Problem(model, Large())
     limited = eb.Problem(model, Large(), memory_limit=held() + 80 * MB)
-    assert usual.in_memory
+    assert usual.samples.in_memory
     assert not limited.samples.in_memory
-    assert limited.network.inputs_at_most(500) < 500 == usual.inputs_at_most(500)
+    assert limited.network.inputs_at_most(500) < 500 == usual.network.inputs_at_most(500)
     assert limited.loss_value == pytest.approx(usual.loss_value, rel=1e-6)
 
 
@@ -403,7 +405,7 @@ def test_pictures_and_pairs_are_computed_in_smaller_parts_under_a_limit() -> Non
     model, data = network()
     usual = eb.Problem(model, data)
     limited = eb.Problem(model, data, memory_limit=held() + 60 * MB)
-    sizes = [planes._samples(problem, 1, 10**5) for problem in (usual, limited)]
+    sizes = [planes._samples(problem.network, 1, 10**5) for problem in (usual, limited)]
     assert sizes[0] == 2**26 // (4 * 10**5) > sizes[1] > 0
     x, first = torch.randn(2000, 500), torch.arange(2000)
     candidates = torch.randint(2000, (2000, 8))
@@ -461,7 +463,7 @@ def test_the_peak_of_a_process_is_within_a_fifth_of_the_limit() -> None:
 
 FREED = """
 import numpy as np
-from eigenboundary import memory
+from eigenboundary.runtime import memory
 # Below the size from which glibc takes memory for one block alone.
 blocks = [np.ones(12_000) for _ in range(3_000)]
 del blocks[:-1]
@@ -554,5 +556,5 @@ def test_inputs_are_no_more_than_asked_for_on_any_device(
 ) -> None:
     monkeypatch.setattr(memory, "_available", lambda device: 2**34)
     problem = eb.Problem(small_model, (torch.randn(9, 2), torch.arange(9) % 3))
-    problem.network.memory = Memory(device=GPU)
-    assert problem.network.inputs_at_most(100) == 100
+    network = replace(problem.network, memory=Memory(device=GPU))
+    assert network.inputs_at_most(100) == 100

@@ -106,7 +106,7 @@ def test_what_follows_another_setting_follows_it_again_after() -> None:
     script = [
         "import torch",
         "torch.cuda.is_available = lambda: True",
-        "from eigenboundary import precision",
+        "from eigenboundary.runtime import precision",
         "torch.backends.fp32_precision = 'tf32'",
         "with precision.full_precision():",
         "    pass",

@@ -24,7 +24,6 @@ from eigenboundary.alignment.reinforcing_gradients import training_alignment
 from eigenboundary.cli import main as command_line
 from eigenboundary.curvature.operators import products
 from eigenboundary.curvature.operators.hessian import ProblemOperator
-from eigenboundary.problem.problem import with_data
 
 N = 31  # neither two nor three divide it
 
@@ -227,7 +226,7 @@ def others() -> dict[str, Any]:
         "losses": eb.loss_along(problem, direction, [-1.0, 0.0, 0.5]).loss,
         "lowest": eb.control_vectors(operator, "lowest", 2).abs(),
         "inputs": problem.samples.inputs_at(torch.tensor([30, 0, 0])),
-        "more": with_data(problem, samples(20)).loss_value,
+        "more": problem.with_data(samples(20)).loss_value,
         "distances": eb.boundary_distance(problem, samples()[0][:3]).value,
     }
 
@@ -314,7 +313,7 @@ def failures() -> dict[str, Any]:
     found["fails"] = _said(lambda: run(last, fail))
     found["memory"] = _said(lambda: run(last, out_of_memory))
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    found["interrupted"] = run(0, interrupt).provenance.message
+    found["interrupted"] = run(0, interrupt).provenance.outcome
     if last:
         found["ignored"] = _numbers(run(last, interrupt))["eigenvalues"]
     found["afterwards"] = run(-1, fail).eigenvalues

@@ -28,7 +28,7 @@ from eigenboundary.analysis.settings import Settings
 from eigenboundary.boundary.planes import plane_of_inputs
 from eigenboundary.boundary.search.norms import Geometry
 from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs
-from eigenboundary.curvature.eigensolvers.krylov import INTERRUPTED
+from eigenboundary.curvature.eigensolvers.outcome import Outcome
 from eigenboundary.curvature.eigensolvers.solve import top_eigenpairs
 from eigenboundary.curvature.operators.hessian import ProblemOperator
 from eigenboundary.curvature.spectrum.bulk import estimate_bulk
@@ -217,10 +217,9 @@ class Builder:
         if not pairs.converged.all():
             self.notes.append(
                 f"{int((~pairs.converged).sum())} of {len(pairs.converged)} eigenpairs did not "
-                "converge, or were not checked for one that is missing"
-                f"{': ' + pairs.message if pairs.message else ''}."
+                f"converge, or were not checked for one that is missing: {pairs.message}."
             )
-        self.interrupted = pairs.message == INTERRUPTED
+        self.interrupted = pairs.outcome is Outcome.INTERRUPTED
 
     def _controls(
         self, problem: Problem, operator: ProblemOperator, directions: Directions
@@ -274,6 +273,7 @@ class Builder:
         self, problem: Problem, operator: ProblemOperator, pairs: Eigenpairs
     ) -> Provenance:
         count = problem.processes.count
+        outcome = Outcome.INTERRUPTED if self.interrupted else pairs.outcome
         return Provenance(
             versions={
                 "eigenboundary": __version__,
@@ -289,7 +289,8 @@ class Builder:
             tolerance=pairs.tolerance,
             products=pairs.products,
             seconds={name: round(s, 4) for name, s in self.seconds.items()},
-            message=pairs.message or (INTERRUPTED if self.interrupted else ""),
+            outcome=outcome,
+            message=outcome.text if self.interrupted else pairs.message,
             fingerprint=problem.network.fingerprint(),
             computed=f"{operator.record}{f', in each of {count} processes' if count > 1 else ''}",
         )

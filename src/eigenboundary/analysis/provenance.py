@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from eigenboundary.curvature import Outcome
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -23,8 +25,10 @@ class Provenance:
         Matrix-vector products used.
     seconds : dict
         Seconds by stage.
+    outcome : Outcome
+        How the search for eigenpairs ended, or that a later stage was interrupted.
     message : str
-        Empty, or why the eigensolver stopped early.
+        Empty, or the outcome in words and numbers.
     fingerprint : str
         Hash of the network's weights and buffers.
     computed : str
@@ -40,6 +44,7 @@ class Provenance:
     tolerance: float
     products: int
     seconds: dict[str, float]
+    outcome: Outcome
     message: str
     fingerprint: str
     computed: str = ""

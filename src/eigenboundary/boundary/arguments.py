@@ -68,7 +68,7 @@ def problem_with_inputs(
         if isinstance(x, Mapping):
             raise _not_continuous(name, f"a {type(x).__name__}")
         model = _with_parameters(model)
-    problem, inputs = problem_at(model, x, name, **options)
+    problem, inputs = problem_at(model, x, name, floating=True, **options)
     _check_continuous(problem, inputs, name)
     return problem, problem.network.to_compute(inputs)
 

@@ -17,6 +17,7 @@ from eigenboundary.analysis.result import Analysis
 from eigenboundary.cli import sources
 from eigenboundary.cli.process import ExitCode
 from eigenboundary.cli.terminal import StageProgress, Terminal, options_named
+from eigenboundary.curvature import Outcome
 from eigenboundary.report import tables, write_pictures, write_report
 from eigenboundary.report.words import GLOSSARY
 from eigenboundary.runtime.errors import InvalidInputError
@@ -99,7 +100,7 @@ def analyze(shell: Terminal, given: dict[str, Any], outputs: Outputs) -> None:
         analysis.save(outputs.save, overwrite=outputs.force)
         shell.say(f"Saved to {outputs.save}")
     _present(shell, analysis, outputs)
-    if analysis.provenance.message == "interrupted":
+    if analysis.provenance.outcome is Outcome.INTERRUPTED:
         raise typer.Exit(ExitCode.INTERRUPTED)
     if not analysis.converged.all():
         raise typer.Exit(ExitCode.NOT_CONVERGED)

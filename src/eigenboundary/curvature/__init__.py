@@ -1,6 +1,7 @@
 """The Hessian and Gauss–Newton matrix as operators: eigenpairs, trace and density."""
 
 from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs
+from eigenboundary.curvature.eigensolvers.outcome import Outcome
 from eigenboundary.curvature.eigensolvers.solve import top_eigenpairs
 from eigenboundary.curvature.operators.base import MatrixOperator, SymmetricOperator
 from eigenboundary.curvature.operators.hessian import (
@@ -22,6 +23,7 @@ __all__ = [
     "GaussNewtonOperator",
     "HessianOperator",
     "MatrixOperator",
+    "Outcome",
     "OutlierCount",
     "SpectralDensity",
     "SymmetricOperator",

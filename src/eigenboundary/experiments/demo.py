@@ -194,8 +194,7 @@ def _train_and_analyze(run: DemoRun, seed: int, progress: DemoProgress | None) -
         progress=report,
     )
     # An interrupted analysis is no finished one: the next run has to compute it again.
-    if analysis.provenance.message == "interrupted":
-        raise KeyboardInterrupt
+    analysis.provenance.outcome.raise_if_interrupted()
     note = (
         f"{_NOTE} {trained.epochs} epochs in {trained.seconds:.1f} s; test accuracy on "
         f"{len(split.test[1])} samples."

@@ -291,29 +291,37 @@ def as_problem(model: Model, data: Any = None, **options: Any) -> Problem:
     InvalidInputError
         If the model is of another kind, or data or options are missing or given twice.
     """
-    given = _given(model, options)
+    # A mistake in one process is raised in all: the others would wait for it.
+    given = current().agree(lambda: _checked(model, data, options))
+    if isinstance(model, nn.Module):
+        return Problem(model, data, **given)
+    problem = _problem_of(model)
+    return problem if data is None else problem.with_data(data)
+
+
+def _checked(model: Any, data: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that are given, if model and data go together."""
     if isinstance(model, nn.Module):
         if data is None:
             raise InvalidInputError(
                 "data", "be given for a model that is a torch.nn.Module", "None"
             )
-        return Problem(model, data, **given)
-    problem = _problem_of(model)
-    if data is None:
-        return problem
-    if problem.has_samples:
-        kind = type(model).__name__
+    elif _problem_of(model).has_samples and data is not None:
         raise InvalidInputError(
-            "data", f"be left out for a model that is a {kind}, which has its own", "some"
+            "data",
+            f"be left out for a model that is {_article(model)}, which has its own",
+            type(data).__name__,
         )
-    return problem.with_data(data)
+    return _given(model, options)
 
 
-def problem_at(model: Model, x: Any, name: str = "x", **options: Any) -> tuple[Problem, Tensor]:
+def problem_at(
+    model: Model, x: Any, name: str = "x", *, floating: bool = False, **options: Any
+) -> tuple[Problem, Tensor]:
     """Return the problem that a public function is asked about, and inputs that it takes.
 
-    A module is looked at with these inputs, without labels; options are as for
-    :func:`as_problem`.
+    A module is looked at with these inputs, without labels, as ``floating``-point numbers if so
+    asked; options are as for :func:`as_problem`.
     """
     given = _given(model, options)
     if not isinstance(model, nn.Module):
@@ -330,7 +338,7 @@ def problem_at(model: Model, x: Any, name: str = "x", **options: Any) -> tuple[P
         raise InvalidInputError(
             name, "have shape (n, ...) with at least one input", str(tuple(first.shape))
         )
-    if layout is None and not first.is_floating_point():
+    if floating and layout is None:
         first = first.to(unseen.dtype)
     check_finite_inputs(first, name)
     network = look(unseen, first, layout, Memory(limit, unseen.device))
@@ -346,6 +354,11 @@ def _problem_of(model: Any) -> Problem:
     return problem
 
 
+def _article(model: Any) -> str:
+    kind = type(model).__name__
+    return f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"
+
+
 def _given(model: Any, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that are not None, if the model is one that takes them."""
     given = {name: value for name, value in options.items() if value is not None}
@@ -355,7 +368,7 @@ def _given(model: Any, options: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(model, nn.Module) and name != "seed":
             raise InvalidInputError(
                 name,
-                f"be left out for a model that is a {type(model).__name__}, which has its own",
+                f"be left out for a model that is {_article(model)}, which has its own",
                 repr(value),
             )
     return given

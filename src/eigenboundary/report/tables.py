@@ -221,7 +221,7 @@ def provenance(analysis: Analysis) -> Table:
         f"{analysis.n_classes} classes",
         "parameters": f"{analysis.n_parameters:,} in {len(analysis.parameter_names)} tensors",
         "solver": f"{origin.solver} ({origin.reason})",
-        "solver's message": origin.message,
+        "outcome": origin.message,
         "tolerance": format_number(origin.tolerance),
         "matrix–vector products": f"{origin.products:,}",
         "products": origin.computed,

@@ -88,8 +88,8 @@ def warnings(analysis: Analysis) -> list[str]:
         result.append(f"{unconverged} of {analysis.k} eigenpairs did not converge.")
     if unconverged:
         result.append(
-            "Pairs that did not converge are marked in the table of eigenpairs; larger values of "
-            "tolerance or max_products, or start= with this analysis, may finish them."
+            "Pairs that did not converge are marked in the table of eigenpairs; "
+            f"{analysis.provenance.outcome.remedy}."
         )
     if not analysis.outlier_count.resolved:
         result.append(

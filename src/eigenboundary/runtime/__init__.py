@@ -1,4 +1,4 @@
-"""What the process may use: precision, memory, processes, interrupts, files; and its errors."""
+"""The process: its precision, memory, processes, interrupts, files, arguments and errors."""
 
 from eigenboundary.runtime.errors import InvalidInputError
 

@@ -1,9 +1,11 @@
-"""Checks of plain arguments, each with one sentence for what came."""
+"""Checks of plain arguments, whose errors name the argument and the value that came."""
 
 from __future__ import annotations
 
 import numbers
+import operator
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,72 @@ from torch import Tensor
 from eigenboundary.runtime.errors import InvalidInputError
 
 
-def check_positive_integer(value: Any, name: str, *, optional: bool = False) -> None:
+def check_integer(
+    value: Any,
+    name: str,
+    at_least: int = 1,
+    at_most: int | None = None,
+    *,
+    optional: bool = False,
+) -> None:
+    """Check that the value is an integer from ``at_least`` to ``at_most``, or None if optional.
+
+    Examples
+    --------
+    >>> check_integer(1, "resolution", 2)
+    Traceback (most recent call last):
+    eigenboundary.runtime.errors.InvalidInputError: resolution must be an integer of at least 2; ...
+    """
     if optional and value is None:
         return
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or value < 1:
-        raise InvalidInputError(name, "be an integer of at least 1", repr(value))
+    if not whole or value < at_least or (at_most is not None and value > at_most):
+        bounds = f"of at least {at_least}" if at_most is None else f"from {at_least} to {at_most}"
+        raise InvalidInputError(name, f"be an integer {bounds}", repr(value))
+
+
+check_positive_integer = check_integer  # the name that older callers use
+
+
+def check_number(
+    value: Any,
+    name: str,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+    optional: bool = False,
+) -> None:
+    """Check that the value is a finite real number within bounds, or None if optional.
+
+    Examples
+    --------
+    >>> check_number(1.5, "momentum", at_least=0, below=1)
+    Traceback (most recent call last):
+    eigenboundary.runtime.errors.InvalidInputError: momentum must be a number of at least 0 and ...
+    """
+    if optional and value is None:
+        return
+    bounds = [
+        (words, bound, holds)
+        for words, bound, holds in (
+            ("above", above, operator.gt),
+            ("of at least", at_least, operator.ge),
+            ("below", below, operator.lt),
+            ("of at most", at_most, operator.le),
+        )
+        if bound is not None
+    ]
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (real and -inf < value < inf) or not all(
+        holds(value, bound) for _, bound, holds in bounds
+    ):
+        wanted = " and ".join(f"{words} {bound:g}" for words, bound, _ in bounds)
+        if above is not None and below is not None:
+            wanted = f"between {above:g} and {below:g}"
+        wanted = f"a number {wanted}" if bounds else "a finite number"
+        raise InvalidInputError(name, f"be {wanted}", repr(value))
 
 
 def check_seed(seed: Any) -> None:
@@ -38,18 +100,34 @@ def check_flag(value: Any, name: str) -> None:
         raise InvalidInputError(name, "be True or False", repr(value))
 
 
+def check_instance(value: Any, name: str, kind: type, *, hint: str = "") -> None:
+    """Check that the value is an instance of a class; the hint follows its name in the message."""
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise InvalidInputError(name, f"be {article} {kind.__name__}{hint}", type(value).__name__)
+
+
 def check_progress(value: Any) -> None:
     if value is not None and not callable(value):
         raise InvalidInputError("progress", "be a function of (stage, done, total)", repr(value))
 
 
 def check_tolerance(value: Any, name: str = "tolerance") -> None:
-    if value is None:
-        return
-    if not isinstance(value, numbers.Real) or not 0 < float(value) < 1:
-        raise InvalidInputError(name, "be a number between 0 and 1", repr(value))
+    check_number(value, name, above=0, below=1, optional=True)
 
 
 def as_array(value: Any, dtype: Any = None) -> NDArray[Any]:
-    """Array-like values; tensors may be on a GPU, and may require gradients."""
+    """Return array-like values as an array; tensors may be on a GPU or require gradients."""
     return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=dtype)
+
+
+def finite_array(value: Any, name: str, *, ndim: int | None = None) -> NDArray[np.float64]:
+    """Return finite array-like values as float64, of ``ndim`` dimensions if given."""
+    array = as_array(value, np.float64)
+    if ndim is not None and array.ndim != ndim:
+        dimensions = f"{ndim} dimension{'s'[: ndim > 1]}"
+        raise InvalidInputError(name, f"be an array of {dimensions}", f"shape {array.shape}")
+    missing = int((~np.isfinite(array)).sum())
+    if missing:
+        raise InvalidInputError(name, "be finite", f"{missing} entries that are not")
+    return array

@@ -1,4 +1,4 @@
-"""Files and folders that results are written to: nothing is overwritten silently or left half."""
+"""Files and folders for results, which are never overwritten silently or written in part."""
 
 from __future__ import annotations
 
@@ -14,64 +14,43 @@ from eigenboundary.runtime.errors import InvalidInputError
 
 
 def new_file(path: str | Path, *, overwrite: bool, name: str = "path") -> Path:
-    """The path, if a file may be written there.
-
-    Raises
-    ------
-    InvalidInputError
-        If the file exists and may not be overwritten, or its folder does not exist.
-    """
+    """Return the path if a file may be written there, and raise InvalidInputError otherwise."""
     target = as_path(path, name)
+    folder = target.absolute().parent
     if target.exists() and not overwrite:
-        raise InvalidInputError(
-            name, "not exist yet, or overwriting be allowed", because=f"{str(target)!r} exists"
-        )
+        raise _unusable(name, "not exist yet, or overwriting be allowed", target, "exists")
     if target.is_dir():
-        raise InvalidInputError(name, "be a file", because=f"{str(target)!r} is a folder")
-    if not target.absolute().parent.is_dir():
-        raise InvalidInputError(
-            name, "be in an existing folder", because=f"{str(target.parent)!r} does not exist"
-        )
-    if not os.access(target.absolute().parent, os.W_OK):
-        raise InvalidInputError(
-            name,
-            "be in a folder that can be written to",
-            because=f"{str(target.parent)!r} cannot",
-        )
+        raise _unusable(name, "be a file", target, "is a folder")
+    if not folder.is_dir():
+        raise _unusable(name, "be in an existing folder", target.parent, "does not exist")
+    if not os.access(folder, os.W_OK):
+        raise _unusable(name, "be in a folder that can be written to", target.parent, "cannot")
     return target
 
 
 def new_folder(path: str | Path, *, overwrite: bool, name: str = "folder") -> Path:
-    """The path of a folder, made if need be, where files may be written.
-
-    Raises
-    ------
-    InvalidInputError
-        If it holds files and may not be written over, or cannot be made.
-    """
+    """Return the path of a folder for new files, made if needed, or raise InvalidInputError."""
     target = as_path(path, name)
     if target.exists() and not target.is_dir():
-        raise InvalidInputError(name, "be a folder", because=f"{str(target)!r} is a file")
+        raise _unusable(name, "be a folder", target, "is a file")
     if target.is_dir() and any(target.iterdir()) and not overwrite:
-        raise InvalidInputError(
-            name,
-            "be a new or empty folder, or overwriting be allowed",
-            because=f"{str(target)!r} holds files",
-        )
+        wanted = "be a new or empty folder, or overwriting be allowed"
+        raise _unusable(name, wanted, target, "holds files")
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidInputError(
-            name,
-            "be a folder that can be made",
-            because=f"{str(target)!r} could not be ({type(error).__name__})",
-        ) from None
+        reason = f"could not be ({type(error).__name__})"
+        raise _unusable(name, "be a folder that can be made", target, reason) from None
     return target
+
+
+def _unusable(name: str, wanted: str, path: Path, reason: str) -> InvalidInputError:
+    return InvalidInputError(name, wanted, because=f"{str(path)!r} {reason}")
 
 
 @contextmanager
 def replaced_when_complete(target: Path, name: str = "path") -> Iterator[Path]:
-    """A file to write to, which takes the target's place once all of it is there.
+    """Yield a file to write, which replaces the target when it is complete.
 
     Raises
     ------
@@ -84,11 +63,8 @@ def replaced_when_complete(target: Path, name: str = "path") -> Iterator[Path]:
         partial.chmod(0o666 & ~_umask())  # safetensors makes files that only the owner reads
         os.replace(partial, target)
     except (OSError, SafetensorError) as error:
-        raise InvalidInputError(
-            name,
-            "be a place that can be written to",
-            because=f"{str(target)!r} could not be ({type(error).__name__})",
-        ) from error
+        reason = f"could not be ({type(error).__name__})"
+        raise _unusable(name, "be a place that can be written to", target, reason) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -103,6 +79,5 @@ def as_path(path: Any, name: str) -> Path:
     try:
         return Path(path)
     except TypeError:
-        raise InvalidInputError(
-            name, "be a path", f"{path!r} of type {type(path).__name__}"
-        ) from None
+        got = f"{path!r} of type {type(path).__name__}"
+        raise InvalidInputError(name, "be a path", got) from None

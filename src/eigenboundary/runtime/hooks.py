@@ -1,6 +1,6 @@
-"""Names by which a result reaches what stands above it, such as the page that shows it.
+"""Registered names by which a result reaches higher rooms, such as the page that shows it.
 
-The package's face registers where each name is found. Nothing is imported before it is used.
+The package's face registers the place of each name, which is imported at its first use.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ _PLACES: dict[str, str] = {}
 
 
 def register(name: str, place: str) -> None:
-    """Say where a name is found, as ``"module:attribute"``."""
+    """Register the place of a name as ``"module:attribute"``."""
     _PLACES[name] = place
 
 
 def reach(name: str) -> Any:
-    """Import what is registered under a name.
+    """Import and return the object registered under a name.
 
     Examples
     --------

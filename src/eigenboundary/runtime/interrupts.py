@@ -1,8 +1,8 @@
 """Ctrl-C that waits for a safe point.
 
-Python raises KeyboardInterrupt wherever it happens to be; inside torch's backward engine or its
-function transforms it is swallowed or leaves them in disorder. Here it is noted, and raised at the
-next safe point.
+Python raises KeyboardInterrupt at any instruction. Inside torch's backward engine or its function
+transforms the exception is lost or leaves them in an invalid state. Here an interrupt is recorded,
+and raised at the next safe point.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _pending = threading.Event()
 
 @contextmanager
 def deferred_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back until :func:`safe_point`; a second one gets through at once.
+    """Delay Ctrl-C until :func:`safe_point`; a second Ctrl-C interrupts at once.
 
-    Only in the main thread, and only where nobody else handles the signal.
+    It has no effect outside the main thread, or where other code handles the signal.
     """
     handled = threading.current_thread() is threading.main_thread() and (
         signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -46,7 +46,7 @@ def deferred_interrupts() -> Iterator[None]:
 
 @contextmanager
 def ignored_interrupts() -> Iterator[None]:
-    """Let Ctrl-C pass, one from just before included: another process decides what it ends."""
+    """Ignore Ctrl-C, a recorded one included; another process decides what it ends."""
     _pending.clear()
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before is None:

@@ -1,4 +1,4 @@
-"""Tall-and-skinny linear algebra with float64 sums over vectors of any precision."""
+"""Linear algebra of tall matrices, with sums in float64 for vectors of any precision."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor
 from eigenboundary.runtime.errors import InvalidInputError
 
 _ROWS, _SHORT = 2**12, 2**8
-# Of a block, converted to float64 at once.
+# Entries of a block that are converted to float64 at once.
 _ENTRIES = 2**22
 
 
 def inner(left: Tensor, right: Tensor) -> Tensor:
-    """``left.T @ right`` in float64: (p, a) and (p, b) give (a, b).
+    """Compute ``left.T @ right`` in float64: (p, a) and (p, b) give (a, b).
 
-    float32 sums over a million entries would cost the digits that small eigenvalues live in; those
-    over a few thousand do not, and sums of these are taken in float64.
+    float32 sums over a million entries would lose the digits of small eigenvalues. Sums over a few
+    thousand entries do not, and these are added in float64.
     """
     if left.dtype != right.dtype:
         left, right = left.double(), right.double()
     whole = 0 if left.dtype == torch.float64 else left.shape[0] // _ROWS * _ROWS
-    # The narrow factor first: twice as fast in float64.
+    # The narrow factor first is twice as fast in float64.
     total = (right[whole:].T @ left[whole:]).T.double()
     if whole:
         one = left[:whole].T.unflatten(1, (-1, _ROWS)).transpose(0, 1)
@@ -35,13 +35,13 @@ def inner(left: Tensor, right: Tensor) -> Tensor:
 
 
 def column_norms(block: Tensor) -> Tensor:
-    """Euclidean norm of each column, in float64, without underflow or overflow."""
+    """Compute the Euclidean norm of each column in float64, without underflow or overflow."""
     if block.dtype == torch.float32 and block.shape[0] >= 2 * _ROWS:
         fast = _norms_by_blocks(block)
         if bool(((fast > 1e-12) & (fast < 1e12)).all()):
             return fast
     norms = torch.linalg.vector_norm(block, dim=0, dtype=torch.float64)
-    # Only squares of float64 entries can leave its range.
+    # Only squares of float64 entries can leave the range of float64.
     usual = (norms > 1e-140) & (norms < 1e140)
     if block.dtype == torch.float64 and block.numel() and not usual.all():
         largest = block.abs().amax(0)
@@ -51,7 +51,7 @@ def column_norms(block: Tensor) -> Tensor:
 
 
 def _norms_by_blocks(block: Tensor) -> Tensor:
-    """Norms of long columns, of a few hundred entries at a time in their own precision."""
+    """Compute norms of long columns from norms of a few hundred entries in their precision."""
     whole = block.shape[0] // _SHORT * _SHORT
     parts = torch.linalg.vector_norm(block[:whole].T.unflatten(1, (-1, _SHORT)), dim=2)
     rest = torch.linalg.vector_norm(block[whole:], dim=0, dtype=torch.float64)
@@ -59,7 +59,7 @@ def _norms_by_blocks(block: Tensor) -> Tensor:
 
 
 def column_products(left: Tensor, right: Tensor) -> Tensor:
-    """Inner products of the columns of one block with those of another, in float64."""
+    """Compute inner products of the columns of two blocks in float64."""
     step = max(1, _ENTRIES // max(left.shape[0], 1))
     parts = [
         (a.double() * b.double()).sum(0)
@@ -69,20 +69,16 @@ def column_products(left: Tensor, right: Tensor) -> Tensor:
 
 
 def mixed(block: Tensor, coefficients: Tensor) -> Tensor:
-    """Combinations ``block @ coefficients`` of columns, one after the other in memory."""
+    """Compute combinations ``block @ coefficients`` as contiguous columns."""
     return (coefficients.to(block).T @ block.T).T
 
 
 def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues, descending, and eigenvectors of symmetric (…, m, m) matrices, in float64.
+    """Compute descending eigenvalues and eigenvectors of symmetric (…, m, m) matrices, float64.
 
     In float32 LAPACK's divide and conquer returns NaN or fails on some finite matrices with many
-    zero rows, which dead units leave in a Hessian.
-
-    Raises
-    ------
-    InvalidInputError
-        If a matrix holds NaN or inf.
+    zero rows, such as Hessians of networks with dead units. A matrix with NaN or inf raises
+    InvalidInputError.
     """
     matrix = _finite_double(matrix)
     try:
@@ -95,13 +91,7 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def eigvalsh(matrix: Tensor) -> Tensor:
-    """Eigenvalues of a symmetric (m, m) matrix, descending, in float64.
-
-    Raises
-    ------
-    InvalidInputError
-        If the matrix holds NaN or inf.
-    """
+    """Compute descending eigenvalues of a symmetric (m, m) matrix as :func:`eigh`."""
     matrix = _finite_double(matrix)
     try:
         values = torch.linalg.eigvalsh(matrix)
@@ -112,16 +102,13 @@ def eigvalsh(matrix: Tensor) -> Tensor:
 
 def _finite_double(matrix: Tensor) -> Tensor:
     if not matrix.isfinite().all():
-        raise InvalidInputError(
-            "curvature",
-            "be finite at these weights",
-            "products that hold NaN or inf (dtype='float64' has a larger range)",
-        )
+        got = "products that hold NaN or inf (dtype='float64' has a larger range)"
+        raise InvalidInputError("curvature", "be finite at these weights", got)
     return matrix.double()
 
 
 def _eigh_by_qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues, ascending, and eigenvectors by LAPACK's slower QR iteration."""
+    """Compute ascending eigenvalues and eigenvectors by LAPACK's slower QR iteration."""
     size = matrix.shape[-1]
     matrices = matrix.reshape(-1, size, size).cpu().numpy()
     pairs = [scipy.linalg.eigh(each, driver="ev") for each in matrices]
@@ -132,7 +119,7 @@ def _eigh_by_qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def random_block(like: Tensor | tuple[int, torch.dtype, torch.device], k: int, seed: int) -> Tensor:
-    """Standard normal columns, the same on every device for one seed."""
+    """Draw standard normal columns, the same on every device for one seed."""
     size, dtype, device = (
         (like.shape[0], like.dtype, like.device) if isinstance(like, Tensor) else like
     )
@@ -141,9 +128,9 @@ def random_block(like: Tensor | tuple[int, torch.dtype, torch.device], k: int, s
 
 
 def remainder(block: Tensor, bases: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """What of ``block`` lies outside of the span of orthonormal ``bases``; its parts in each.
+    """Return the part of ``block`` orthogonal to orthonormal ``bases``, and its parts in each.
 
-    The parts, (a, b) of a basis (p, a), are on the CPU in float64.
+    The parts, (a, b) for a basis (p, a), are on the CPU in float64.
     """
     parts = []
     for basis in bases:
@@ -155,15 +142,15 @@ def remainder(block: Tensor, bases: Sequence[Tensor]) -> tuple[Tensor, list[Tens
 
 
 def orthonormal_extension(block: Tensor, bases: Sequence[Tensor]) -> Tensor:
-    """Orthonormal basis of what ``block`` adds to the span of the orthonormal ``bases``.
+    """Return an orthonormal basis of the directions that ``block`` adds to orthonormal ``bases``.
 
-    Directions that are lost in rounding are left out, so the result may have fewer columns
-    than ``block``, even none.
+    Directions within rounding are left out, so the result may have fewer columns than ``block``,
+    even none.
     """
     norms = column_norms(block)
-    # Divided in float64: a tiny column's norm may be zero in its own precision.
+    # Division in float64: a tiny column's norm may be zero in its own precision.
     block, _ = _orthonormal((block[:, norms > 0] / norms[norms > 0]).to(block.dtype))
-    for _ in range(3):  # "twice is enough"; the third pass mends what the first left out
+    for _ in range(3):  # "twice is enough"; the third follows left-out directions
         block, least = _orthonormal(remainder(block, bases)[0])
         if least > 0.25:
             break
@@ -171,9 +158,9 @@ def orthonormal_extension(block: Tensor, bases: Sequence[Tensor]) -> Tensor:
 
 
 def _orthonormal(block: Tensor) -> tuple[Tensor, float]:
-    """Orthonormal basis of the span, and the least squared length of what went into it."""
+    """Return an orthonormal basis of the span, and the least squared length in it."""
     tiny = 1e-10 if block.dtype == torch.float64 else 1e-5
-    # Symmetric orthonormalisation shows which directions are only rounding.
+    # Symmetric orthonormalisation tells directions from rounding.
     squares, rotation = eigh(inner(block, block).cpu())
     kept = squares > tiny**2
     if not kept.any():
@@ -183,7 +170,7 @@ def _orthonormal(block: Tensor) -> tuple[Tensor, float]:
 
 
 def fix_signs(vectors: Tensor) -> Tensor:
-    """Each column with the sign that makes its largest entry positive."""
+    """Return columns with the signs that make their largest entries positive."""
     step = max(1, _ENTRIES // max(vectors.shape[0], 1))
     largest = [part.abs().argmax(0, keepdim=True) for part in vectors.split(step, dim=1)]
     return vectors * vectors.gather(0, torch.cat(largest, dim=1)).sign()

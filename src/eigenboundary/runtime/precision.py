@@ -1,8 +1,8 @@
-"""Arithmetic in the precision that was asked for: neither TF32 nor bfloat16 in place of float32.
+"""Arithmetic in full precision, without TF32 or bfloat16 in place of float32.
 
-PyTorch convolves float32 in TF32 on a GPU unless it is told not to, ten bits of the mantissa where
-float32 has 23, and multiplies matrices so if a program allows it. Residuals of 1e-4 and the error
-bounds that follow from them cannot be reached that way.
+By default PyTorch convolves float32 in TF32 on a GPU, with ten bits of mantissa instead of 23, and
+a program can allow TF32 in matrix products. Residuals of 1e-4 and the error bounds that follow from
+them need full precision.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 _KINDS = ("cpu", "cuda")
-# What torch 2.9 and later hold a precision for, by their paths in torch.backends; with them what
-# they follow where they have none of their own.
+# Parts of torch.backends that have a precision in torch 2.9 and later, each with the part that it
+# follows where its own is not set.
 _PARTS = {"mkldnn.matmul": "mkldnn", "mkldnn.conv": "mkldnn", "mkldnn.rnn": "mkldnn"}
 _PARTS_ON_GPU = {"cuda.matmul": "cudnn", "cudnn.conv": "cudnn", "cudnn.rnn": "cudnn"}
 _local = threading.local()
@@ -25,14 +25,14 @@ _local = threading.local()
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Within, float32 is computed as float32, and autocast is off; what was set is set again after.
+    """Compute float32 as float32 and without autocast, and restore the settings afterwards.
 
-    Usable as a decorator. TF32 and bfloat16 are settings of the whole process: where several
-    threads are within, the last to leave sets them back. Tensors are made on the CPU within, where
-    no device is given, whatever ``torch.set_default_device`` says.
+    It also serves as a decorator. TF32 and bfloat16 are settings of the whole process: the last of
+    several threads to leave restores them. Within, new tensors are on the CPU by default, whatever
+    ``torch.set_default_device`` says.
 
-    A part that has the precision of what it would follow follows it again after. cuDNN's, which
-    start as "tf32" and follow until they are set, are then set to "tf32".
+    A part with the precision of the part that it follows, follows it again afterwards. cuDNN's
+    parts, which start as "tf32" and follow until they are set, are then set to "tf32".
     """
     with ExitStack() as stack:
         for kind in _KINDS:
@@ -47,7 +47,7 @@ def full_precision() -> Iterator[None]:
 
 @contextmanager
 def _host_default(default: torch.device) -> Iterator[None]:
-    """Make small things on the host, as is meant, though a program makes them on a GPU."""
+    """Create small tensors on the host, though the program's default device may be a GPU."""
     before = getattr(_local, "default", None)
     _local.default = default
     try:
@@ -59,19 +59,19 @@ def _host_default(default: torch.device) -> Iterator[None]:
 
 @contextmanager
 def program_default() -> Iterator[None]:
-    """Within :func:`full_precision`, the default device that the program has set."""
+    """Restore the program's default device within :func:`full_precision`."""
     default = getattr(_local, "default", None)
     with nullcontext() if default is None else default:
         yield
 
 
 class Switch:
-    """Within, some settings are others; the last thread to leave sets them back.
+    """A context with changed settings, which the last thread to leave restores.
 
     Parameters
     ----------
     change : callable
-        ``change(switch)``: calls :meth:`set` for each setting.
+        ``change(switch)`` calls :meth:`set` for each setting.
 
     Examples
     --------
@@ -91,7 +91,7 @@ class Switch:
         self._restore: list[Callable[[], None]] = []
 
     def set(self, setter: Callable[[Any], None], before: Any, within: Any) -> None:
-        """Change one setting, and note what sets it back."""
+        """Change one setting, and record how to restore it."""
         setter(within)
         self._restore.append(partial(setter, before))
 
@@ -113,7 +113,7 @@ class Switch:
 
     def _set_back(self) -> None:
         while self._restore:
-            with suppress(Exception):  # the others are set back all the same
+            with suppress(Exception):  # restore the others all the same
                 self._restore.pop(0)()
 
 
@@ -121,8 +121,7 @@ def _set_full(switch: Switch) -> None:
     """Set every precision to the full one."""
     parts, cudnn = list(_parts()), torch.backends.cudnn
     before = [_own(part, followed) for part, followed in parts]
-    # The older settings first, where they can be read: torch wants them to agree with the newer
-    # ones, and raises where a program has made them disagree.
+    # The older settings first: torch raises where a program has made them disagree with the newer.
     if torch.cuda.is_available():
         with suppress(RuntimeError):
             switch.set(partial(setattr, cudnn, "allow_tf32"), cudnn.allow_tf32, False)
@@ -137,7 +136,7 @@ _full = Switch(_set_full)
 
 
 def _parts() -> Iterator[tuple[Any, Any]]:
-    """Those of torch.backends' parts that have a precision to be set, and what they follow."""
+    """Yield the parts of torch.backends that have a precision, each with the one it follows."""
     paths = _PARTS | (_PARTS_ON_GPU if torch.cuda.is_available() else {})
     for path, followed in paths.items():
         part: Any = torch.backends
@@ -148,6 +147,6 @@ def _parts() -> Iterator[tuple[Any, Any]]:
 
 
 def _own(part: Any, followed: Any) -> str:
-    """The precision to set a part back to; "none" lets it follow."""
+    """Return the precision to restore for a part; "none" lets it follow."""
     value: str = part.fp32_precision
     return "none" if value == followed.fp32_precision else value

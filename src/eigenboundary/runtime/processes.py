@@ -1,15 +1,14 @@
-"""The processes among which the samples are divided; no other module knows torch.distributed.
+"""The processes that divide the samples; no other module uses torch.distributed.
 
 Where ``torch.distributed`` has been initialised, the same program runs in every process, and each
-computes with its own part of the samples. What is summed over samples is all-reduced
-(:meth:`Processes.sum`), what each sample has is gathered in the data's order
+process computes with its own part of the samples. Sums over samples are all-reduced
+(:meth:`Processes.sum`), values of each sample are gathered in the data's order
 (:meth:`Processes.gather`), and an error in one process is raised in all of them
 (:meth:`Processes.agree`).
 
-Decisions that depend on rounding, time or memory might differ from one process to the next, and
-then each would wait for something else. They are taken in the first process alone
-(:meth:`Processes.led`), while the others do their part of what it calls for
-(:meth:`Processes.call`).
+Decisions that depend on rounding, time or memory could differ between processes, which would then
+wait for each other for ever. The first process alone takes them (:meth:`Processes.led`), while the
+others take part in its calls (:meth:`Processes.call`).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -31,30 +30,30 @@ from eigenboundary.runtime.interrupts import deferred_interrupts, ignored_interr
 
 _T = TypeVar("_T")
 
-# How long to wait for the others to make the same call, and for the first to take a decision.
+# Time limits for the other processes to make the same call, and for the first to decide.
 _TO_ARRIVE, _TO_DECIDE = timedelta(minutes=10), timedelta(days=30)
 
 
 class Target(Protocol):
-    """What :meth:`Processes.call` calls functions of."""
+    """An object, one in each process, that :meth:`Processes.call` passes to functions."""
 
     @property
     def device(self) -> torch.device: ...
 
 
 class Processes:
-    """One process by itself, which has all samples and exchanges nothing.
+    """A single process, which has all samples and exchanges nothing.
 
     Attributes
     ----------
     rank, count : int
-        Which process this is, from 0, and how many there are.
+        Index of this process, from 0, and number of processes.
     """
 
     rank, count = 0, 1
 
     def part(self, n: int) -> tuple[int, int]:
-        """The first of this process' share of n samples and the one after its last.
+        """Return the start and end of this process' share of n samples.
 
         Examples
         --------
@@ -64,37 +63,37 @@ class Processes:
         return n * self.rank // self.count, n * (self.rank + 1) // self.count
 
     def agree(self, job: Callable[[], _T]) -> _T:
-        """The job's value; where it raises in one process, the same is raised in all."""
+        """Return the job's value; an error in one process is raised in all."""
         return job()
 
     def check_alike(self, value: Any, unlike: InvalidInputError) -> None:
-        """Raise an error in all processes unless the value is the same in all."""
+        """Raise the error in all processes unless the value is the same in all."""
 
     def sum(self, job: Callable[[], Tensor], like: Tensor) -> Tensor:
-        """The sum of all processes' values, of the shape and kind of ``like``."""
+        """Return the sum of all processes' values, of the shape and type of ``like``."""
         return job()
 
     def gather(self, job: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-        """All processes' values along the first axis, in their order."""
+        """Return all processes' values along the first axis, in their order."""
         return job()
 
     def led(self, job: Callable[[], _T], *targets: Target) -> _T:
-        """The job's value, computed in the first process alone; the others follow it.
+        """Return the job's value, computed in the first process alone.
 
-        They do their part of what it calls of ``targets``, which each has its own of.
+        The other processes take part in its calls with their own ``targets``.
         """
         return job()
 
     def call(self, function: Callable[..., _T], target: Target, *arguments: Any) -> _T:
-        """``function(target, *arguments)`` in all processes, within :meth:`led` and without."""
+        """Call ``function(target, *arguments)`` in all processes, within :meth:`led` too."""
         return function(target, *arguments)
 
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Join the processes that a launcher has started to a group; leave it at the end.
+    """Join the group of the processes that a launcher has started, and leave it at the end.
 
-    Each has a GPU of its own, where there are enough: it is what the device "cuda" means.
+    Each process has its own GPU as the device "cuda", if there are enough.
     """
     if dist.is_initialized():
         yield
@@ -113,7 +112,7 @@ def joined() -> Iterator[None]:
 
 
 def current() -> Processes:
-    """The processes of ``torch.distributed``'s default group, if there is one with several.
+    """Return the processes of ``torch.distributed``'s default group, or this one alone.
 
     Raises
     ------
@@ -135,35 +134,20 @@ _known: tuple[Any, _Group] | None = None
 
 
 class _Elsewhere(RuntimeError):
-    """Whatever another process raised that need not be told apart."""
+    """An error of another process whose kind does not matter."""
 
 
 @dataclass(frozen=True)
 class _Report:
-    """An error, in a form that can be sent."""
+    """An error in a form that can be sent."""
 
     rank: int
     error: BaseException
 
-    @classmethod
-    def of(cls, error: BaseException, rank: int) -> _Report:
-        if isinstance(error, InvalidInputError):
-            sent: BaseException = InvalidInputError(
-                error.name, error.wanted, error.got, because=error.because
-            )
-        elif isinstance(error, KeyboardInterrupt | torch.OutOfMemoryError | _Elsewhere):
-            sent = type(error)(str(error))
-        else:
-            sent = _Elsewhere(f"process {rank}: {type(error).__name__}: {error}")
-        return cls(rank, sent)
-
-    def throw(self) -> NoReturn:
-        raise self.error
-
 
 @dataclass(frozen=True)
 class _Blank:
-    """Stands for a tensor that is sent by itself."""
+    """A placeholder of a tensor that is sent separately."""
 
     shape: torch.Size
     dtype: torch.dtype
@@ -183,14 +167,14 @@ class _Call:
 
 @dataclass(frozen=True)
 class _End:
-    """The end of what is led: its value, packed, or the error."""
+    """The end of a led job: its packed value, or the error."""
 
     value: bytes
     error: _Report | None
 
 
 class _Group(Processes):
-    """The several processes of the default group."""
+    """The processes of the default group."""
 
     def __init__(self) -> None:
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
@@ -200,17 +184,15 @@ class _Group(Processes):
             raise RuntimeError(
                 f"all {self.count} processes must make the same calls; others did not come."
             ) from error
-        # While the first computes by itself the others wait, longer than a group's usual timeout.
+        # The others wait while the first computes, longer than a group's usual timeout.
         self._hosts = dist.new_group(timeout=_TO_DECIDE, backend="gloo")
         self._targets: Sequence[Target] | None = None
         self._exchanging = False
         self._on_devices = all(self._of_all("nccl" in str(dist.get_backend_config())))
 
     def arrive(self) -> None:
-        """Wait for the others, but not for ever."""
+        """Wait for the others, within a time limit."""
         dist.monitored_barrier(self._hosts, timeout=_TO_ARRIVE, wait_all_ranks=True)
-
-    # ------------------------------------------------------------------ in step, in all processes
 
     def agree(self, job: Callable[[], _T]) -> _T:
         value, error = _tried(job)
@@ -224,13 +206,13 @@ class _Group(Processes):
 
     def sum(self, job: Callable[[], Tensor], like: Tensor) -> Tensor:
         value, error = _tried(job)
-        # One number more counts the processes that failed.
+        # A further number counts the processes that failed.
         buffer = torch.zeros(like.numel() + 1, dtype=like.dtype, device=like.device)
         if value is not None:
             buffer[:-1] = value.reshape(-1)
         else:
             buffer[-1] = 1
-        self._all_reduce(buffer)
+        self._in_place(buffer, dist.all_reduce)
         if float(buffer[-1]):
             self._raise_first(self._of_all(self._report(error)), error)
         return buffer[:-1].view(like.shape)
@@ -250,23 +232,25 @@ class _Group(Processes):
         return tuple(columns)
 
     def _report(self, error: BaseException | None) -> _Report | None:
-        return None if error is None else _Report.of(error, self.rank)
+        if error is None:
+            return None
+        if isinstance(error, InvalidInputError):
+            sent: BaseException = error.renamed(error.name)
+        elif isinstance(error, KeyboardInterrupt | torch.OutOfMemoryError | _Elsewhere):
+            sent = type(error)(str(error))
+        else:
+            sent = _Elsewhere(f"process {self.rank}: {type(error).__name__}: {error}")
+        return _Report(self.rank, sent)
 
     def _raise_first(self, reports: Sequence[_Report | None], error: BaseException | None) -> None:
         failed = [report for report in reports if report is not None]
         if not failed:
             return
-        first = min(
-            failed, key=lambda report: (isinstance(report.error, KeyboardInterrupt), report.rank)
-        )
-        if first.rank == self.rank and error is not None:
-            raise error
-        first.throw()
-
-    # -------------------------------------------------------------------- one leads, others follow
+        first = min(failed, key=lambda each: (isinstance(each.error, KeyboardInterrupt), each.rank))
+        raise error if first.rank == self.rank and error is not None else first.error
 
     def led(self, job: Callable[[], _T], *targets: Target) -> _T:
-        if self._targets is not None:  # within what is led already
+        if self._targets is not None:  # within a led job
             return job()
         return self._lead(job, targets) if self.rank == 0 else self._follow(targets)
 
@@ -284,7 +268,7 @@ class _Group(Processes):
             packed = io.BytesIO()
             torch.save(value, packed)
         except BaseException as error:
-            if not self._exchanging:  # else the others wait for something else, and fail
+            if not self._exchanging:  # otherwise the others wait in an exchange, and fail
                 self._tell(_End(b"", self._report(error)))
             raise
         finally:
@@ -303,9 +287,9 @@ class _Group(Processes):
                 except BaseException:
                     if self._exchanging:
                         raise
-                    # It is raised in all processes, and the first decides what follows.
+                    # The error is raised in all processes, and the first decides what follows.
         if order.error is not None:
-            order.error.throw()
+            raise order.error.error
         own = torch.empty(0, device=targets[0].device).device
 
         def here(storage: Any, location: str) -> Any:
@@ -341,11 +325,9 @@ class _Group(Processes):
                 self._broadcast(argument, 0)
         return _Call(order.function, order.target, arguments)
 
-    # ------------------------------------------------------------------------------- exchanges
-
     @contextmanager
     def _exchange(self) -> Iterator[None]:
-        """Notes an exchange that does not come to its end, after which nothing is in step."""
+        """Record an exchange that does not end, after which the processes are out of step."""
         self._exchanging = True
         yield
         self._exchanging = False
@@ -356,14 +338,11 @@ class _Group(Processes):
             dist.all_gather_object(values, value, group=self._hosts)
         return values
 
-    def _all_reduce(self, tensor: Tensor) -> None:
-        self._in_place(tensor, dist.all_reduce)
-
     def _broadcast(self, tensor: Tensor, source: int) -> None:
         self._in_place(tensor, lambda t, group: dist.broadcast(t, src=source, group=group))
 
     def _in_place(self, tensor: Tensor, operation: Callable[..., Any]) -> None:
-        """Exchange a contiguous tensor by NCCL if it is on a GPU, and else over the hosts."""
+        """Exchange a contiguous tensor by NCCL if it is on a GPU, otherwise over the hosts."""
         with self._exchange():
             if tensor.is_cuda and self._on_devices:
                 operation(tensor, group=dist.group.WORLD)

@@ -1,4 +1,4 @@
-"""Random states of the program, set from a seed and given back."""
+"""The random states of the program, seeded for a while and restored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def preserved_random_state(seed: int) -> Iterator[None]:
         np.random.set_state(numpy_state)
         random.setstate(python_state)
         if not started and torch.cuda.is_available():
-            # Seeding has queued the seed for GPUs that were not in use yet.
+            # torch.manual_seed has queued the seed for GPUs that were not in use yet.
             torch.cuda.manual_seed_all(torch.initial_seed())
 
 

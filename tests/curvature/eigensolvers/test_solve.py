@@ -11,7 +11,7 @@ from torch import nn
 
 import eigenboundary as eb
 from eigenboundary.curvature.operators.base import SymmetricOperator
-from tests.curvature.operators.test_operators import random_problem
+from tests.cases import random_problem
 
 
 def symmetric(eigenvalues: np.ndarray, seed: int = 0) -> eb.MatrixOperator:
@@ -178,6 +178,7 @@ def test_too_few_products_leave_pairs_said_to_be_unconverged(
     operator = symmetric(np.linspace(0, 1, 700))
     pairs = eb.top_eigenpairs(operator, 10, method="krylov", max_products=90)
     assert not pairs.converged.all()
+    assert pairs.outcome is eb.Outcome.BUDGET_SPENT
     assert "not converged" in pairs.message
     assert "not certified to the tolerance" in caplog.text
     images = operator.matrix @ pairs.vectors
@@ -203,7 +204,7 @@ class Interrupting(SymmetricOperator):
 def test_an_interrupted_search_returns_what_it_has_and_can_be_taken_up_again() -> None:
     matrix = symmetric(np.geomspace(1, 1e-2, 600)).matrix
     pairs = eb.top_eigenpairs(Interrupting(matrix, after=100), 6, method="krylov")
-    assert pairs.message == "interrupted"
+    assert pairs.outcome is eb.Outcome.INTERRUPTED
     assert not pairs.converged.any()
     assert pairs.residuals.max() < 1
     fresh = eb.top_eigenpairs(eb.MatrixOperator(matrix), 6, method="krylov")

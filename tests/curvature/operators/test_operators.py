@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -10,22 +8,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import eigenboundary as eb
+from tests.cases import CASES, DENSE, KINDS, a_case, random_problem
 from tests.references import dense_gauss_newton, dense_hessian
 
 Blobs = tuple[np.ndarray, np.ndarray]
-
-
-def random_problem(seed: int, widths: list[int], activation: type[nn.Module]) -> tuple:
-    generator = torch.Generator().manual_seed(seed)
-    layers: list[nn.Module] = []
-    for a, b in itertools.pairwise(widths):
-        layers += [nn.Linear(a, b), activation()]
-    model = nn.Sequential(*layers[:-1]).double()
-    with torch.no_grad():
-        for p in model.parameters():
-            p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64))
-    x = torch.randn(11, widths[0], generator=generator, dtype=torch.float64)
-    return model, x, torch.arange(11) % widths[-1]
 
 
 @given(
@@ -85,6 +71,17 @@ def test_small_batches_give_the_same_products(kind: type, batch_size: int) -> No
     torch.testing.assert_close(parts.to_dense(), whole.to_dense())
 
 
+@pytest.mark.parametrize("block_bytes", [1, 2**20], ids=["a sample at a time", "whole"])
+def test_the_gauss_newton_matrix_is_the_square_of_its_factor(block_bytes: int) -> None:
+    model, x, y = a_case("tanh")
+    operator = eb.GaussNewtonOperator(eb.Problem(model, (x, y)))
+    blocks = [block() for block in operator.factor_blocks(block_bytes)]
+    factor = torch.cat(blocks)
+    assert factor.shape == (operator.rows, operator.size)
+    assert len(blocks) == (1 if block_bytes > 1 else len(x))
+    torch.testing.assert_close(factor.T @ factor, dense_gauss_newton(model, x, y))
+
+
 def test_a_vector_and_a_block_multiply_alike() -> None:
     model, x, y = random_problem(0, [2, 4, 3], nn.Tanh)
     hessian = eb.HessianOperator(eb.Problem(model, (x, y)))
@@ -119,23 +116,19 @@ def test_what_is_no_symmetric_matrix_is_refused(matrix: torch.Tensor, message: s
         eb.MatrixOperator(matrix)
 
 
-def test_convolutions_have_their_hessian() -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)
-    ).double()
-    x, y = torch.randn(6, 1, 6, 6, dtype=torch.float64), torch.arange(6) % 3
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", CASES)
+def test_each_network_has_its_dense_matrix_by_forward_mode(case: str, kind: str) -> None:
+    model, x, y = a_case(case)
     problem = eb.Problem(model, (x, y))
-    torch.testing.assert_close(eb.HessianOperator(problem).to_dense(), dense_hessian(model, x, y))
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        expected = DENSE[kind](model, x, y)
+    torch.testing.assert_close(KINDS[kind](problem).to_dense(), expected)
     assert not problem.network.reverse_only
 
 
 def test_batch_normalisation_is_differentiated_in_eval_mode() -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 3)).double()
-    x, y = torch.randn(9, 2, dtype=torch.float64), torch.arange(9) % 3
-    model(x)
-    problem = eb.Problem(model, (x, y))
-    torch.testing.assert_close(
-        eb.HessianOperator(problem).to_dense(), dense_hessian(model.eval(), x, y)
-    )
+    model, x, y = a_case("batch normalisation")
+    model.train()(x)
+    hessian = eb.HessianOperator(eb.Problem(model, (x, y)))
+    torch.testing.assert_close(hessian.to_dense(), dense_hessian(model.eval(), x, y))

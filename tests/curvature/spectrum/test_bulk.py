@@ -13,7 +13,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 import eigenboundary as eb
-from eigenboundary.analysis import stages as steps
+from eigenboundary.analysis import builder
 from eigenboundary.cli import app
 from eigenboundary.report.words import summary
 from tests.analysis.test_storage import assert_equal
@@ -119,11 +119,11 @@ def test_an_interrupt_while_the_bulk_is_estimated_keeps_the_rest(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(steps, "estimate_bulk", interrupted)
+    monkeypatch.setattr(builder, "estimate_bulk", interrupted)
     found = eb.analyze(small_model, blobs, k=2, bulk=True, margins=True)
     assert (found.bulk, found.sections) == (None, None)
     assert found.converged.all()
-    assert found.provenance.message == "interrupted"
+    assert found.provenance.outcome is eb.Outcome.INTERRUPTED
     assert any("while the bulk was estimated: it is missing" in note for note in found.notes)
 
 

@@ -187,7 +187,7 @@ def test_a_zero_matrix_has_all_its_eigenvalues_at_zero() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"probes": 1}, "probes must be at least 2; got 1"),
+        ({"probes": 1}, "probes must be an integer of at least 2; got 1"),
         ({"steps": 0}, "steps must be"),
         ({"seed": -1}, "seed must be"),
         ({"progress": 3}, "progress must be"),
@@ -204,5 +204,5 @@ def test_unusable_questions_are_refused() -> None:
         found.count_above([0.0, np.nan])
     with pytest.raises(eb.InvalidInputError, match="confidence must be"):
         found.count_above(0.0, confidence=95)
-    with pytest.raises(eb.InvalidInputError, match="width must be above 0"):
+    with pytest.raises(eb.InvalidInputError, match="width must be a number above 0"):
         found.density([0.0], 0.0)

@@ -131,7 +131,7 @@ def test_all_of_a_spectrum_may_be_known() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"products": 3}, "products must be at least 4; got 3"),
+        ({"products": 3}, "products must be an integer of at least 4; got 3"),
         ({"products": 0}, "products must be"),
         ({"seed": -1}, "seed must be"),
         ({"eigenpairs": 3}, "eigenpairs must be Eigenpairs; got int"),

@@ -15,7 +15,7 @@ from eigenboundary.runtime.linalg import eigh
 
 
 def ends(size: int, k: int, which: str) -> Tensor:
-    """Indices of the k largest, smallest or both in a list of ``size`` sorted descending."""
+    """Return the indices of the k largest, smallest or both of ``size`` descending values."""
     index = torch.arange(size)
     if which == "largest":
         return index[:k]
@@ -27,7 +27,7 @@ def ends(size: int, k: int, which: str) -> Tensor:
 def dense_eigenpairs(
     operator: SymmetricOperator, k: int, *, which: str, tolerance: float, guard: int
 ) -> Eigenpairs:
-    """Eigenpairs from the p×p matrix: p products and p³ operations."""
+    """Compute eigenpairs from the p×p matrix, by p products and p³ operations."""
     before = operator.products
     tolerance = max(tolerance, 1e2 * torch.finfo(operator.dtype).eps)
     values, vectors = eigh(operator.to_dense())
@@ -44,6 +44,5 @@ def dense_eigenpairs(
         products_before=before,
         scale=residual_scale(values, which),
         next_values=after,
-        next_residuals=torch.zeros_like(after),
         rest=(float(others.min()), float(others.max())) if len(others) else None,
     )

@@ -1,18 +1,20 @@
-"""Eigenpairs with their residuals: what every solver returns."""
+"""Eigenpairs with their residuals, the result of every solver."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from eigenboundary.curvature.eigensolvers.outcome import CONVERGED, Ending, Outcome
 from eigenboundary.curvature.operators.base import SymmetricOperator
 from eigenboundary.runtime.linalg import column_norms, column_products, fix_signs
 
-#: How many matrices like the eigenvectors there are at once while they are checked.
+#: Matrices of the eigenvectors' size that exist at once while they are checked.
 RESULT_COPIES = 6
+_NO_VALUES = torch.zeros(0, dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,22 @@ class Eigenpairs:
         Whether the residual is within ``tolerance`` and, for a solver that iterates, no larger
         eigenvalue was found to be missing.
     tolerance, scale : float
-        What the residuals were asked to reach, and the norm they are relative to.
+        The residual asked for, and the norm that residuals are relative to.
     next_values : Tensor of float64, shape (g,)
-        Estimates of the eigenvalues that follow the k returned, for telling the bulk.
+        Estimates of the eigenvalues that follow the k returned, to tell outliers from the bulk.
     next_residuals : Tensor of float64, shape (g,)
+        Their relative residuals.
     rest : (float, float) or None
-        An interval that holds the eigenvalues not returned, as far as is known; None if all were.
+        An interval that holds the eigenvalues not returned, as far as is known; None if there are
+        none.
     method, reason : str
         The solver, and why it was chosen.
     products : int
         Matrix-vector products used.
-    message : str
-        Empty, or why the solver stopped early.
+    outcome : Outcome
+        How the search ended.
+    details : str
+        The outcome in numbers, if any.
     """
 
     values: Tensor
@@ -54,10 +60,16 @@ class Eigenpairs:
     method: str
     products: int
     reason: str = ""
-    message: str = ""
-    next_values: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
-    next_residuals: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    outcome: Outcome = Outcome.CONVERGED
+    details: str = ""
+    next_values: Tensor = _NO_VALUES
+    next_residuals: Tensor = _NO_VALUES
     rest: tuple[float, float] | None = None
+
+    @property
+    def message(self) -> str:
+        """Why the search ended early, or the pairs are inaccurate; empty if they converged."""
+        return self.details or self.outcome.text
 
     @property
     def all_values(self) -> Tensor:
@@ -66,12 +78,12 @@ class Eigenpairs:
 
     @property
     def residual_norms(self) -> Tensor:
-        r"""Bounds on :math:`\|A v_i - \lambda_i v_i\|`, with what rounding may hide, shape (k,)."""
+        r"""Bounds on :math:`\|A v_i - \lambda_i v_i\|`, rounding included, shape (k,)."""
         return (self.residuals + 10 * torch.finfo(self.vectors.dtype).eps) * self.scale
 
     @property
     def rest_gaps(self) -> Tensor:
-        """Distance of each eigenvalue from those that are not returned, shape (k,)."""
+        """Distance of each eigenvalue from the interval ``rest``, shape (k,)."""
         return rest_gaps(self.values, self.rest)
 
     @property
@@ -91,7 +103,7 @@ class Eigenpairs:
 
 
 def rest_gaps(values: Tensor, rest: tuple[float, float] | None) -> Tensor:
-    """Distance of each value from an interval; none if it is empty, negative inside."""
+    """Return each value's distance from an interval: negative inside, infinite without one."""
     if rest is None:
         return torch.full_like(values, math.inf)
     low, high = rest
@@ -99,19 +111,14 @@ def rest_gaps(values: Tensor, rest: tuple[float, float] | None) -> Tensor:
 
 
 def residual_scale(values: Tensor, which: str) -> float:
-    r"""What residuals are relative to: :math:`|\lambda_1|`, or the norm where that is no measure.
+    r"""Return the scale of residuals for descending values: :math:`|\lambda_1|` or the norm.
 
-    ``values`` are descending. A largest eigenvalue near zero, or another end of the spectrum,
-    leaves the spectral norm.
+    The spectral norm replaces an eigenvalue :math:`\lambda_1` near zero, and serves for other ends
+    of the spectrum.
     """
     top, norm = abs(float(values[0])), float(values.abs().max())
     relative = math.sqrt(torch.finfo(torch.float64).eps)
     return top if which == "largest" and top > relative * norm else norm
-
-
-def default_tolerance(dtype: torch.dtype) -> float:
-    """Relative residual asked for where the caller names none."""
-    return 1e-10 if dtype == torch.float64 else 1e-6
 
 
 def checked_eigenpairs(
@@ -121,21 +128,19 @@ def checked_eigenpairs(
     tolerance: float,
     method: str,
     products_before: int,
-    scale: float | None = None,
-    message: str = "",
-    trusted: bool | Tensor = True,
-    next_values: Tensor | None = None,
+    next_values: Tensor = _NO_VALUES,
     next_residuals: Tensor | None = None,
     rest: tuple[float, float] | None = None,
+    scale: float | None = None,
+    ending: Ending = CONVERGED,
+    trusted: bool | Tensor = True,
     images: Tensor | None = None,
 ) -> Eigenpairs:
-    r"""Rayleigh quotients and residuals of given unit vectors.
+    r"""Return the Rayleigh quotients and residuals of given unit vectors.
 
-    They come from fresh products, or from the products' ``images`` where the caller has them.
-
-    ``rest`` holds the eigenvalues not returned; ``scale`` replaces :math:`|\lambda_1|` where the
-    largest eigenvalue is not among the vectors; pairs that are not ``trusted`` are
-    marked as not converged.
+    They are computed from ``images``, by default fresh products. ``scale`` replaces
+    :math:`|\lambda_1|` where the largest eigenvalue is not among the vectors. Pairs that are not
+    ``trusted`` are marked as not converged. ``next_residuals`` are by default zero.
     """
     if images is None:
         images = operator @ vectors
@@ -146,18 +151,23 @@ def checked_eigenpairs(
     norms = column_norms(torch.addcmul(images, vectors, values.to(vectors.dtype), value=-1))
     reference = (abs(float(values[0])) if len(values) else 0.0) if scale is None else scale
     residuals = norms / reference if reference > 0 else norms
-    empty = torch.zeros(0, dtype=torch.float64)
+    within = (residuals <= tolerance).cpu()
+    if ending.outcome is Outcome.CONVERGED and not within.all():
+        ending = Ending(Outcome.INACCURATE, f"largest residual {float(residuals.max()):.1e}")
+    if next_residuals is None:
+        next_residuals = torch.zeros_like(next_values)
     return Eigenpairs(
         values=values.cpu(),
         vectors=fix_signs(vectors),
         residuals=residuals.cpu(),
-        converged=(residuals <= tolerance).cpu() & trusted,
+        converged=within & trusted,
         tolerance=tolerance,
         scale=reference if reference > 0 else 1.0,
         method=method,
         products=operator.products - products_before,
-        message=message,
-        next_values=empty if next_values is None else next_values.cpu(),
-        next_residuals=empty if next_residuals is None else next_residuals.cpu(),
+        outcome=ending.outcome,
+        details=ending.details,
+        next_values=next_values.cpu(),
+        next_residuals=next_residuals.cpu(),
         rest=rest,
     )

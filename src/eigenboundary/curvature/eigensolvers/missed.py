@@ -1,14 +1,15 @@
-r"""Whether eigenvalues are missing among those that an iteration found.
+r"""A check that no eigenvalue is missing among those that an iteration found.
 
-A Krylov space can miss copies of a repeated eigenvalue. Two searches with fresh random starts tell:
+A Krylov space can miss copies of a repeated eigenvalue. Two searches with fresh random starts find
+them:
 
-* :func:`_certified` counts the eigenvalues above τ. Let Q be the basis that was found,
+* :func:`_certified` counts the eigenvalues above τ. Let Q be the iteration's basis,
   :math:`T = Q^T A Q`, :math:`R = AQ - QT`, and μ < τ a bound on A between vectors orthogonal to Q.
   By the inertia of the Schur complement at most as many eigenvalues of A exceed τ as there are
   positive ones of :math:`T - \tau + R^T R / (\tau - \mu)`. R is known, and a few steps of Lanczos
   tell how unlikely it is that A exceeds μ there (:func:`_growth`).
-* :func:`_search` iterates orthogonally to the converged pairs alone. It is for spectra without a
-  gap, where the count is of no use.
+* :func:`_search` iterates in the complement of the converged pairs. It serves spectra without a
+  gap, where the count is not conclusive.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import torch
 from torch import Tensor
 
 from eigenboundary.curvature.eigensolvers.subspace import Plan, Subspace
-from eigenboundary.curvature.operators.base import SymmetricOperator
 from eigenboundary.runtime.linalg import eigvalsh, random_block
 
 _COUNT_STEPS, _LEAST_STEPS = 80, 5
@@ -33,7 +33,7 @@ def missed_pairs(
 ) -> tuple[Tensor | None, bool]:
     """Search the complement of the k converged pairs for eigenvalues that belong among them.
 
-    Returns the vectors found, or None, and whether the search came to an end.
+    Return the vectors found, or None, and whether the search came to an end.
     """
     values, coefficients = subspace.ritz()
     known = subspace.combine(coefficients[:, _well_known(subspace, plan, values, coefficients)])
@@ -49,17 +49,7 @@ def missed_pairs(
             return found, True
         if certified:
             continue
-        found, settled = _search(
-            subspace.operator,
-            known,
-            sign,
-            threshold,
-            slack,
-            plan,
-            seed,
-            before,
-            _rounding(subspace),
-        )
+        found, settled = _search(subspace, known, sign, threshold, slack, plan, seed, before)
         if found is not None or not settled:
             return found, settled
     return None, True
@@ -68,10 +58,10 @@ def missed_pairs(
 def _certified(
     subspace: Subspace, sign: float, threshold: float, limit: int, seed: int
 ) -> tuple[bool, Tensor | None]:
-    """Whether sign·A has no more eigenvalues above ``threshold`` than the subspace has Ritz values.
+    """Certify that sign·A has as many eigenvalues above ``threshold`` as there are Ritz values.
 
-    With it what was found above the threshold outside the subspace, if anything was. Gives up where
-    it would take more than ``limit`` products.
+    Return whether it has, and the vectors found above the threshold outside the subspace, if any.
+    The search ends where it would take more than ``limit`` products.
     """
     operator = subspace.operator
     room = operator.size - subspace.size
@@ -91,22 +81,22 @@ def _certified(
         before, growth = growth, _growth(search, sign, largest_bound, rounding)
         if growth >= enough:
             return True, None
-        # As a rule it grows ever more slowly; the other search settles the rest.
+        # Usually the growth slows down; the other search settles the remaining cases.
         most = growth + (limit - search.size) * (growth - before)
         if not growth or (search.size >= _LEAST_STEPS and most < enough):
             return False, None
         if not search.advance(1):
-            return search.size < search.capacity, None  # all that the start reaches has been seen
+            return search.size < search.capacity, None  # the start reaches no more
     return True, None
 
 
 def _rounding(subspace: Subspace) -> float:
-    """What rounding may leave of a product."""
+    """Return the size of a product's rounding."""
     return 4 * torch.finfo(subspace.operator.dtype).eps * float(subspace.ritz()[0].abs().max())
 
 
 def _conclusive_bound(subspace: Subspace, sign: float, threshold: float) -> float:
-    """The largest μ with which the count of eigenvalues above the threshold is conclusive."""
+    """Return the largest μ with which the count above the threshold is conclusive."""
     values, coefficients = subspace.ritz()
     size = float(values.abs().max()) or 1.0
     residuals = subspace.coupled(coefficients) / size
@@ -127,15 +117,15 @@ def _conclusive_bound(subspace: Subspace, sign: float, threshold: float) -> floa
 
 
 def _enough_growth(size: int) -> float:
-    """With this :func:`_growth` in so many dimensions a miss is improbable enough."""
+    """Return the :func:`_growth` that makes a miss in so many dimensions improbable enough."""
     return math.log(math.sqrt(2 * size / math.pi) / _MISS_PROBABILITY)
 
 
 def _growth(search: Subspace, sign: float, bound: float, rounding: float) -> float:
-    r"""How near to orthogonal to an eigenvector beyond a bound the start would have to be, as -log.
+    r"""Bound the start's part in any eigenvector beyond a bound; return -log of it.
 
-    Lanczos vectors are :math:`q_{i+1} = p_i(A) r` with the unit start r, and polynomials
-    :math:`p_i` that the recurrence of T gives. Of an eigenvector u of eigenvalue λ the start has
+    Lanczos vectors are :math:`q_{i+1} = p_i(A) r` with the unit start r and polynomials
+    :math:`p_i` from the recurrence of T. The start's part in an eigenvector u of eigenvalue λ is
 
     .. math:: |\langle r, u\rangle|^2 \le \Big(\sum_{i=0}^{j} p_i(\lambda)^2\Big)^{-1},
 
@@ -144,8 +134,8 @@ def _growth(search: Subspace, sign: float, bound: float, rounding: float) -> flo
     orthonormal. Above the largest Ritz value the sum grows with λ. A random r in n dimensions has
     :math:`|\langle r, u\rangle| \le t` with probability at most :math:`t\sqrt{2n/\pi}`.
 
-    Returns half the logarithm of the sum at the bound, for couplings larger by ``rounding``; 0
-    where a Ritz value is as large as the bound, but for rounding.
+    The result is half the logarithm of the sum at the bound, for couplings larger by ``rounding``;
+    0 where a Ritz value reaches the bound within rounding.
     """
     if float((sign * search.ritz()[0]).max()) >= bound - 4 * rounding:
         return 0.0
@@ -163,7 +153,7 @@ def _growth(search: Subspace, sign: float, bound: float, rounding: float) -> flo
 
 
 def _search(
-    operator: SymmetricOperator,
+    subspace: Subspace,
     known: Tensor,
     sign: float,
     threshold: float,
@@ -171,13 +161,13 @@ def _search(
     plan: Plan,
     seed: int,
     before: int,
-    rounding: float,
 ) -> tuple[Tensor | None, bool]:
-    """Look for an eigenvalue of sign·A above ``threshold``, orthogonal to what is known.
+    """Search for an eigenvalue of sign·A above ``threshold``, orthogonally to known vectors.
 
-    It goes on until one above the threshold by more than ``slack`` is unlikely to be missed, or the
-    largest Ritz pair itself has converged below it and its value has come to rest.
+    The search ends when one above the threshold by more than ``slack`` is unlikely to be missed, or
+    when the largest Ritz pair has converged below it and its value no longer moves.
     """
+    operator, rounding = subspace.operator, _rounding(subspace)
     room = operator.size - known.shape[1]
     if room <= 0:
         return None, True
@@ -212,10 +202,10 @@ def _search(
 
 
 def _well_known(subspace: Subspace, plan: Plan, values: Tensor, coefficients: Tensor) -> Tensor:
-    """Ritz pairs accurate enough to be split off: the wanted ones and some that follow.
+    """Return the Ritz pairs accurate enough to be split off: the wanted ones and some more.
 
-    What is split off with a residual ρ lowers the eigenvalues that are left by about ρ² over the
-    distance, so that a missed one could hide.
+    Splitting a pair off with a residual ρ lowers the other eigenvalues by about ρ² over the
+    distance, which could hide a missed one.
     """
     wanted = plan.wanted(subspace.size)
     norms = subspace.residual_norms(coefficients)

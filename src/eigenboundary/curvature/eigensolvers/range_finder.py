@@ -1,14 +1,14 @@
 r"""All numerically non-null eigenpairs, or as many as are needed, from one growing subspace.
 
-A block Krylov space with a random start grows until its frontier is rounding. Then a fresh random
-block tells whether anything is left outside of it: an image of it that is more than rounding goes
-on (Halko, Martinsson & Tropp 2011, sec. 4.3 on what a random block fails to see). Rayleigh–Ritz
-then gives every eigenpair outside of the numerical null space, with no product beyond those by
-which the space was found.
+A block Krylov space with a random start grows until its frontier is rounding. The image of a fresh
+random block then tells whether the space lacks anything; an image larger than rounding makes it
+grow on (Halko, Martinsson & Tropp 2011, sec. 4.3 on what a random block fails to see).
+Rayleigh–Ritz in the space gives every eigenpair outside the numerical null space, without further
+products.
 
-Where not all are needed, what asks for them looks at the leading pairs from time to time, and says
-when they are enough. An eigenvalue that is repeated no more often than the block is wide is not
-missed by then.
+Where not all pairs are needed, the caller looks at the leading pairs from time to time and says
+when they are enough. By then no eigenvalue is missed that is repeated no more often than the block
+is wide.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from eigenboundary.curvature.eigensolvers.eigenpairs import (
     Eigenpairs,
     checked_eigenpairs,
 )
-from eigenboundary.curvature.eigensolvers.krylov import INTERRUPTED, Progress, computed_images
+from eigenboundary.curvature.eigensolvers.krylov import Progress, computed_images
+from eigenboundary.curvature.eigensolvers.outcome import CONVERGED, Ending, Outcome
 from eigenboundary.curvature.eigensolvers.subspace import Subspace, kept_in_double
 from eigenboundary.curvature.operators.base import SymmetricOperator
 from eigenboundary.runtime.linalg import random_block
@@ -34,7 +35,7 @@ from eigenboundary.runtime.linalg import random_block
 _log = logging.getLogger(__name__)
 
 _BLOCK = 64
-# By how much the space grows from one look at the leading pairs to the next.
+# Factor by which the space grows from one look at the leading pairs to the next.
 _LOOK = 1.2
 
 
@@ -45,12 +46,12 @@ class LeadingPairs:
     Attributes
     ----------
     basis : Tensor, shape (p, m)
-        Orthonormal; from one look to the next, columns are added to it.
+        Orthonormal; columns are added to it from one look to the next.
     coefficients : Tensor of float64, shape (m, k)
     values, norms : Tensor of float64, shape (k,)
         Ritz values, descending, and bounds on the norms of their residuals, rounding included.
     rest : (float, float) or None
-        Interval of all other eigenvalues, as far as is known.
+        Interval that holds all other eigenvalues, as far as is known.
     """
 
     basis: Tensor
@@ -60,7 +61,7 @@ class LeadingPairs:
     rest: tuple[float, float] | None
 
 
-#: Whether the leading pairs will do.
+#: Whether the leading pairs are enough.
 Enough = Callable[[LeadingPairs], bool]
 
 
@@ -73,17 +74,18 @@ def range_eigenpairs(
     guard: int,
     seed: int,
     progress: Progress | None,
-    start: Tensor | None = None,
-    max_products: int | None = None,
-    enough: Enough | None = None,
+    start: Tensor | None,
+    max_products: int | None,
+    enough: Enough | None,
 ) -> Eigenpairs:
-    """All eigenpairs whose eigenvalue exceeds ``null`` times the largest, the top k, or enough.
+    """Compute the top k eigenpairs, or all whose eigenvalue exceeds ``null`` times the largest.
 
-    After ``max_products`` or Ctrl-C those that have converged, but at least one.
+    It ends early when ``enough`` says so, and after ``max_products`` or Ctrl-C with the pairs that
+    have converged, but at least one.
     """
     before = operator.products
     growth = _Growth(operator, tolerance, null, start, seed)
-    message = growth.run(progress, max_products, enough)
+    ending = growth.run(progress, max_products, enough)
     if k is not None:
         growth.fill(k)
     found, after = growth.leading(k)
@@ -98,24 +100,18 @@ def range_eigenpairs(
         tolerance=growth.tolerance,
         method="range",
         products_before=before,
-        message=message,
+        ending=ending,
         trusted=k is None or growth.complete,
         next_values=after[:guard],
-        next_residuals=torch.zeros_like(after[:guard]),
         rest=found.rest,
     )
 
 
 class _Growth:
-    """A subspace that grows until A maps it into itself, none but null vectors outside.
+    """A subspace that grows until A maps it into itself and only null vectors lie outside.
 
-    Parameters
-    ----------
-    operator : SymmetricOperator
-    tolerance, null : float
-        Relative to the norm of A: the residuals of pairs that have converged, and the eigenvalues
-        that are null; at least what rounding leaves.
-    seed : int
+    Pairs have converged with residuals of ``tolerance`` times the norm of A, and eigenvalues are
+    null up to ``null`` times the norm; both are at least rounding.
     """
 
     def __init__(
@@ -129,9 +125,9 @@ class _Growth:
         rounding = torch.finfo(operator.dtype).eps
         self.operator, self.seed, self.scale, self.complete = operator, seed, 0.0, False
         self.tolerance, self.null = max(tolerance, 1e2 * rounding), max(null, 1e2 * rounding)
-        # An eigenvector has a part of 1/sqrt(p) in a random vector; products carry rounding.
+        # A random vector has a part of 1/sqrt(p) in an eigenvector; products carry rounding.
         self._unseen = max(0.1 * self.null / operator.size**0.5, 4 * rounding)
-        # Small eigenvalues lie close together: only small residuals tell their vectors apart.
+        # Small eigenvalues are close together: only small residuals tell their vectors apart.
         self._mapped = max(1e-3 * self.null, 4 * rounding)
         self._most = _most(operator)
         self.subspace = Subspace(operator, min(self._most, 8 * _BLOCK), None)
@@ -139,8 +135,8 @@ class _Growth:
 
     def run(
         self, progress: Progress | None, max_products: int | None, enough: Enough | None
-    ) -> str:
-        """Grow; returns why it stopped early, or nothing."""
+    ) -> Ending:
+        """Grow until only null vectors lie outside, or an earlier end."""
         self.operator.expect(8 * _BLOCK)
         subspace = self.subspace
         try:
@@ -154,9 +150,9 @@ class _Growth:
                     if progress is not None:
                         progress(subspace.size, self.operator.size, used)
                     if enough is not None and self._suffices(enough):
-                        return ""
+                        return CONVERGED
                     if max_products is not None and used >= max_products:
-                        return f"stopped after {used} products"
+                        return Ending(Outcome.BUDGET_SPENT, f"stopped after {used} products")
                     if self._full(_BLOCK):
                         return self._too_large()
                     self._make_room(_BLOCK)
@@ -166,12 +162,12 @@ class _Growth:
             if not self.subspace.size:
                 raise
             _log.warning("interrupted: returning the eigenpairs found so far")
-            return INTERRUPTED
+            return Ending(Outcome.INTERRUPTED)
         self.complete = True
-        return ""
+        return CONVERGED
 
     def fill(self, k: int) -> None:
-        """Take in vectors of the null space, if there are fewer than k others."""
+        """Include vectors of the null space if there are fewer than k others."""
         missing = min(k, self._most) - self.subspace.size
         if missing > 0:
             self._make_room(missing)
@@ -179,7 +175,7 @@ class _Growth:
             self.subspace.include(random_block(self.operator.like, missing, seed))
 
     def leading(self, k: int | None = None) -> tuple[LeadingPairs, Tensor]:
-        """The top k, and the values that follow; or all that are not null, or are known by now."""
+        """Return the top k pairs and the values that follow, or all known non-null pairs."""
         values, coefficients = self.subspace.ritz()
         sizes, norms = values.abs(), self.subspace.residual_norms(coefficients)
         if k is not None:
@@ -191,7 +187,7 @@ class _Growth:
             kept = sizes > (float(unknown.max()) if len(unknown) else 0.0)
         rest = self._rest(values[~kept], norms[~kept])
         if not kept.any() and len(values) and not self.complete:
-            # The largest, of which little is known yet.
+            # The largest pair, of which little is known yet.
             kept, rest = sizes >= sizes.max(), (-math.inf, math.inf)
         hidden = 10 * torch.finfo(self.operator.dtype).eps * self.scale
         found = LeadingPairs(
@@ -200,7 +196,7 @@ class _Growth:
         return found, values[~kept] if k is not None else values[:0]
 
     def _found_more(self) -> bool:
-        """Take in a random block; whether its image shows that something is outside."""
+        """Include a random block, and return whether its image had a part outside the space."""
         subspace = self.subspace
         block = random_block(self.operator.like, _BLOCK, self.seed + subspace.size)
         if self._start is not None and not subspace.size:
@@ -232,14 +228,15 @@ class _Growth:
             subspace.grow_to(min(self._most, room))
 
     def _full(self, columns: int) -> bool:
-        """Whether a memory limit leaves no room for so many more."""
+        """Whether a memory limit leaves no room for so many more vectors."""
         return self.subspace.size + columns > self._most < self.operator.size
 
-    def _too_large(self) -> str:
-        return f"memory_limit holds no more than {self.subspace.size} of its vectors"
+    def _too_large(self) -> Ending:
+        details = f"memory_limit holds no more than {self.subspace.size} of its vectors"
+        return Ending(Outcome.OUT_OF_MEMORY, details)
 
     def _rest(self, values: Tensor, norms: Tensor) -> tuple[float, float] | None:
-        """Where the eigenvalues lie that are not among the leading: in the space, and outside."""
+        """Return an interval of the eigenvalues outside the leading pairs."""
         null = self.null * self.scale
         bounds = [-null, null] if self.subspace.size < self.operator.size else []
         if self.complete:
@@ -251,9 +248,9 @@ class _Growth:
 
 
 def _most(operator: SymmetricOperator) -> int:
-    """Vectors of the basis that there is room for, with the eigenvectors beside it."""
+    """Return the number of basis vectors that fit in memory beside the eigenvectors."""
     double = kept_in_double(operator, min(operator.size, 8 * _BLOCK))
-    vector = operator.size * (8 if double else torch.finfo(operator.dtype).bits // 8)
+    vector = operator.size * (8 if double else operator.dtype.itemsize)
     room = operator.memory.room(vector)
     if room is None:
         return operator.size

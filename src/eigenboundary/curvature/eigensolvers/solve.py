@@ -1,4 +1,4 @@
-"""One entry point to the eigensolvers, which chooses by size and says what it chose."""
+"""The one entry point to the eigensolvers, which chooses by size and records the choice."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ import torch
 from torch import Tensor
 
 from eigenboundary.curvature.eigensolvers.dense import dense_eigenpairs
-from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs, default_tolerance
+from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs
 from eigenboundary.curvature.eigensolvers.gram import gram_eigenpairs, gram_pays
 from eigenboundary.curvature.eigensolvers.krylov import Progress, krylov_eigenpairs
 from eigenboundary.curvature.eigensolvers.range_finder import Enough, range_eigenpairs
-from eigenboundary.curvature.operators.base import SymmetricOperator
-from eigenboundary.curvature.operators.hessian import GaussNewtonOperator
+from eigenboundary.curvature.operators.base import (
+    FactoredOperator,
+    SymmetricOperator,
+    check_operator,
+)
 from eigenboundary.runtime.arguments import (
     check_choice,
-    check_positive_integer,
+    check_integer,
     check_seed,
     check_tolerance,
 )
@@ -47,14 +50,14 @@ def top_eigenpairs(
     progress: Progress | None = None,
     enough: Enough | None = None,
 ) -> Eigenpairs:
-    r"""Eigenpairs of a symmetric operator, each with its residual.
+    r"""Compute eigenpairs of a symmetric operator, each with its residual.
 
     Parameters
     ----------
     operator : SymmetricOperator
     k : int or None
-        How many; None for all that are numerically non-null: larger than rounding leaves of
-        :math:`|\lambda_1|`, or than ``tolerance`` times it where that is given.
+        Number of eigenpairs; None for all that are numerically non-null: larger than rounding of
+        :math:`|\lambda_1|`, or than ``tolerance`` times it if that is given.
     which : {"largest", "smallest", "both"}
         End of the spectrum; "both" gives the k largest and the k smallest.
     method : {"auto", "dense", "gram", "krylov", "range"}
@@ -64,18 +67,18 @@ def top_eigenpairs(
         Residual :math:`\|A v - \lambda v\| / |\lambda_1|` to reach; default 1e-10 in float64,
         1e-6 in float32.
     guard : int
-        Further eigenvalues to estimate (to 0.1 %), without vectors. Where as many products take
-        more than 10¹³ operations fewer are sought, and none may be found.
+        Further eigenvalues to estimate (to 0.1 %), without vectors. Fewer are sought where as many
+        products take more than 10¹³ operations, and none may be found.
     max_products : int, optional
-        Where "krylov" gives up, leaving pairs marked as not converged, and "range" returns what
-        has converged.
+        Products after which "krylov" returns with pairs marked as not converged, and "range"
+        returns what has converged.
     start : Tensor, shape (p, j), optional
         Vectors to start "krylov" or "range" from, e.g. the eigenvectors at an earlier checkpoint.
     seed : int
     progress : callable, optional
         Called as ``progress(converged, wanted, products)``.
     enough : callable, optional
-        With k=None: ends "range" once it returns True for the :class:`LeadingPairs` known by then.
+        With k=None: ends "range" once it returns True for the :class:`LeadingPairs` found so far.
 
     Returns
     -------
@@ -84,7 +87,7 @@ def top_eigenpairs(
     Raises
     ------
     InvalidInputError
-        If k is below 1 or above p, or an argument is not one of the above.
+        If k is below 1 or above p, or another argument is not as described.
 
     Examples
     --------
@@ -99,15 +102,9 @@ def top_eigenpairs(
     check_choice(method, "method", METHODS)
     check_tolerance(tolerance)
     check_seed(seed)
-    check_positive_integer(max_products, "max_products", optional=True)
-    if not isinstance(operator, SymmetricOperator):
-        raise InvalidInputError(
-            "operator",
-            "be a SymmetricOperator, e.g. HessianOperator(problem) or MatrixOperator(matrix)",
-            type(operator).__name__,
-        )
-    if not isinstance(guard, int) or guard < 0:
-        raise InvalidInputError("guard", "be an integer of at least 0", repr(guard))
+    check_integer(max_products, "max_products", optional=True)
+    check_operator(operator)
+    check_integer(guard, "guard", 0)
     check_k(k, operator.size)
     first = None if start is None else as_start(start, operator.size)
     if which == "both" and k is not None:
@@ -119,7 +116,8 @@ def top_eigenpairs(
         raise InvalidInputError("which", f"be 'largest' for method {chosen!r}", repr(which))
     _plan_matrices(operator, chosen)
     _log.info("solver: %s (%s)", chosen, reason)
-    limit = default_tolerance(operator.dtype) if tolerance is None else float(tolerance)
+    usual = 1e-10 if operator.dtype == torch.float64 else 1e-6
+    limit = usual if tolerance is None else float(tolerance)
 
     def solve() -> Eigenpairs:
         if chosen == "dense":
@@ -127,32 +125,19 @@ def top_eigenpairs(
             return dense_eigenpairs(operator, n, which=which, tolerance=limit, guard=guard)
         if chosen == "gram":
             return gram_eigenpairs(operator, k, tolerance=limit, guard=guard, seed=seed)
+        iteration: dict[str, Any] = {
+            "tolerance": limit,
+            "guard": guard,
+            "max_products": max_products,
+            "start": first,
+            "seed": seed,
+            "progress": progress,
+        }
         if chosen == "range":
-            null = limit if tolerance is not None else 0.0
-            return range_eigenpairs(
-                operator,
-                k,
-                tolerance=limit,
-                null=null,
-                guard=guard,
-                seed=seed,
-                progress=progress,
-                start=first,
-                max_products=max_products,
-                enough=enough if k is None else None,
-            )
+            null, until = 0.0 if tolerance is None else limit, enough if k is None else None
+            return range_eigenpairs(operator, k, null=null, enough=until, **iteration)
         assert k is not None
-        return krylov_eigenpairs(
-            operator,
-            k,
-            which=which,
-            tolerance=limit,
-            guard=guard,
-            max_products=max_products,
-            start=first,
-            seed=seed,
-            progress=progress,
-        )
+        return krylov_eigenpairs(operator, k, which=which, **iteration)
 
     pairs = operator.led(solve)
     if not pairs.converged.all():
@@ -161,46 +146,38 @@ def top_eigenpairs(
             int((~pairs.converged).sum()),
             len(pairs.converged),
             limit,
-            pairs.message or f"largest residual {float(pairs.residuals.max()):.1e}",
+            pairs.message,
         )
     return dataclasses.replace(pairs, reason=reason)
 
 
 def as_start(start: Any, size: int) -> Tensor:
-    """Vectors to start from, as finite columns (p, j)."""
+    """Return the vectors to start from as finite columns (p, j)."""
     try:
         vectors = torch.as_tensor(start)
     except (TypeError, ValueError, RuntimeError):
-        raise InvalidInputError(
-            "start", f"be an analysis or vectors of shape ({size}, j)", type(start).__name__
-        ) from None
+        wanted = f"be an analysis or vectors of shape ({size}, j)"
+        raise InvalidInputError("start", wanted, type(start).__name__) from None
     if vectors.ndim != 2 or vectors.shape[0] != size or not torch.isfinite(vectors).all():
-        raise InvalidInputError(
-            "start", f"have finite eigenvectors of shape ({size}, j)", f"{tuple(vectors.shape)}"
-        )
+        wanted = f"have finite eigenvectors of shape ({size}, j)"
+        raise InvalidInputError("start", wanted, str(tuple(vectors.shape)))
     return vectors
 
 
 def check_k(k: int | None, size: int) -> None:
-    """k is None, or between 1 and p."""
-    check_positive_integer(k, "k", optional=True)
+    """Check that k is None, or between 1 and p."""
+    check_integer(k, "k", optional=True)
     if k is not None and k > size:
         raise InvalidInputError("k", f"be at most p = {size}, the matrix' size", f"{k}")
 
 
 def _plan_matrices(operator: SymmetricOperator, method: str) -> None:
-    """Set the memory of direct methods aside: three p×p matrices, or three F and its Gram matrix.
-
-    Raises
-    ------
-    InvalidInputError
-        If a memory limit has no room for them.
-    """
+    """Reserve the memory of direct methods: three p×p matrices, or three F and its Gram matrix."""
     if method == "dense":
-        vector = torch.finfo(operator.dtype).bits // 8 * operator.size
+        vector = operator.dtype.itemsize * operator.size
         operator.memory.plan(-(-3 * operator.size // 2), vector, "the dense matrix")
-    if method == "gram" and isinstance(operator, GaussNewtonOperator):
-        rows = operator.problem.n_samples * operator.problem.n_classes
+    if method == "gram" and isinstance(operator, FactoredOperator):
+        rows = operator.rows
         operator.memory.plan(12 * rows, max(rows, operator.size), "the Gram matrix")
 
 
@@ -208,12 +185,8 @@ def _choose(operator: SymmetricOperator, k: int | None, which: str) -> tuple[str
     size = operator.size
     if size <= _DENSE_BELOW:
         return "dense", f"p = {size} is small"
-    if (
-        isinstance(operator, GaussNewtonOperator)
-        and which == "largest"
-        and gram_pays(operator.problem)
-    ):
-        return "gram", f"nC = {operator.problem.n_samples * operator.problem.n_classes} is small"
+    if isinstance(operator, FactoredOperator) and which == "largest" and gram_pays(operator):
+        return "gram", f"nC = {operator.rows} is small"
     if k is None:
         return "range", "all non-null eigenpairs of a large matrix"
     if 5 * k > size and size <= _DENSE_AT_MOST:

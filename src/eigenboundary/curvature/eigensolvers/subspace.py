@@ -1,13 +1,13 @@
-r"""A growing Krylov subspace, and what an iteration in it aims at.
+r"""A growing Krylov subspace, and the plan of an iteration in it.
 
-With an orthonormal basis Q, :math:`T = Q^T A Q` and an orthonormal block F outside of Q, the
+With an orthonormal basis Q, :math:`T = Q^T A Q` and an orthonormal block F orthogonal to Q, the
 *frontier*,
 
 .. math:: A Q = Q T + F C.
 
-The residual of a Ritz pair (θ, Qs) is :math:`A Q s - \theta Q s = F C s`, so its norm is that of
-the short vector Cs, and no image AQ has to be kept. Taking F into the basis costs a product a
-column; what is left of AF outside of the basis is the next frontier.
+The residual of a Ritz pair (θ, Qs) is :math:`A Q s - \theta Q s = F C s`. Its norm is that of the
+short vector Cs, so no image AQ is stored. Taking F into the basis costs one product a column; the
+part of AF orthogonal to the basis is the next frontier.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from eigenboundary.runtime.linalg import (
     remainder,
 )
 
-# A basis up to this size is kept in float64, which saves converting it in every sum.
+# A basis up to this size is stored in float64, which saves converting it in every sum.
 _SMALL_BASIS_BYTES = 2**26
 
 
 def kept_in_double(operator: SymmetricOperator, capacity: int) -> bool:
-    """Whether a basis of so many vectors is kept in float64."""
+    """Whether a basis of so many vectors is stored in float64."""
     return 8 * operator.size * capacity <= operator.memory.at_any_time(_SMALL_BASIS_BYTES)
 
 
@@ -45,18 +45,17 @@ class Subspace:
     ----------
     operator : SymmetricOperator
     capacity : int
-        Most vectors of the basis.
+        Largest number of basis vectors.
     avoid : Tensor, optional
-        Orthonormal columns; A is then projected onto what is orthogonal to them.
+        Orthonormal columns; A is then projected onto their orthogonal complement.
     """
 
     def __init__(self, operator: SymmetricOperator, capacity: int, avoid: Tensor | None) -> None:
         self.operator, self.avoid = operator, avoid
         self.size = 0
-        double = kept_in_double(operator, capacity)
-        self.dtype = torch.float64 if double else operator.dtype
+        self.dtype = torch.float64 if kept_in_double(operator, capacity) else operator.dtype
         self.capacity = capacity
-        # One vector after the other in memory, as products want them.
+        # Each vector is contiguous in memory, as products want it.
         self._rows = torch.empty(capacity, operator.size, dtype=self.dtype, device=operator.device)
         self._projected = torch.zeros(capacity, capacity, dtype=torch.float64)
         self.frontier = self._rows.new_empty(operator.size, 0)
@@ -71,16 +70,14 @@ class Subspace:
         return self._projected[: self.size, : self.size]
 
     def grow_to(self, capacity: int) -> None:
-        rows = torch.empty(
-            capacity, self._rows.shape[1], dtype=self.dtype, device=self._rows.device
-        )
-        projected = torch.zeros(capacity, capacity, dtype=torch.float64)
+        rows = self._rows.new_empty(capacity, self._rows.shape[1])
+        projected = self._projected.new_zeros(capacity, capacity)
         rows[: self.size] = self._rows[: self.size]
         projected[: self.size, : self.size] = self.projected
         self._rows, self._projected, self.capacity = rows, projected, capacity
 
     def include(self, block: Tensor) -> int:
-        """Take what is new in ``block`` into the basis; returns how many directions that were."""
+        """Take the new directions of ``block`` into the basis, and return their number."""
         block = orthonormal_extension(block.to(self.dtype), self._bases(self.vectors))
         block = block[:, : self.capacity - self.size]
         if not block.shape[1]:
@@ -92,7 +89,7 @@ class Subspace:
         return self.advance(block.shape[1])
 
     def advance(self, columns: int) -> int:
-        """Take the first columns of the frontier into the basis; returns how many there were."""
+        """Take the first columns of the frontier into the basis, and return their number."""
         chosen = self.frontier[:, : min(columns, self.capacity - self.size)]
         count = chosen.shape[1]
         if not count:
@@ -102,9 +99,13 @@ class Subspace:
             image, _ = remainder(image, [self.avoid])
         start, end = self.size, self.size + count
         self._rows[start:end] = chosen.T
-        # A is symmetric: what the image has of the basis is what the basis' images had of it.
-        cross = self._coupling[:count].T
-        left = self._without(image, cross)
+        # A is symmetric: the image's parts in the basis are those of the basis' images in it.
+        cross, left = self._coupling[:count].T, image
+        # Those in all but the last basis vectors may be zero.
+        known = cross.abs().amax(1).nonzero()
+        if len(known):
+            first = int(known[0])
+            left = image - (cross[first:].T.to(image) @ self._rows[first : self.size]).T
         left, (corner, kept) = remainder(left, [self._rows[start:end].T, self.frontier[:, count:]])
         self.size = end
         self._projected[:start, start:end] = cross
@@ -113,16 +114,8 @@ class Subspace:
         self._renew(left, kept, image)
         return count
 
-    def _without(self, block: Tensor, parts: Tensor) -> Tensor:
-        """The block less its parts in the basis; those in all but the last vectors may be zero."""
-        known = parts.abs().amax(1).nonzero()
-        if not len(known):
-            return block
-        first = int(known[0])
-        return block - (parts[first:].T.to(block) @ self._rows[first : self.size]).T
-
     def _renew(self, left: Tensor, kept: Tensor, image: Tensor) -> None:
-        """The frontier after a step: what it had left, and what is left of the image."""
+        """Join the rest of the frontier and the new part of the image to the next frontier."""
         count, old = left.shape[1], self.frontier[:, left.shape[1] :]
         shares = column_norms(left) / column_norms(image).clamp_min(1e-300)
         large = left[:, shares > 4 * torch.finfo(self.operator.dtype).eps]
@@ -137,47 +130,47 @@ class Subspace:
         return [*bases] if self.avoid is None else [self.avoid, *bases]
 
     def turn(self, coefficients: Tensor) -> None:
-        """Order the frontier by how much of these Ritz vectors' residuals its columns hold."""
-        rotation = torch.linalg.svd(self._coupling @ coefficients)[0]
-        self.frontier = mixed(self.frontier, rotation)
-        self._coupling = rotation.T @ self._coupling
+        """Order the frontier by its columns' shares of these Ritz vectors' residuals."""
+        self._rotate(torch.linalg.svd(self._coupling @ coefficients)[0])
 
     def drop(self, below: float) -> None:
-        """Leave out of the frontier what no residual has more than this length of."""
+        """Drop directions of the frontier in which no residual is longer than this."""
         rotation, sizes, _ = torch.linalg.svd(self._coupling, full_matrices=False)
-        rotation = rotation[:, sizes > below]
+        self._rotate(rotation[:, sizes > below])
+
+    def _rotate(self, rotation: Tensor) -> None:
         self.frontier = mixed(self.frontier, rotation)
         self._coupling = rotation.T @ self._coupling
 
     def ritz(self) -> tuple[Tensor, Tensor]:
-        """Ritz values, descending, and their coefficients (columns)."""
+        """Return the Ritz values, descending, and their coefficients (columns)."""
         return eigh(self.projected)
 
     def combine(self, coefficients: Tensor) -> Tensor:
-        """Vectors of the subspace."""
+        """Return vectors of the subspace by their coefficients."""
         return mixed(self.vectors, coefficients)
 
     def coupled(self, coefficients: Tensor) -> Tensor:
-        """Residuals of Ritz vectors in the basis F, (f, k)."""
+        """Return residuals of Ritz vectors in the basis F, (f, k)."""
         return self._coupling @ coefficients
 
     def residual_norms(self, coefficients: Tensor) -> Tensor:
-        r"""Norms :math:`\|A q - \theta q\|` of Ritz vectors (outside of what is avoided)."""
+        r"""Return norms :math:`\|A q - \theta q\|` of Ritz vectors, for the projected A."""
         return torch.linalg.vector_norm(self.coupled(coefficients), dim=0)
 
     def last_images(self, count: int) -> Tensor:
-        """Images of the last basis vectors by their coordinates in Q and F, (size + f, count)."""
+        """Return images of the last basis vectors in coordinates of Q and F, (size + f, count)."""
         start = self.size - count
         return torch.cat([self.projected[:, start:], self._coupling[:, start:]])
 
     @property
     def coupling_norm(self) -> float:
-        """Largest residual of a vector of the subspace."""
+        """Largest residual of a unit vector of the subspace."""
         coupling = self._coupling
         return float(torch.linalg.matrix_norm(coupling, 2)) if coupling.numel() else 0.0
 
     def images(self, values: Tensor, coefficients: Tensor, vectors: Tensor) -> Tensor:
-        """Images of Ritz vectors, which :meth:`combine` gave."""
+        """Return images of Ritz vectors that :meth:`combine` gave."""
         residuals = mixed(self.frontier, self.coupled(coefficients))
         return residuals.to(vectors.dtype).addcmul_(vectors, values.to(vectors))
 
@@ -192,7 +185,7 @@ class Subspace:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is wanted, and how large a basis may become."""
+    """The wanted pairs, and the sizes that a basis may have."""
 
     k: int
     which: str
@@ -212,11 +205,11 @@ class Plan:
         return torch.arange(min(self.k, size), min(self.k + self.guard, size))
 
     def least(self, dimension: int) -> int:
-        """Basis vectors without which there are too few Ritz pairs."""
+        """Number of basis vectors below which there are too few Ritz pairs."""
         return min(dimension, self.k * (2 if self.which == "both" else 1) + self.guard)
 
     def kept(self, size: int) -> Tensor:
-        """Ritz vectors that survive a restart: the wanted ones and as many again."""
+        """Return the Ritz vectors that survive a restart: the wanted ones and as many again."""
         room = size // 2 if self.which != "both" else size // 4
         count = max(self.k + self.guard + self.block, min(room, size - 2 * self.block))
         return ends(size, min(count, size), self.which)

@@ -1,1 +1,1 @@
-"""The Hessian and the Gauss–Newton matrix as operators that are known by their products."""
+"""The Hessian and the Gauss–Newton matrix as operators, known by their products."""

@@ -1,12 +1,9 @@
-r"""Symmetric matrices known by their products with blocks of vectors.
+r"""Curvature matrices of a training loss, known by their products with blocks of vectors.
 
-=========================  ==========================================================
-:class:`HessianOperator`   :math:`H = \nabla^2_\theta L(D; \theta)`
+============================  ==========================================================
+:class:`HessianOperator`      :math:`H = \nabla^2_\theta L(D; \theta)`
 :class:`GaussNewtonOperator`  :math:`G = \frac1n \sum_s J_s^T \Lambda_s J_s`
-:class:`MatrixOperator`    a matrix that is there
-=========================  ==========================================================
-
-An operator does not know who calls it, and a solver sees only an operator.
+============================  ==========================================================
 """
 
 from __future__ import annotations
@@ -14,54 +11,46 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from eigenboundary.curvature.operators.base import _T, SymmetricOperator
+from eigenboundary.curvature.operators.base import _T, FactoredOperator, SymmetricOperator
 from eigenboundary.curvature.operators.products import (
     KeptGradients,
     LinearizedProducts,
     ProductRecord,
-    first_line,
     pays,
 )
 from eigenboundary.problem.derivatives import (
     batch_gauss_newton_product,
     batch_hessian_product,
     hessian_product,
+    pullback,
     pushforward,
     summed_pullback,
 )
 from eigenboundary.problem.network import Tree
 from eigenboundary.problem.problem import Problem
-from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.arguments import check_instance, check_integer
+from eigenboundary.runtime.errors import InvalidInputError, first_line
 from eigenboundary.runtime.interrupts import safe_point
+from eigenboundary.runtime.linalg import eigh
 from eigenboundary.runtime.precision import full_precision
 
 _log = logging.getLogger(__name__)
 
 
 class ProblemOperator(SymmetricOperator):
-    """A curvature matrix of a problem's training loss, its products summed over the data.
+    """A curvature matrix of a problem's training loss, its products summed over the data."""
 
-    Parameters
-    ----------
-    problem : Problem
-    kept_bytes : int, optional
-        Most bytes of intermediate results to keep between products, 0 for none; default: a
-        quarter of the free memory, on the host of 1 to 8 GiB, or what a memory limit leaves.
-    """
-
-    #: What it needs of `derivatives`, by the names under which missing forward modes are noted.
+    #: Functions of `derivatives` in use, by the names under which missing forward modes are noted.
     derivatives: frozenset[str] = frozenset()
 
     def __init__(self, problem: Problem, *, kept_bytes: int | None = None) -> None:
-        if not isinstance(problem, Problem):
-            raise InvalidInputError("problem", "be a Problem", type(problem).__name__)
-        given = kept_bytes is not None
-        if given and (type(kept_bytes) is not int or kept_bytes < 0):
-            raise InvalidInputError("kept_bytes", "be an integer of at least 0", repr(kept_bytes))
+        check_instance(problem, "problem", Problem)
+        check_integer(kept_bytes, "kept_bytes", 0, optional=True)
         super().__init__(problem.n_parameters, problem.dtype, problem.device)
         self.problem, self.kept_bytes, self.memory = problem, kept_bytes, problem.network.memory
         # The gradient's forward and backward pass, three in all, and their tangents.
@@ -71,17 +60,17 @@ class ProblemOperator(SymmetricOperator):
 
     @abstractmethod
     def _batch_product(self, x: Tensor, y: Tensor, block: Tensor) -> Tensor:
-        """The product of one batch's summed curvature with a (p, k) block."""
+        """Compute the product of one batch's summed curvature with a (p, k) block."""
 
     @abstractmethod
     def _traced_product(
         self, x: Tensor, y: Tensor, weights: Tensor, parameters: Tree, tangents: Tree
     ) -> Tree:
-        """The same with one vector, each sample weighted, as a pure function for tracing."""
+        """Compute a weighted batch's product with one vector, as a pure function for tracing."""
 
     @property
     def record(self) -> ProductRecord:
-        """How products are computed by now, and why."""
+        """The current route of products, and its reason."""
         reason = self._obstacle or "too few products for tracing to pay"
         if isinstance(self._kept, LinearizedProducts):
             return self._kept.record
@@ -91,25 +80,25 @@ class ProblemOperator(SymmetricOperator):
         return ProductRecord("double backward" if reverse else "recomputed", reason)
 
     def led(self, job: Callable[[], _T]) -> _T:
-        """The job's value, from the first of the processes; all have taken part in its products."""
+        """Return the job's value from the first process; all take part in its products."""
         value, self.products = self.problem.processes.led(lambda: (job(), self.products), self)
         return value
 
     def expect(self, products: int) -> None:
-        """Say in all processes that at least so many products are going to be asked for."""
+        """Announce in all processes that at least so many further products will be computed."""
         self.problem.processes.call(SymmetricOperator.expect, self, products)
 
     def _product(self, block: Tensor) -> Tensor:
         return self.problem.processes.call(ProblemOperator._summed, self, block.T).T
 
     def _summed(self, rows: Tensor) -> Tensor:
-        """The product with vectors (k, p), over the samples of all processes."""
+        """Compute the product with vectors (k, p) over the samples of all processes."""
         total = self.problem.processes.sum(lambda: self._own_sum(rows.T).T, rows)
         return total / self.problem.n_samples
 
     @full_precision()
     def _own_sum(self, block: Tensor) -> Tensor:
-        """The product of the curvature summed over this process' samples."""
+        """Compute the product of the curvature summed over this process' samples."""
         self._prepare()
         self._done += block.shape[1]
         if self._kept is not None:
@@ -127,12 +116,12 @@ class ProblemOperator(SymmetricOperator):
         return self.memory.kept(self.kept_bytes)
 
     def forget(self) -> None:
-        """Give up what is kept between products; the next one chooses its route anew."""
+        """Drop the results kept between products; the next product chooses its route anew."""
         self._kept, self._tried_gradients = None, False
         self._note_kept()
 
     def _prepare(self) -> None:
-        """Change to a faster route once the products that were computed say that it pays."""
+        """Change to a faster route once enough products were computed for it to pay."""
         if isinstance(self._kept, LinearizedProducts):
             return
         if not self._obstacle and self.derivatives & self.problem.network.reverse_only:
@@ -145,18 +134,18 @@ class ProblemOperator(SymmetricOperator):
             self._note_kept()
 
     def _gradients(self) -> KeptGradients | None:
-        """Products by kept graphs of the gradient, where the curvature is its derivative."""
+        """Return products by kept graphs of the gradient, if the curvature is its derivative."""
         return None
 
     def _linearize(self) -> None:
-        """Trace the product, if that can be done."""
-        self.forget()  # both at once may not fit
+        """Trace the product if possible."""
+        self.forget()  # both routes at once may not fit
         try:
             self._kept = LinearizedProducts(
                 self.problem, self._traced_product, self._batch_product, self._most_kept
             )
         except Exception as error:  # whatever an operation that cannot be traced raises
-            self._obstacle = f"tracing it failed: {first_line(error)}"
+            self._obstacle = f"tracing failed: {first_line(error)}"
         self._note_kept()
         _log.info("products: %s", self.record)
 
@@ -171,13 +160,13 @@ class HessianOperator(ProblemOperator):
     ----------
     problem : Problem
     kept_bytes : int, optional
-        Most bytes of intermediate results to keep between products, 0 for none; default: a
-        quarter of the free memory, on the host of 1 to 8 GiB, or what a memory limit leaves.
+        Bytes of intermediate results that may be kept between products, 0 for none; default: a
+        quarter of the free memory, on the host between 1 and 8 GiB, or the rest of a memory limit.
 
     Attributes
     ----------
     record : ProductRecord
-        How products are computed by now, and why.
+        The current route of products, and its reason.
 
     Examples
     --------
@@ -214,12 +203,12 @@ class HessianOperator(ProblemOperator):
             return None
 
 
-class GaussNewtonOperator(ProblemOperator):
+class GaussNewtonOperator(ProblemOperator, FactoredOperator):
     r"""The Gauss–Newton matrix :math:`G = \frac1n \sum_s J_s^T \Lambda_s J_s`.
 
     :math:`J_s = \partial f_\theta(x_s)/\partial\theta` and
-    :math:`\Lambda_s = \partial^2\ell/\partial f^2`. It equals the Hessian up to terms that vanish
-    as the loss does, and is positive semi-definite for a convex loss.
+    :math:`\Lambda_s = \partial^2\ell/\partial f^2`. G equals the Hessian up to terms that vanish
+    with the loss, and is positive semi-definite for a convex loss.
 
     Parameters
     ----------
@@ -243,6 +232,34 @@ class GaussNewtonOperator(ProblemOperator):
         return batch_gauss_newton_product(
             self.problem.network, self.problem.loss, x, y, weights, parameters, tangents
         )
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of the factor F, nC."""
+        return self.problem.n_samples * self.problem.n_classes
+
+    def factor_blocks(self, block_bytes: int) -> list[Callable[[], Tensor]]:
+        r"""Return functions that compute rows of F for a batch, (bC, p).
+
+        With :math:`\Lambda_s = S_s S_s^T` and rows :math:`S_s^T J_s / \sqrt n`, :math:`G = F^T F`.
+        They raise InvalidInputError where the loss is not convex in the outputs.
+        """
+        samples = max(1, block_bytes // (8 * self.problem.n_classes * self.size))
+        return [partial(self._factor_rows, x, y) for x, y in self.problem.samples.batches(samples)]
+
+    def _factor_rows(self, x: Tensor, y: Tensor) -> Tensor:
+        problem = self.problem
+        outputs = problem.network.evaluate(x)
+        squares, basis = eigh(problem.loss.output_hessian(outputs, y))
+        if float(squares.min()) < -1e-6 * float(squares.abs().max()):
+            because = f"{problem.loss.name!r} is not (use method 'krylov')"
+            wanted = "be convex in the outputs for method 'gram'"
+            raise InvalidInputError("loss", wanted, because=because)
+        roots = basis * squares.clamp_min(0).sqrt().unsqueeze(1)
+        # Scaled rows keep the curvature of confident samples above float32's underflow.
+        size = roots.abs().amax((1, 2), keepdim=True).clamp_min(1e-300)
+        rows = pullback(problem.network, x, (roots / size).transpose(1, 2).to(outputs.dtype))
+        return (rows.double() * size).flatten(0, 1) / problem.n_samples**0.5
 
 
 #: The matrices of second derivatives by name.

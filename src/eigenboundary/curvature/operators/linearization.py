@@ -1,11 +1,11 @@
-r"""Linear maps that are applied many times: what does not depend on the argument is computed once.
+r"""Linear maps that are applied many times, split into operations that run once and the others.
 
 Forward mode computes :math:`t \mapsto A t` for a matrix A of derivatives by running the network
-again for each t. The operations that do not see t give the same numbers every time. Here the map is
-traced once, and its operations are split in two: those that :meth:`LinearMap.prepare` runs once a
-chunk of data, and those that :meth:`LinearMap.apply` runs for each t. That is what
-``torch.func.linearize`` does; but one trace serves all chunks, and mutations are taken out, so that
-what is kept can be used again.
+again for each t, though operations that do not depend on t give the same numbers every time. Here
+the map is traced once and its operations are split: :meth:`LinearMap.prepare` runs those that do
+not depend on t, once a chunk of data, and :meth:`LinearMap.apply` runs the others for each t.
+``torch.func.linearize`` does the same, but here one trace serves all chunks, and mutations are
+removed so that kept results can be used again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
 _aten = torch.ops.aten
-# Without mutations, whatever gives its argument back is that.
+# Without mutations, these operations return their argument if its type and layout stay.
 _COPIES = {
     _aten._to_copy.default,
     _aten.alias.default,
@@ -32,19 +32,19 @@ _FUSED: dict[object, Callable[..., Tensor]] = {
     _aten.mm.default: _aten.addmm.default,
 }
 
-#: (t, constants) to A t, all of them lists of tensors.
+#: (t, constants) to A t; all are lists of tensors.
 Function = Callable[[list[Tensor], list[Tensor]], list[Tensor]]
 
 
 class LinearMap:
-    """A function that is linear in its first argument, split by what depends on that.
+    """A function that is linear in its first argument, split by what depends on that argument.
 
     Parameters
     ----------
     function : callable
-        ``function(tangents, constants)``, linear in the tangents; all lists of tensors.
+        ``function(tangents, constants)``, linear in the tangents.
     tangents, constants : list of Tensor
-        Arguments to trace it with. It may later be used with constants of the same shapes.
+        Arguments of the trace, which serves all constants of the same shapes.
 
     Examples
     --------
@@ -62,28 +62,27 @@ class LinearMap:
         def flat(*arguments: Tensor) -> list[Tensor]:
             return function(list(arguments[:count]), list(arguments[count:]))
 
-        # A mutation of something kept would be there again in the next product.
+        # The next product would see a mutation of a kept result.
         pure = functionalize(flat, remove="mutations")
         traced = make_fx(pure)(*tangents, *constants)
         _simplify(traced.graph)
         self._prepare, self._apply = _split(traced, count)
         _fuse(self._apply.graph)
         self._apply.recompile()
-        self.operations = len(self._apply.graph.nodes)
 
     def prepare(self, constants: list[Tensor]) -> list[Tensor]:
-        """All that does not depend on the tangents, for these constants."""
+        """Compute the results that do not depend on the tangents, for these constants."""
         kept: list[Tensor] = self._prepare(*constants)
         return kept
 
     def apply(self, tangents: Iterable[Tensor], kept: list[Tensor]) -> list[Tensor]:
-        """The map's value, given what :meth:`prepare` returned."""
+        """Compute the map's value from the tangents and the result of :meth:`prepare`."""
         value: list[Tensor] = self._apply(*tangents, *kept)
         return value
 
 
 def _simplify(graph: fx.Graph) -> None:
-    """Take out what changes nothing: copies, and sums with zeros, which derivatives are full of."""
+    """Remove operations without effect: copies, and sums with zeros, of which there are many."""
     for node in list(graph.nodes):
         kept = None
         if node.target is _aten.copy.default and _alike(node.args[0], node.args[1]):
@@ -101,7 +100,7 @@ def _simplify(graph: fx.Graph) -> None:
 
 
 def _fuse(graph: fx.Graph) -> None:
-    """Add products of entries, and of matrices, to what they are added to as they are computed."""
+    """Fuse sums with products of entries or matrices into ``addcmul`` and ``addmm``."""
     for node in list(graph.nodes):
         if node.target is not _aten.add.Tensor or node.kwargs:
             continue
@@ -119,20 +118,20 @@ def _fuse(graph: fx.Graph) -> None:
 
 
 def _fusible(product: fx.Node, other: object, total: fx.Node) -> bool:
-    """Whether a product is there for this sum alone, and all are of one kind."""
+    """Whether the product serves this sum alone, and all tensors are of one type and device."""
     if product.target not in _FUSED or len(product.users) > 1 or other is product:
         return False
     nodes = [*product.args, total]
     if not _alike(other, total) or not all(isinstance(node, fx.Node) for node in nodes):
         return False
     values = [node.meta["val"] for node in nodes if isinstance(node, fx.Node)]
-    # Sums that start with a matrix come out row by row.
+    # ``addmm`` returns its sum row by row.
     same = len({(value.dtype, value.device) for value in values}) == 1
     return same and bool(values[-1].is_contiguous())
 
 
 def _alike(one: object, other: object) -> bool:
-    """Whether both are tensors of one shape, type and layout."""
+    """Whether both nodes are tensors of one shape, type and layout."""
     if not isinstance(one, fx.Node) or not isinstance(other, fx.Node):
         return False
     a, b = one.meta.get("val"), other.meta.get("val")
@@ -147,7 +146,7 @@ def _is_zero(node: fx.Node) -> bool:
 
 
 def _split(traced: fx.GraphModule, count: int) -> tuple[fx.GraphModule, fx.GraphModule]:
-    """The traced operations as two graphs: constants to kept, (tangents, kept) to values."""
+    """Split the traced operations into graphs constants → kept and (tangents, kept) → values."""
     nodes = list(traced.graph.nodes)
     (output,) = (node for node in nodes if node.op == "output")
     arguments = [node for node in nodes if node.op == "placeholder"]

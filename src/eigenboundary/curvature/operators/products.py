@@ -1,11 +1,10 @@
-r"""How products with a curvature matrix are computed, and the record of it.
+r"""The faster routes of products with a curvature matrix, and the record of the route taken.
 
-A product sums over chunks of the data. The first is computed by running forward mode over reverse
-mode. From then on the gradients' graphs are kept, if they fit in memory, and each product is a
-backward pass through them (:class:`KeptGradients`). Once more work has been done than tracing
-takes, the product is traced and split (:class:`LinearizedProducts`), and what does not depend on
-the vectors is kept for as many chunks as fit; for the other chunks, and for data that are streamed,
-it is computed again in each product.
+A product sums over chunks of the data. The first product runs forward mode over reverse mode.
+Later products keep the gradients' graphs, if they fit in memory, and run backward through them
+(:class:`KeptGradients`). Once the work done exceeds the cost of tracing, the product is traced and
+split (:class:`LinearizedProducts`): intermediate results that do not depend on the vectors are kept
+for as many chunks as fit, and computed anew for the other chunks and for streamed data.
 """
 
 from __future__ import annotations
@@ -22,41 +21,42 @@ from eigenboundary.curvature.operators.linearization import LinearMap
 from eigenboundary.problem.derivatives import kept_hessian_product
 from eigenboundary.problem.network import Tree
 from eigenboundary.problem.problem import Problem
+from eigenboundary.runtime.errors import first_line
 from eigenboundary.runtime.interrupts import safe_point
+from eigenboundary.runtime.linalg import random_block
 
 _log = logging.getLogger(__name__)
 
 #: (x, y, weights, parameters, tangents) to the product of a batch's weighted sum, as trees.
 TracedProduct = Callable[[Tensor, Tensor, Tensor, Tree, Tree], Tree]
-#: (x, y, block) to the same by the route that needs no trace.
+#: (x, y, block) to the product of a batch's sum, by the route without a trace.
 PlainProduct = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-# Tracing takes about 50 ms for each call of torch in a forward pass, in which time products
-# go through some 3e8 floating-point operations of forward passes.
+# Tracing takes about 50 ms for each call of torch in a forward pass; in that time products
+# perform about 3e8 floating-point operations of forward passes.
 _WORK_PER_OPERATION = 3e8
-# Activations of one chunk: more chunks cost Python time, larger ones leave the caches.
+# Activations of a chunk: smaller chunks cost Python time, larger ones do not fit in caches.
 _CHUNK_BYTES = 2**24
 _LEAST_SAMPLES = 32
-# Bytes of a gradient's graph, at most, for each byte of activations.
+# Largest size of a gradient's graph relative to the activations.
 _GRAPH_BYTES = 8
-# Activations of one chunk for all vectors that are multiplied at once.
+# Activations of a chunk for all vectors that are multiplied at once.
 _BLOCK_BYTES = 2**26
 _MOST_VECTORS = 64
 
 
 @dataclass(frozen=True)
 class ProductRecord:
-    """How an operator computes its products, and why.
+    """The route by which an operator computes its products.
 
     Attributes
     ----------
     route : {"recomputed", "linearized", "double backward"}
     reason : str
     samples, chunks : int
-        Of the data at a time, and how many such chunks; 0 where the route has no fixed ones.
+        Samples in a chunk and number of chunks; 0 where the route has no fixed chunks.
     kept, kept_bytes : int
-        Chunks whose intermediate results are kept between products, and their size where that is
-        known.
+        Chunks whose intermediate results are kept between products, and their size if known.
     """
 
     route: str
@@ -79,36 +79,27 @@ class ProductRecord:
 def pays(problem: Problem, products: int) -> bool:
     """Whether so many products are more work than tracing one of them.
 
-    Waiting for that costs at most twice what knowing the number of products beforehand would.
+    Tracing only then costs at most twice the best choice with the number of products known.
     """
-    per_sample = problem.signature.flops + problem.signature.activations
-    return (
-        products * problem.samples.most * per_sample
-        >= _WORK_PER_OPERATION * problem.signature.operations
-    )
+    costs = problem.signature
+    work = products * problem.samples.most * (costs.flops + costs.activations)
+    return work >= _WORK_PER_OPERATION * costs.operations
 
 
 class KeptGradients:
-    """Hessian products by double backward, through graphs of the gradient that are kept.
-
-    Parameters
-    ----------
-    problem : Problem
-    kept_bytes : int
-        Most bytes that the graphs may take; they must all fit.
+    """Hessian products by double backward through kept graphs of the gradient.
 
     Raises
     ------
     RuntimeError
-        If they do not fit, or their products differ from ``plain``'s.
+        If the graphs exceed ``kept_bytes``, or their products differ from ``plain``'s.
     """
 
     def __init__(self, problem: Problem, plain: PlainProduct, kept_bytes: int) -> None:
         self.samples = _samples(problem, kept_bytes)
         chunks = -(-problem.samples.most // self.samples)
-        itemsize = torch.finfo(problem.dtype).bits // 8
-        # Each graph begins with its own copy of θ and ends with a gradient.
-        needed = 2 * chunks * problem.n_parameters * itemsize
+        # Each graph holds a copy of θ and a gradient.
+        needed = 2 * chunks * problem.n_parameters * problem.dtype.itemsize
         needed += _GRAPH_BYTES * problem.samples.most * _activation_bytes(problem)
         if needed > kept_bytes or not problem.samples.in_memory:
             raise RuntimeError("the gradients' graphs may not fit")
@@ -118,16 +109,16 @@ class KeptGradients:
             safe_point()
             self.products.append(kept_hessian_product(problem.network, problem.loss, x, y))
             if len(self.products) == 1:
-                vector = _random_block(problem, 1)
+                vector = random_block(_like(problem), 1, 0)
                 check_product(self.products[0](vector), plain(x, y, vector))
 
     def record(self, reason: str) -> ProductRecord:
-        """How products are computed now."""
+        """Return the record of this route, which was taken for the given reason."""
         chunks = len(self.products)
         return ProductRecord("double backward", reason, self.samples, chunks, chunks)
 
     def __call__(self, block: Tensor) -> Tensor:
-        """The summed product with a (p, k) block."""
+        """Compute the summed product with a (p, k) block."""
         total = torch.zeros_like(block)
         for product in self.products:
             safe_point()
@@ -136,22 +127,14 @@ class KeptGradients:
 
 
 class LinearizedProducts:
-    """Products with a problem's curvature, by a trace of that of one chunk.
+    """Products with a problem's curvature by a trace of one chunk's product.
 
-    Parameters
-    ----------
-    problem : Problem
-    traced : TracedProduct
-        What is traced.
-    plain : PlainProduct
-        What the first products are checked against.
-    kept_bytes : int
-        Most bytes to keep between products.
+    Intermediate results of at most ``kept_bytes`` are kept between products.
 
     Raises
     ------
     RuntimeError
-        If the trace's products are not the plain ones. Tracing itself may raise anything.
+        If the trace's products differ from ``plain``'s. Tracing itself may raise anything.
     """
 
     def __init__(
@@ -165,23 +148,17 @@ class LinearizedProducts:
 
         def function(tangents: list[Tensor], constants: list[Tensor]) -> list[Tensor]:
             x, y, weights, *theta = constants
-            product = traced(
-                x,
-                y,
-                weights,
-                dict(zip(names, theta, strict=True)),
-                dict(zip(names, tangents, strict=True)),
-            )
+            trees = (dict(zip(names, tree, strict=True)) for tree in (theta, tangents))
+            product = traced(x, y, weights, *trees)
             return [product[name] for name in names]
 
         # A loader's own batches may be smaller.
         x, y = next(iter(problem.samples.own_batches(_samples(problem, kept_bytes))))
         self.samples = len(x)
-        # Several such results are alive at once.
+        # Up to four results of this size exist at once.
         block_bytes = problem.network.memory.at_most(4 * _BLOCK_BYTES) // 4
-        self.width = max(
-            1, min(_MOST_VECTORS, block_bytes // (self.samples * _activation_bytes(problem)))
-        )
+        most = block_bytes // (self.samples * _activation_bytes(problem))
+        self.width = max(1, min(_MOST_VECTORS, most))
         blank = [torch.zeros_like(p) for p in self._theta]
         self._map = LinearMap(function, blank, self._constants(x, y))
         self._check(plain, x, y)
@@ -189,7 +166,7 @@ class LinearizedProducts:
 
     @property
     def record(self) -> ProductRecord:
-        """How products are computed now."""
+        """The record of this route."""
         return ProductRecord(
             "linearized",
             "as many products as tracing one takes had been computed"
@@ -201,7 +178,7 @@ class LinearizedProducts:
         )
 
     def __call__(self, block: Tensor) -> Tensor:
-        """The summed product with a (p, k) block."""
+        """Compute the summed product with a (p, k) block."""
         total = torch.zeros_like(block)
         for kept in self._kept:
             safe_point()
@@ -214,7 +191,7 @@ class LinearizedProducts:
         return total
 
     def _constants(self, x: Tensor, y: Tensor) -> list[Tensor]:
-        """A batch, filled up to a chunk by copies that weigh nothing."""
+        """Return a batch, filled up to a chunk by copies of weight zero, and θ."""
         weights = torch.ones(len(x), dtype=self.problem.dtype, device=x.device)
         missing = self.samples - len(x)
         if missing:
@@ -237,8 +214,8 @@ class LinearizedProducts:
         return torch.cat([value.flatten(1) for value in values], dim=1).T
 
     def _check(self, plain: PlainProduct, x: Tensor, y: Tensor) -> None:
-        """Compare one chunk's products, one vector and a block of them, with the plain ones."""
-        block = _random_block(self.problem, 2)
+        """Compare one chunk's products with a vector and with a block with the plain ones."""
+        block = random_block(_like(self.problem), 2, 0)
         kept = self._map.prepare(self._constants(x, y))
         expected = plain(x, y, block)
         check_product(
@@ -249,11 +226,11 @@ class LinearizedProducts:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # of whatever kind a batching rule raises
-            _log.info("products: one vector at a time (%s)", str(error).strip().splitlines()[0])
+            _log.info("products: one vector at a time (%s)", first_line(error))
             self._vectorized = False
 
     def _keep(self, kept_bytes: int) -> tuple[int, int]:
-        """Keep what fits; returns the number of chunks and the bytes that are kept."""
+        """Keep as many results as fit; return the number of chunks and the bytes kept."""
         if not self.problem.samples.in_memory:
             return -(-self.problem.samples.most // self.samples), 0
         chunks = total = 0
@@ -273,24 +250,23 @@ class LinearizedProducts:
 
 
 def check_product(ours: Tensor, expected: Tensor) -> None:
-    """Products by another route must agree to what rounding leaves of them."""
+    """Check that products by another route agree within rounding."""
     small = 1e-3 if ours.dtype == torch.float32 else 1e-7
     off = float((ours - expected).double().norm())
     if not off <= small * float(expected.double().norm()):
         raise RuntimeError("its products differ from those computed anew")
 
 
-def _random_block(problem: Problem, columns: int) -> Tensor:
-    block = torch.randn(problem.n_parameters, columns, generator=torch.Generator().manual_seed(0))
-    return block.to(problem.device, problem.dtype)
+def _like(problem: Problem) -> tuple[int, torch.dtype, torch.device]:
+    return problem.n_parameters, problem.dtype, problem.device
 
 
 def _activation_bytes(problem: Problem) -> int:
-    return problem.signature.activations * torch.finfo(problem.dtype).bits // 8
+    return problem.signature.activations * problem.dtype.itemsize
 
 
 def _samples(problem: Problem, kept_bytes: int) -> int:
-    """Samples a chunk: equal parts of the data."""
+    """Return the number of samples in a chunk, which divides the data evenly."""
     each = _activation_bytes(problem)
     least = max(1, min(_LEAST_SAMPLES, kept_bytes // (_GRAPH_BYTES * each)))
     chunk_bytes = problem.network.memory.at_most(_GRAPH_BYTES * _CHUNK_BYTES) // _GRAPH_BYTES
@@ -299,13 +275,8 @@ def _samples(problem: Problem, kept_bytes: int) -> int:
 
 
 def _new_bytes(kept: list[Tensor], known: list[Tensor]) -> int:
-    """Bytes that the kept tensors hold besides those that are known."""
+    """Return the bytes of the kept tensors' storages other than those of known tensors."""
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept}
     for tensor in known:
         storages.pop(tensor.untyped_storage().data_ptr(), None)
     return sum(storages.values())
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -1,1 +1,1 @@
-"""The whole spectrum: trace, density, outliers, and eigenvectors to compare with."""
+"""The whole spectrum: trace, density, outliers, and control directions."""

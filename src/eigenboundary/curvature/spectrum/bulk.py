@@ -1,4 +1,4 @@
-"""What an analysis says of the eigenvalues that it does not compute: their sum, their spread."""
+"""The trace and density of a spectrum, which describe the eigenvalues that are not computed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs
@@ -17,7 +16,7 @@ from eigenboundary.curvature.spectrum.trace import TraceEstimate, estimate_trace
 
 _TRACE_PRODUCTS = 60
 _PROBES, _STEPS = 10, 60
-# Matrices like the random vectors of a trace that there are at once.
+# Matrices of the size of a trace's random vectors that exist at once.
 _TRACE_COPIES = 6
 # Shares of the largest eigenvalue above which eigenvalues are counted.
 _THRESHOLDS = (0.1, 0.01, 0.001)
@@ -37,10 +36,10 @@ class Bulk:
     density: SpectralDensity
 
     def counts_above(self, largest: float) -> list[tuple[float, int, int]]:
-        """Threshold, least and greatest number of eigenvalues above it, with 95 % confidence.
+        """Return thresholds, each with the interval of the number of eigenvalues above it.
 
-        The thresholds are a tenth, a hundredth and a thousandth of the largest eigenvalue; none
-        where that is not positive.
+        The thresholds are a tenth, a hundredth and a thousandth of the largest eigenvalue, if it is
+        positive; the confidence is 95 %.
         """
         if not largest > 0:
             return []
@@ -52,7 +51,7 @@ class Bulk:
         ]
 
     def summary(self, eigenvalues: NDArray[np.float64]) -> dict[str, Any]:
-        """The headline numbers as plain Python values, beside the eigenvalues computed."""
+        """Return the headline numbers as plain Python values."""
         return {
             "trace": self.trace.value,
             "trace_error": self.trace.error,
@@ -64,7 +63,7 @@ class Bulk:
         }
 
     def lines(self, eigenvalues: NDArray[np.float64]) -> list[str]:
-        """The same as lines of text."""
+        """Return the headline numbers as lines of text."""
         counts = ", ".join(
             f"{low if low == high else f'{low} to {high}'} above {t:.2g}"
             for t, low, high in self.counts_above(float(eigenvalues[0]))
@@ -83,22 +82,16 @@ def estimate_bulk(
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Bulk:
-    """Trace and density of an operator, some of whose eigenpairs are known: 660 products.
+    """Estimate the trace and density of an operator with known eigenpairs, by 660 products.
 
-    Fewer where a memory limit leaves no room for their vectors: then intervals are wider.
+    Fewer products, where a memory limit has no room for their vectors, give wider intervals.
     """
-    room = operator.memory.room(torch.finfo(operator.dtype).bits // 8 * operator.size)
+    room = operator.memory.room(operator.dtype.itemsize * operator.size)
     products, steps = _TRACE_PRODUCTS, _STEPS
     if room is not None:
         products = min(products, max(4, 2 * (room // _TRACE_COPIES)))
         steps = min(steps, max(4, room // 2))
-    trace = estimate_trace(operator, products=products, eigenpairs=eigenpairs, seed=seed)
-    density = spectral_density(
-        operator,
-        probes=_PROBES,
-        steps=steps,
-        eigenpairs=eigenpairs,
-        seed=seed,
-        progress=progress,
-    )
+    known: dict[str, Any] = {"eigenpairs": eigenpairs, "seed": seed}
+    trace = estimate_trace(operator, products=products, **known)
+    density = spectral_density(operator, probes=_PROBES, steps=steps, progress=progress, **known)
     return Bulk(trace, density)

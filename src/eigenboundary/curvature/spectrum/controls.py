@@ -1,9 +1,9 @@
-"""The paper's controls: directions that should not know the boundary.
+"""The paper's control directions, which should not encode the boundary.
 
-Lowest eigenvectors, random eigenvectors and random directions. Most eigenvectors of a large
-network lie in the numerical null space of the Hessian, where any orthonormal basis will do; a
-random eigenvector is therefore drawn from the non-null ones with their share of p, and else
-uniformly from the null space.
+They are the lowest eigenvectors, random eigenvectors and random directions. Most eigenvectors of a
+large network lie in the numerical null space of the Hessian, where they are an arbitrary
+orthonormal basis. A random eigenvector is therefore a non-null one with the probability of their
+share of p, and otherwise uniform in the null space.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs
-from eigenboundary.curvature.eigensolvers.krylov import INTERRUPTED
 from eigenboundary.curvature.eigensolvers.solve import check_k, top_eigenpairs
 from eigenboundary.curvature.operators.base import SymmetricOperator
 from eigenboundary.runtime.arguments import check_choice, check_seed
@@ -32,17 +31,18 @@ def control_vectors(
     seed: int = 0,
     eigenpairs: Eigenpairs | None = None,
 ) -> Tensor:
-    """Orthonormal control directions.
+    """Compute orthonormal control directions.
 
     Parameters
     ----------
     operator : SymmetricOperator
     kind : {"lowest", "random_eigenvectors", "random_directions"}
-        "random_eigenvectors" needs all non-null eigenpairs first.
+        "random_eigenvectors" needs all non-null eigenpairs.
     k : int
+        Number of directions.
     seed : int
     eigenpairs : Eigenpairs, optional
-        All non-null ones of the operator, where they are known already.
+        All non-null eigenpairs of the operator, if known.
 
     Returns
     -------
@@ -68,33 +68,25 @@ def _vectors(
     if kind == "lowest":
         if eigenpairs is not None and eigenpairs.vectors.shape[1] >= k:
             lowest = eigenpairs.vectors[:, -k:].flip(1)
-            if float(eigenpairs.values[-k]) < 0:  # else the null space lies below
+            if float(eigenpairs.values[-k]) < 0:  # otherwise the null space is lower
                 return lowest.to(operator.device, operator.dtype)
-        return _uninterrupted(top_eigenpairs(operator, k, which="smallest", seed=seed))
-    like = (operator.size, operator.dtype, operator.device)
+        lowest_pairs = top_eigenpairs(operator, k, which="smallest", seed=seed)
+        lowest_pairs.outcome.raise_if_interrupted()
+        return lowest_pairs.vectors
     if kind == "random_directions":
-        return orthonormal_extension(random_block(like, k, seed), [])
+        return orthonormal_extension(random_block(operator.like, k, seed), [])
     if eigenpairs is None:
         eigenpairs = top_eigenpairs(operator, None, seed=seed)
-    known = _uninterrupted(eigenpairs).to(operator.device, operator.dtype)
-    if eigenpairs.message:  # the rest is not null
-        raise InvalidInputError(
-            "controls",
-            "not hold 'random_eigenvectors' where not all eigenvectors can be found: "
-            f"{eigenpairs.message}",
-        )
+    eigenpairs.outcome.raise_if_interrupted()
+    known = eigenpairs.vectors.to(operator.device, operator.dtype)
+    if not eigenpairs.outcome.finished:  # other eigenvectors are not null
+        wanted = "not hold 'random_eigenvectors' where not all eigenvectors can be found"
+        raise InvalidInputError("controls", wanted, because=eigenpairs.message)
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randperm(operator.size, generator=generator)[:k]
     picked = known[:, drawn[drawn < known.shape[1]].to(known.device)]
     missing = k - picked.shape[1]
     if not missing:
         return picked
-    null = orthonormal_extension(random_block(like, missing, seed), [known])
+    null = orthonormal_extension(random_block(operator.like, missing, seed), [known])
     return torch.cat([picked, null], dim=1)
-
-
-def _uninterrupted(pairs: Eigenpairs) -> Tensor:
-    """The vectors; half-found ones would be no control."""
-    if pairs.message == INTERRUPTED:
-        raise KeyboardInterrupt
-    return pairs.vectors

@@ -1,23 +1,22 @@
-r"""The spectrum's distribution, by stochastic Lanczos quadrature.
+r"""The distribution of the spectrum, by stochastic Lanczos quadrature.
 
-A uniformly random unit vector u weighs the eigenvalues by :math:`|\langle u, v_i\rangle|^2`, each
-with a mean of 1/p, so that
+A uniformly random unit vector u gives the eigenvalues the weights
+:math:`|\langle u, v_i\rangle|^2`, each with a mean of 1/p, so that
 
 .. math:: N(t) = \#\{i : \lambda_i \le t\} = p\; \mathrm{E}_u\, \mu_u((-\infty, t]),
           \qquad \mu_u = \sum_i |\langle u, v_i\rangle|^2\, \delta_{\lambda_i}.
 
 j steps of Lanczos from u give the tridiagonal T whose eigenvalues and squared first components are
-the nodes and weights of a Gauss quadrature for :math:`\mu_u` (Ubaru, Chen & Saad 2017; of Hessians,
-Ghorbani, Krishnan & Xiao 2019). Two errors are left, and both are bounded:
+the nodes and weights of a Gauss quadrature for :math:`\mu_u` (Ubaru, Chen & Saad 2017; applied to
+Hessians by Ghorbani, Krishnan & Xiao 2019). Two errors remain, and both are bounded:
 
-* That of the quadrature. All measures with the moments that T knows have between L(t) and
-  L(t) + w(t) at or below t, where w(t) is the weight of t itself and L(t) that of the nodes below
-  it in the quadrature that has a node at t, Gauss–Radau (Chebyshev, Markov and Stieltjes; Chen,
-  Trogdon & Ubaru 2021).
-* That of so few probes. The share of c among d eigenvalues in a random unit vector has the variance
-  :math:`2c(d-c)/(d^2(d+2))`, which is turned into an interval for c (a score interval).
+* Quadrature. Every measure with the moments of T has between L(t) and L(t) + w(t) at or below t:
+  in the Gauss–Radau quadrature with a node at t, w(t) is the weight of t and L(t) the weight of the
+  nodes below it (Chebyshev, Markov and Stieltjes; Chen, Trogdon & Ubaru 2021).
+* Few probes. The share of c among d eigenvalues in a random unit vector has the variance
+  :math:`2c(d-c)/(d^2(d+2))`, which gives a score interval for c.
 
-Known eigenpairs are counted as they are, and the probes are drawn in their complement.
+Known eigenpairs are counted exactly, and the probes are drawn in their complement.
 """
 
 from __future__ import annotations
@@ -36,27 +35,27 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs
-from eigenboundary.curvature.operators.base import SymmetricOperator
+from eigenboundary.curvature.operators.base import SymmetricOperator, check_operator
 from eigenboundary.curvature.spectrum.trace import check_deflation, random_directions
 from eigenboundary.runtime.arguments import (
-    check_positive_integer,
+    check_integer,
+    check_number,
     check_progress,
     check_seed,
-    check_tolerance,
+    finite_array,
 )
-from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.linalg import column_norms, inner
 from eigenboundary.runtime.precision import full_precision
 
 Array = NDArray[np.float64]
 
-#: Lanczos vectors of all probes that run together.
+# Bytes of the Lanczos vectors of all probes that run together.
 _BASIS_BYTES = 2**29
 
 
 @dataclass(frozen=True)
 class Band:
-    """Numbers with their intervals, arrays of the shape that was asked for.
+    """Numbers with their intervals, arrays of the requested shape.
 
     Attributes
     ----------
@@ -70,19 +69,19 @@ class Band:
 
 @dataclass(frozen=True, eq=False)
 class SpectralDensity:
-    """How the eigenvalues of a matrix are distributed.
+    """The distribution of a matrix' eigenvalues.
 
     Attributes
     ----------
     size : int
         p, the number of eigenvalues.
     known : array, shape (k,)
-        Eigenvalues that were given, counted exactly.
+        Known eigenvalues, counted exactly.
     diagonals, offdiagonals : array, shape (m, j)
-        Of each probe's tridiagonal matrix; the last entry of ``offdiagonals`` is the coupling to
-        the step that was not made, zero where there is none left.
+        Entries of each probe's tridiagonal matrix; the last entry of ``offdiagonals`` is the
+        coupling to the next step, zero if there is none.
     uncertainty : float
-        Eigenvalues are told apart down to this distance: rounding, and the residuals of known
+        Distance below which eigenvalues are not distinguished: rounding, and the residuals of known
         eigenpairs. Intervals allow for it.
     products : int
         Matrix-vector products used.
@@ -103,11 +102,9 @@ class SpectralDensity:
     def _quadratures(self) -> tuple[Array, Array]:
         if not self.diagonals.size:
             return self.diagonals, self.diagonals
-        pairs = [
-            _nodes_and_weights(diagonal, offdiagonal[:-1])
-            for diagonal, offdiagonal in zip(self.diagonals, self.offdiagonals, strict=True)
-        ]
-        return np.stack([nodes for nodes, _ in pairs]), np.stack([weights for _, weights in pairs])
+        pairs = map(_nodes_and_weights, self.diagonals, self.offdiagonals[:, :-1])
+        nodes, weights = (np.stack(part) for part in zip(*pairs, strict=True))
+        return nodes, weights
 
     @property
     def nodes(self) -> Array:
@@ -116,7 +113,7 @@ class SpectralDensity:
 
     @property
     def weights(self) -> Array:
-        """Their weights, which sum to one for each probe, shape (m, j)."""
+        """Weights of the nodes, which sum to one for each probe, shape (m, j)."""
         return self._quadratures[1]
 
     @property
@@ -125,13 +122,13 @@ class SpectralDensity:
         return self.size - len(self.known)
 
     def count_above(self, t: ArrayLike, *, confidence: float = 0.95) -> Band:
-        """How many eigenvalues exceed t.
+        """Estimate the number of eigenvalues above t.
 
         Parameters
         ----------
         t : float or array
         confidence : float
-            Probability with which each interval holds the number.
+            Probability that an interval holds the number.
 
         Returns
         -------
@@ -143,32 +140,29 @@ class SpectralDensity:
         InvalidInputError
             If t is not finite, or ``confidence`` not between 0 and 1.
         """
-        thresholds = np.asarray(t, dtype=np.float64)
-        if not np.isfinite(thresholds).all():
-            raise InvalidInputError("t", "be finite", repr(t))
-        check_tolerance(confidence, "confidence")
+        thresholds = finite_array(t, "t")
+        check_number(confidence, "confidence", above=0, below=1)
         z = float(ndtri(0.5 + 0.5 * confidence))
         columns = [self._above(float(entry), z) for entry in thresholds.reshape(-1)]
         rows = np.array(columns).reshape(-1, 3).T
         return Band(*(row.reshape(thresholds.shape) for row in rows))
 
     def cumulative(self, t: ArrayLike, *, confidence: float = 0.95) -> Band:
-        """Share of the p eigenvalues that are at most t; see :meth:`count_above`."""
+        """Estimate the share of eigenvalues that are at most t; see :meth:`count_above`."""
         above = self.count_above(t, confidence=confidence)
         return Band(*(1 - count / self.size for count in (above.value, above.high, above.low)))
 
     def density(self, grid: ArrayLike, width: float) -> Array:
-        """The density smoothed by a Gaussian, for pictures; its integral is one.
+        """Return the density smoothed by a Gaussian, for pictures; its integral is one.
 
         Parameters
         ----------
         grid : array
-            Where to evaluate it.
+            Points of evaluation.
         width : float
             Standard deviation of the Gaussian.
         """
-        if not width > 0:
-            raise InvalidInputError("width", "be above 0", repr(width))
+        check_number(width, "width", above=0)
         at = np.asarray(grid, dtype=np.float64)[..., None]
 
         def smoothed(nodes: Array, weights: Array) -> Array:
@@ -181,11 +175,11 @@ class SpectralDensity:
         )
 
     def moment(self, order: int) -> tuple[float, float]:
-        r"""Mean of :math:`\lambda^{order}` over the spectrum, and its standard error over probes.
+        r"""Estimate the mean of :math:`\lambda^{order}` and its standard error over probes.
 
-        The quadrature adds no error up to an order of 2j - 1.
+        The quadrature is exact up to an order of 2j - 1.
         """
-        check_positive_integer(order, "order")
+        check_integer(order, "order")
         known = float((self.known**order).sum())
         if not self.unknown:
             return known / self.size, 0.0
@@ -207,7 +201,7 @@ class SpectralDensity:
         return min(max(value + middle, low), high), low, high
 
     def _below(self, probe: int, t: float) -> tuple[float, float]:
-        """Weight below t, and at t, of the probe's quadrature that has a node at t."""
+        """Return the weights below t and at t of the probe's quadrature with a node at t."""
         diagonal, offdiagonal = self.diagonals[probe], self.offdiagonals[probe]
         size = max(np.abs(diagonal).max(), np.abs(offdiagonal).max(), abs(t), 1e-300)
         pivot = _last_pivot(diagonal, offdiagonal[:-1], t, size)
@@ -225,7 +219,7 @@ def _nodes_and_weights(diagonal: Array, offdiagonal: Array) -> tuple[Array, Arra
 
 
 def _last_pivot(diagonal: Array, offdiagonal: Array, t: float, size: float) -> float:
-    """The last pivot of T - t, kept from zero by rounding's size."""
+    """Return the last pivot of T - t, at least rounding in size."""
     tiny = np.finfo(np.float64).eps * size
     pivot = 1.0
     for i, entry in enumerate(diagonal):
@@ -237,7 +231,7 @@ def _last_pivot(diagonal: Array, offdiagonal: Array, t: float, size: float) -> f
 
 
 def _whole(low: float, high: float) -> tuple[int, int]:
-    """The whole numbers of an interval; those around it where it holds none."""
+    """Return the whole numbers of an interval, or around an interval without any."""
     inner_low, inner_high = math.ceil(low - 1e-9), math.floor(high + 1e-9)
     if inner_low > inner_high:
         return inner_high, inner_low
@@ -245,7 +239,7 @@ def _whole(low: float, high: float) -> tuple[int, int]:
 
 
 def _score(count: float, d: int, probes: int, z: float) -> tuple[float, float]:
-    r"""All c with :math:`(\hat c - c)^2 \le z^2\, 2c(d-c)/((d+2) m)`, as an interval."""
+    r"""Return the interval of c with :math:`(\hat c - c)^2 \le z^2\, 2c(d-c)/((d+2) m)`."""
     spread = 2 * z * z / ((d + 2) * probes)
     count = min(max(count, 0.0), float(d))
     half = count + 0.5 * spread * d
@@ -263,17 +257,17 @@ def spectral_density(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> SpectralDensity:
-    """The distribution of a symmetric operator's eigenvalues, by stochastic Lanczos quadrature.
+    """Estimate the distribution of an operator's eigenvalues by stochastic Lanczos quadrature.
 
     Parameters
     ----------
     operator : SymmetricOperator
     probes : int
-        Random vectors, at least 2. More of them narrow the intervals of counts.
+        Random vectors, at least 2. More probes narrow the intervals of counts.
     steps : int
-        Of Lanczos, from each. More of them resolve the spectrum more finely.
+        Lanczos steps from each probe. More steps resolve the spectrum more finely.
     eigenpairs : Eigenpairs, optional
-        Known eigenpairs of the operator; they are counted exactly.
+        Known eigenpairs of the operator, counted exactly.
     seed : int
     progress : callable, optional
         Called as ``progress(done, total)`` with numbers of products.
@@ -296,20 +290,16 @@ def spectral_density(
     >>> bool(band.low < 250 < band.high), bool(band.high - band.low < 120)
     (True, True)
     """
-    if not isinstance(operator, SymmetricOperator):
-        raise InvalidInputError("operator", "be a SymmetricOperator", type(operator).__name__)
-    check_positive_integer(probes, "probes")
-    check_positive_integer(steps, "steps")
-    if probes < 2:
-        raise InvalidInputError("probes", "be at least 2", f"{probes}")
+    check_operator(operator)
+    check_integer(probes, "probes", 2)
+    check_integer(steps, "steps")
     check_seed(seed)
     check_progress(progress)
     known = check_deflation(eigenpairs, operator)
     before = operator.products
     steps = min(steps, operator.size - known.shape[1])
-    itemsize = torch.finfo(operator.dtype).bits // 8
     basis_bytes = operator.memory.at_any_time(_BASIS_BYTES)
-    together = max(1, basis_bytes // (itemsize * operator.size * max(steps, 1)))
+    together = max(1, basis_bytes // (operator.dtype.itemsize * operator.size * max(steps, 1)))
     found = []
     for start in range(0, probes, together):
         count = min(together, probes - start)
@@ -321,23 +311,18 @@ def spectral_density(
         block = random_directions(operator, count, known, seed, start)
         found.append(_lanczos(operator, block, known, steps, report))
     diagonals, offdiagonals = (torch.cat(part).numpy() for part in zip(*found, strict=True))
-    values = np.zeros(0) if eigenpairs is None else eigenpairs.values.double().cpu().numpy().copy()
-    largest = np.abs(np.concatenate([values, diagonals.ravel(), offdiagonals.ravel()])).max()
-    residuals = 0.0
+    values, residuals = np.zeros(0), 0.0
     if eigenpairs is not None:
+        values = eigenpairs.values.double().cpu().numpy().copy()
         residuals = float(eigenpairs.residuals.double().norm()) * eigenpairs.scale
-    return SpectralDensity(
-        operator.size,
-        values,
-        diagonals,
-        offdiagonals,
-        _rounding(operator.dtype) * float(largest) + residuals,
-        operator.products - before,
-    )
+    largest = np.abs(np.concatenate([values, diagonals.ravel(), offdiagonals.ravel()])).max()
+    uncertainty = _rounding(operator.dtype) * float(largest) + residuals
+    products = operator.products - before
+    return SpectralDensity(operator.size, values, diagonals, offdiagonals, uncertainty, products)
 
 
 def _rounding(dtype: torch.dtype) -> float:
-    """Rounding of a Ritz value relative to the matrix' norm."""
+    """Return the rounding of a Ritz value relative to the matrix' norm."""
     return 20 * torch.finfo(dtype).eps
 
 
@@ -348,9 +333,9 @@ def _lanczos(
     steps: int,
     report: Callable[[int], Any],
 ) -> tuple[Tensor, Tensor]:
-    """Diagonals and off-diagonals (b, steps), float64, of Lanczos from each of b columns.
+    """Run Lanczos from each of b columns; return diagonals and off-diagonals (b, steps), float64.
 
-    Each column has a basis of its own, fully reorthogonalised; all share the operator's products.
+    Each column has its own basis, fully reorthogonalised; all share the operator's products.
     """
     count = block.shape[1]
     diagonals = torch.zeros(count, steps, dtype=torch.float64)
@@ -374,7 +359,7 @@ def _lanczos(
         size = torch.maximum(diagonals.abs().amax(1), offdiagonals.amax(1))[running]
         last = step + 1 + known.shape[1] == operator.size
         going = lengths > (torch.inf if last else _rounding(operator.dtype) * size)
-        # What is left of the others is rounding: their quadratures are exact.
+        # The other remainders are rounding: their quadratures are exact.
         offdiagonals[[p for p, on in zip(running, going, strict=True) if not on], step] = 0.0
         running = [p for p, on in zip(running, going, strict=True) if on]
         if not running:

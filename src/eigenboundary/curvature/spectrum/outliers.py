@@ -1,18 +1,17 @@
-r"""How many eigenvalues stand apart from the bulk.
+r"""The number of eigenvalues that stand apart from the bulk.
 
 The rule is the edge-distribution estimator of Onatski (2010, *Determining the number of factors
 from empirical distribution of eigenvalues*). Near the edge of a bulk the sorted eigenvalues
-follow :math:`\lambda_j \approx a - b\,(j-1)^{2/3}`: the slope b is fitted to five eigenvalues
+follow :math:`\lambda_j \approx a - b\,(j-1)^{2/3}`. The slope b is fitted to five eigenvalues
 just below the presumed edge, and outliers end at the last gap of at least
 
 .. math:: \delta = 2 |b|
 
-and at least 5 % of the eigenvalue below it: a Hessian's bulk has steps finer than that inside.
-The edge is then presumed below the outliers just found, and the fit is repeated until the count
-stays the same. Five eigenvalues that fall among themselves by more than 30 % of the first of
-them, and by more than half the gap above, are no bulk: its edge is not in sight then, and the
-count only a lower bound. The twenty largest eigenvalues are looked at first, and ten more as long
-as that is so.
+and at least 5 % of the eigenvalue below it: gaps within a Hessian's bulk are smaller. The edge is
+then presumed below these outliers, and the fit is repeated until the count stays the same. Five
+eigenvalues that fall by more than 30 % of the first, and by more than half the gap above, are no
+bulk: the eigenvalues do not reach its edge, and the count is only a lower bound. The rule sees the
+twenty largest eigenvalues first, and ten more as long as they do not reach the edge.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ _BULK_FALL, _GAP_FALL = 0.3, 0.5
 
 @dataclass(frozen=True)
 class OutlierCount:
-    """The number of outliers and what it rests on.
+    """The number of outliers, with its threshold.
 
     Attributes
     ----------
     count : int
         A lower bound where ``resolved`` is False.
     threshold : float
-        δ: gaps of at least this size count.
+        δ, the smallest gap that counts.
     resolved : bool
-        False if the eigenvalues known do not reach down to a bulk.
+        False if the known eigenvalues do not reach a bulk.
     """
 
     count: int
@@ -54,9 +53,9 @@ def count_outliers(eigenvalues: ArrayLike, *, noise: float = 0.0) -> OutlierCoun
     Parameters
     ----------
     eigenvalues : array, shape (K,)
-        The K largest eigenvalues; at least five more than there are outliers.
+        The K largest eigenvalues, at least five more than the outliers.
     noise : float
-        Gaps up to this size are rounding (e.g. the largest residual).
+        Size up to which gaps are rounding (e.g. the largest residual).
 
     Returns
     -------

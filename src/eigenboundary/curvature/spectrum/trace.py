@@ -1,7 +1,7 @@
 r"""The trace of a matrix too large for p products, by XTrace.
 
 Let :math:`\Omega = [\omega_1 \dots \omega_m]` be random, Q an orthonormal basis of the range of
-:math:`A\Omega`, and :math:`Q_{(i)}` one of what is left of it without :math:`\omega_i`. Each i
+:math:`A\Omega`, and :math:`Q_{(i)}` a basis of the range without :math:`A\omega_i`. Each i
 gives an unbiased estimate
 
 .. math:: t_i = \mathrm{tr}\,(Q_{(i)}^T A Q_{(i)}) + \frac{d_i}{\|\nu_i\|^2}\,\nu_i^T A\, \nu_i,
@@ -9,8 +9,8 @@ gives an unbiased estimate
 
 with :math:`d_i` the dimension of the complement in which :math:`\nu_i` is a uniformly random
 direction. Their mean is the estimate, at 2m products (Epperly, Tropp & Webber 2024,
-arXiv:2301.07825, algorithm 3.1 with the normalisation of section 2.3). Q takes what is large out
-of the matrix, so the error falls as its spectrum does, faster than one over the square root of m.
+arXiv:2301.07825, algorithm 3.1 with the normalisation of section 2.3). Q captures the large part
+of the matrix, so the error falls with the spectrum, faster than one over the square root of m.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs
-from eigenboundary.curvature.operators.base import SymmetricOperator
-from eigenboundary.runtime.arguments import check_positive_integer, check_seed
+from eigenboundary.curvature.operators.base import SymmetricOperator, check_operator
+from eigenboundary.runtime.arguments import check_integer, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.linalg import column_norms, eigvalsh, inner, orthonormal_extension
 from eigenboundary.runtime.precision import full_precision
@@ -40,9 +40,9 @@ class TraceEstimate:
     ----------
     value : float
     error : float
-        Standard error, by a jackknife that errs on the safe side, and the precision's rounding: the
-        trace is within two of them with a probability of at least about 90 %, within three nearly
-        always. Zero where the trace is exact.
+        Standard error by a conservative jackknife, and rounding. The trace is within two standard
+        errors with a probability of about 90 % or more, and nearly always within three. Zero where
+        the trace is exact.
     products : int
         Matrix-vector products used.
     """
@@ -60,16 +60,16 @@ def estimate_trace(
     eigenpairs: Eigenpairs | None = None,
     seed: int = 0,
 ) -> TraceEstimate:
-    """The trace of a symmetric operator with its standard error, by XTrace.
+    """Estimate the trace of a symmetric operator and its standard error, by XTrace.
 
     Parameters
     ----------
     operator : SymmetricOperator
     products : int
-        Matrix-vector products to use, at least 4; the trace is exact from p on.
+        Matrix-vector products to use, at least 4; from p on the trace is exact.
     eigenpairs : Eigenpairs, optional
-        Known eigenpairs of the operator. Their part of the trace is known and costs no products;
-        the rest is estimated in their complement. Good ones reduce the error, none can bias it.
+        Known eigenpairs of the operator. Only the trace in their complement is estimated. Accurate
+        pairs reduce the error, and inaccurate ones do not bias the estimate.
     seed : int
 
     Returns
@@ -79,7 +79,7 @@ def estimate_trace(
     Raises
     ------
     InvalidInputError
-        If there are fewer than 4 products, or the eigenpairs are of another matrix' size.
+        If there are fewer than 4 products, or the eigenpairs are of another size.
 
     Examples
     --------
@@ -90,11 +90,8 @@ def estimate_trace(
     >>> abs(estimate.value - 1.6439346) < 3 * estimate.error < 0.02
     True
     """
-    if not isinstance(operator, SymmetricOperator):
-        raise InvalidInputError("operator", "be a SymmetricOperator", type(operator).__name__)
-    check_positive_integer(products, "products")
-    if products < 4:
-        raise InvalidInputError("products", "be at least 4", f"{products}")
+    check_operator(operator)
+    check_integer(products, "products", 4)
     check_seed(seed)
     known = check_deflation(eigenpairs, operator)
     before = operator.products
@@ -112,29 +109,15 @@ def estimate_trace(
 
 @dataclass(frozen=True)
 class _Sample:
-    """m random vectors and their images, in the coordinates of the basis Q of the images' range.
+    """m random vectors and their images, in coordinates of the basis Q of the images' range."""
 
-    Attributes
-    ----------
-    dimension : int
-        Of the space, without what is known.
-    shadow, coupled : Tensor, shape (r, m)
-        QᵀΩ and QᵀAΩ.
-    projected : Tensor, shape (r, r)
-        QᵀAQ.
-    quadratic : Tensor, shape (m,)
-        ωᵀAω.
-    added : Tensor, shape (r, m)
-        What only ω_i adds to the range: unit vectors, each orthogonal to all images but one. Zero
-        where the images depend on each other, so that any m - 1 span all of it.
-    rounding : float
-    """
-
-    dimension: int
-    shadow: Tensor
-    coupled: Tensor
-    projected: Tensor
-    quadratic: Tensor
+    dimension: int  # of the complement of the known eigenvectors
+    shadow: Tensor  # QᵀΩ, shape (r, m)
+    coupled: Tensor  # QᵀAΩ, shape (r, m)
+    projected: Tensor  # QᵀAQ, shape (r, r)
+    quadratic: Tensor  # ωᵀAω, shape (m,)
+    # Unit vectors (r, m), each orthogonal to all images but one; zero where the images are
+    # dependent, so that any m - 1 span the range.
     added: Tensor
     rounding: float
 
@@ -151,7 +134,8 @@ class _Sample:
         size = float(eigvalsh(projected).abs().sum()) if len(projected) else 0.0
         eps = torch.finfo(operator.dtype).eps
         dependent = _DEPENDENT[operator.dtype]
-        if len(projected) == m and _independence(coupled) > dependent:
+        scaled = coupled / column_norms(coupled).clamp_min(1e-300)
+        if len(projected) == m and float(torch.linalg.svdvals(scaled)[-1]) > dependent:
             added = torch.linalg.inv(coupled).T
             added, rounding = added / column_norms(added), 10 * eps * size
         else:
@@ -160,14 +144,14 @@ class _Sample:
         return cls(dimension, shadow, coupled, projected, quadratic, added, rounding)
 
     def leave_one_out(self) -> Tensor:
-        """The estimates :math:`t_i`, float64 (m,)."""
+        """Return the estimates :math:`t_i`, float64 (m,)."""
         return self._estimates([self.added])
 
     def jackknife(self) -> float:
-        r"""Standard error of their mean, :math:`\sqrt{\sum_j (T_{(j)} - \bar T)^2}`.
+        r"""Return the standard error of the mean, :math:`\sqrt{\sum_j (T_{(j)} - \bar T)^2}`.
 
-        :math:`T_{(j)}` is the estimate without :math:`\omega_j`. By the inequality of Efron and
-        Stein the square is at least the variance of an estimate from m - 1 vectors, on average.
+        :math:`T_{(j)}` is the estimate without :math:`\omega_j`. On average the square is at least
+        the variance of an estimate from m - 1 vectors (Efron & Stein).
         """
         m = len(self.quadratic)
         without = []
@@ -182,7 +166,7 @@ class _Sample:
         return float((estimates - estimates.mean()).norm())
 
     def _estimates(self, removed: list[Tensor]) -> Tensor:
-        """Estimates with the range less, for each i, the i-th columns of ``removed``."""
+        """Return the estimates where the range of each i lacks the i-th columns of ``removed``."""
         kept = self.projected.trace().expand(len(self.quadratic))
         inside, left = self.shadow, torch.full_like(self.quadratic, float(len(self.projected)))
         for directions in removed:
@@ -196,19 +180,13 @@ class _Sample:
         return kept + torch.where(room > 0.5, room / squares * form, 0.0)
 
 
-def _independence(columns: Tensor) -> float:
-    """The smallest singular value of the columns, each scaled to length one."""
-    norms = column_norms(columns)
-    return float(torch.linalg.svdvals(columns / norms.clamp_min(1e-300))[-1])
-
-
 def random_directions(
     operator: SymmetricOperator, count: int, known: Tensor, seed: int, start: int = 0
 ) -> Tensor:
-    """Columns ``start`` to ``start + count`` of a stream of random vectors orthogonal to ``known``.
+    """Return columns ``start`` to ``start + count`` of a stream of random vectors.
 
-    Each is a uniformly random direction in the complement, of length the root of its dimension d.
-    Which vectors the stream has depends on the seed alone.
+    Each is a uniformly random direction in the complement of ``known``, of dimension d, and of
+    length √d. The stream depends on the seed alone.
     """
     generator = torch.Generator().manual_seed(seed)
     columns = torch.empty(count, operator.size, dtype=operator.dtype, device=operator.device)
@@ -224,15 +202,12 @@ def random_directions(
 
 
 def check_deflation(eigenpairs: Eigenpairs | None, operator: SymmetricOperator) -> Tensor:
-    """The known eigenvectors as columns that fit the operator; none of them is (p, 0)."""
+    """Return the known eigenvectors as columns that fit the operator, (p, 0) if there are none."""
     if eigenpairs is None:
         return torch.empty(operator.size, 0, dtype=operator.dtype, device=operator.device)
     if not isinstance(eigenpairs, Eigenpairs):
         raise InvalidInputError("eigenpairs", "be Eigenpairs", type(eigenpairs).__name__)
     if eigenpairs.vectors.shape[0] != operator.size:
-        raise InvalidInputError(
-            "eigenpairs",
-            f"be of the operator, with vectors of p = {operator.size} entries",
-            f"{eigenpairs.vectors.shape[0]}",
-        )
+        wanted = f"be of the operator, with vectors of p = {operator.size} entries"
+        raise InvalidInputError("eigenpairs", wanted, str(eigenpairs.vectors.shape[0]))
     return eigenpairs.vectors.to(operator.device, operator.dtype)

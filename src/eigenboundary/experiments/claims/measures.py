@@ -21,7 +21,6 @@ from eigenboundary.alignment.error_bounds import alignment_errors
 from eigenboundary.alignment.reinforcing_gradients import alignments, training_alignment
 from eigenboundary.boundary import boundary_distance, boundary_points
 from eigenboundary.curvature import Eigenpairs, GaussNewtonOperator, HessianOperator, top_eigenpairs
-from eigenboundary.curvature.eigensolvers.krylov import INTERRUPTED
 from eigenboundary.curvature.spectrum.controls import CONTROLS, control_vectors
 from eigenboundary.curvature.spectrum.outliers import count_outliers
 from eigenboundary.experiments import datasets
@@ -93,8 +92,7 @@ def _eigenpairs(subject: Subject, k: int | None, guard: int = 0) -> Eigenpairs:
 
 def _checked(pairs: Eigenpairs) -> Eigenpairs:
     # What was only half found would be measured, and kept, as if it were the result.
-    if pairs.message == INTERRUPTED:
-        raise KeyboardInterrupt
+    pairs.outcome.raise_if_interrupted()
     return pairs
 
 

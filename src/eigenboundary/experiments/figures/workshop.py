@@ -236,8 +236,7 @@ class Workshop:
             progress=lambda stage, done, total: self.report(f"{stage} of {title}", done, total),
         )
         # An interrupted analysis is no finished one: the next run has to compute it again.
-        if analysis.provenance.message == "interrupted":
-            raise KeyboardInterrupt
+        analysis.provenance.outcome.raise_if_interrupted()
         made_by = analysis.provenance
         versions = made_by.versions | {_ALGORITHM: str(version.ANALYSIS_ALGORITHM)}
         return replace(analysis, provenance=replace(made_by, versions=versions))
