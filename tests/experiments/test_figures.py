@@ -11,6 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 import eigenboundary as eb
+from eigenboundary.boundary.planes import PlaneGrid
 from eigenboundary.cli import app
 from eigenboundary.experiments.figures import (
     FIGURES,
@@ -195,7 +196,7 @@ def test_the_same_call_takes_networks_and_analyses_from_the_folder(configs, tmp_
     assert second[0].files == first[0].files
     assert (tmp_path / "fig2.png").read_bytes() == picture
     with pytest.raises(AssertionError, match="made anew"):
-        reproduce(["fig2"], tmp_path, configs=configs, resolution=COARSE, force=True)
+        reproduce(["fig2"], tmp_path, configs=configs, resolution=COARSE, overwrite=True)
 
 
 def test_what_is_forced_starts_anew_also_where_its_training_was_interrupted(configs, tmp_path):
@@ -207,7 +208,9 @@ def test_what_is_forced_starts_anew_also_where_its_training_was_interrupted(conf
     (state,) = (tmp_path / "networks").iterdir()
     assert state.name == ".blobs-random-labels-seeds-0.state.safetensors"
     stages = []
-    at_work = Workshop(tmp_path, configs=configs, force=True, progress=lambda *s: stages.append(s))
+    at_work = Workshop(
+        tmp_path, configs=configs, overwrite=True, progress=lambda *s: stages.append(s)
+    )
     at_work.network("blobs-adversarial")
     parents = [done for _, stage, done, _ in stages if stage.startswith("training blobs-random")]
     assert parents[0] == 10
@@ -328,7 +331,7 @@ def test_the_weighted_sum_is_the_papers_and_jumps_do_not_depend_on_signs(numbers
     values = data.analysis.eigenvalues[:5]
     expected = np.einsum("ijk,k->ij", data.grid.alignment[..., :5].astype(float), values)
     np.testing.assert_allclose(data.composed, expected / np.abs(expected).max(), atol=1e-6)
-    flipped = replace(data.grid, alignment=-data.grid.alignment)
+    flipped = PlaneGrid(data.grid.x, data.grid.y, data.grid.outputs, -data.grid.alignment)
     np.testing.assert_array_equal(jumps(flipped, 5), data.jump)
     np.testing.assert_allclose(weighted_sum(flipped, values), -data.composed)
     assert 0 <= data.jump.min() <= data.jump.max() <= 1 + 1e-6
@@ -361,7 +364,7 @@ def test_margins_are_distances_of_the_training_samples(numbers):
 def test_the_robust_network_is_another_one_on_the_same_samples(at_work, numbers):
     normal, robust = (row.analysis for row in numbers("appendix-robust").rows)
     np.testing.assert_array_equal(normal.inputs, robust.inputs)
-    assert at_work.network("blobs-robust").config.plan.attack_radius == 0.5
+    assert at_work.network("blobs-robust").config.training.attack_radius == 0.5
     assert np.abs(normal.eigenvalues[0] / robust.eigenvalues[0] - 1) > 1e-3
 
 

@@ -25,7 +25,7 @@ def network(seed: int = 0) -> nn.Module:
 
 
 def blobs(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    return eb.datasets.load("gaussian_blobs", seed).train
+    return eb.datasets.load("gaussian_blobs", seed=seed).train
 
 
 def digits() -> tuple[torch.Tensor, torch.Tensor]:

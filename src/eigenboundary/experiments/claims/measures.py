@@ -25,7 +25,7 @@ from eigenboundary.curvature.eigensolvers.krylov import INTERRUPTED
 from eigenboundary.curvature.spectrum.controls import CONTROLS, control_vectors
 from eigenboundary.curvature.spectrum.outliers import count_outliers
 from eigenboundary.experiments import datasets
-from eigenboundary.experiments.archive import TrainedNetwork
+from eigenboundary.experiments.train import TrainedNetwork
 from eigenboundary.experiments.training import evaluate
 from eigenboundary.landscape import loss_at
 from eigenboundary.landscape.coordinates import layer_normalized
@@ -100,7 +100,7 @@ def _checked(pairs: Eigenpairs) -> Eigenpairs:
 
 def _problem(trained: TrainedNetwork, model: nn.Module) -> Problem:
     return Problem(
-        model, trained.data.train, trained.config.loss, dtype="float64", seed=trained.seed
+        model, trained.data.train, trained.config.training.loss, dtype="float64", seed=trained.seed
     )
 
 
@@ -261,7 +261,7 @@ def minimum(subject: Subject) -> Numbers:
     dataset = subject.trained.config.dataset
     options = {**dataset, "samples": _FRESH_SAMPLES}
     name, seed = options.pop("name"), _FRESH_SEED + subject.seed
-    fresh = datasets.load(name, seed, **options)
+    fresh = datasets.load(name, seed=seed, **options)
     x, y = (
         torch.cat(parts) for parts in zip(fresh.train, fresh.validation, fresh.test, strict=True)
     )

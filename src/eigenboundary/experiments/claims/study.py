@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from joblib import Parallel, delayed
 
-from eigenboundary.experiments.archive import TrainedNetwork
+from eigenboundary.experiments.archive import Archive
 from eigenboundary.experiments.claims.claims import CLAIMS, Claim, ClaimResult, judge
 from eigenboundary.experiments.claims.measures import MEASURES, Numbers, Subject
 from eigenboundary.experiments.config import load_config
 from eigenboundary.experiments.threads import one_thread
-from eigenboundary.experiments.train import train_experiment
+from eigenboundary.experiments.train import TrainedNetwork, train_experiment
 from eigenboundary.runtime import version
 from eigenboundary.runtime.arguments import check_positive_integer, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import deferred_interrupts
-
-_log = logging.getLogger(__name__)
 
 #: Called with (what, done, total).
 ClaimsProgress = Callable[[str, int, int], None]
@@ -117,37 +112,19 @@ def _measure(
 
 
 def _measure_one(network: TrainedNetwork, kinds: list[str], folder: Path) -> dict[str, Numbers]:
-    """All measures of one network; a process of its own has threads of its own to limit."""
+    """Take all measures of one network; a process of its own has threads of its own to limit."""
+    archive = Archive(folder / "measures")
+    algorithms = f"analysis {version.ANALYSIS_ALGORITHM}, measures {version.MEASURES_ALGORITHM}"
+    key = network.derived_key(algorithms, network.data.train)
+    name = f"{network.config.name}-{network.seed}.safetensors"
+    files = {kind: (f"{kind}-{name}", key) for kind in kinds}
     with one_thread(), deferred_interrupts():
-        subject = Subject(network)
-        return {kind: _numbers(kind, subject, folder) for kind in kinds}
-
-
-def _numbers(kind: str, subject: Subject, folder: Path) -> Numbers:
-    """One measure of one network, from the folder where it is there."""
-    network = subject.trained
-    path = folder / "measures" / f"{kind}-{network.config.name}-{network.seed}.json"
-    made_from = _made_from(network)
-    if path.exists():
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            if stored["made_from"] == made_from:
-                return dict(stored["numbers"])
-        except (ValueError, KeyError, TypeError):
-            _log.warning("%s is damaged: measured again", path)
-    function, _ = MEASURES[kind]
-    numbers = {name: float(value) for name, value in function(subject).items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"made_from": made_from, "numbers": numbers}), encoding="utf-8")
-    partial.replace(path)
-    return numbers
-
-
-def _made_from(network: TrainedNetwork) -> str:
-    """A hash of the weights and of the algorithms that measure them."""
-    versions = f"{version.ANALYSIS_ALGORITHM} {version.MEASURES_ALGORITHM}"
-    digest = hashlib.sha256(versions.encode())
-    for tensor in network.model.state_dict().values():
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+        kept, subject, result = archive.find(files, strict=False), Subject(network), {}
+        for kind, (file, _) in files.items():
+            if kind in kept:
+                result[kind] = kept[kind].values
+                continue
+            function, _ = MEASURES[kind]
+            result[kind] = {name: float(value) for name, value in function(subject).items()}
+            archive.write(file, key, {}, result[kind])
+        return result

@@ -63,7 +63,7 @@ DATASETS: dict[str, Callable[..., DataSplit]] = {
 }
 
 
-def load(name: str, seed: int = 0, **options: object) -> DataSplit:
+def load(name: str, *, seed: int = 0, **options: object) -> DataSplit:
     """A data set by its name.
 
     Parameters
@@ -92,7 +92,7 @@ def load(name: str, seed: int = 0, **options: object) -> DataSplit:
     """
     check_choice(name, "name", tuple(DATASETS))
     check_options(name, options)
-    return DATASETS[name](seed, **options)
+    return DATASETS[name](seed=seed, **options)
 
 
 def check_options(name: str, options: dict[str, Any]) -> None:

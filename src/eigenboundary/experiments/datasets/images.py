@@ -39,8 +39,8 @@ _SHARES_BESIDE_TEST = (5 / 7, 2 / 7)
 
 
 def mnist(
-    seed: int = 0,
     *,
+    seed: int = 0,
     classes: Sequence[int] = (0, 1, 7),
     per_class: int | None = 300,
     directory: str | os.PathLike[str] | None = None,
@@ -92,8 +92,8 @@ def mnist(
 
 
 def cifar10(
-    seed: int = 0,
     *,
+    seed: int = 0,
     classes: Sequence[int] = tuple(range(10)),
     per_class: int | None = None,
     directory: str | os.PathLike[str] | None = None,

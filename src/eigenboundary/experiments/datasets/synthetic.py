@@ -41,7 +41,7 @@ _CHECKERBOARD_DEVIATION = (0.3, 0.1)
 _CIRCLES_FACTOR = 0.5
 
 
-def toy_1d(seed: int = 0) -> DataSplit:
+def toy_1d(*, seed: int = 0) -> DataSplit:
     """Six points on the line, of which the three in the middle make a class.
 
     There is nothing to split: ``train`` holds all six, in order, and ``validation`` and ``test``
@@ -60,7 +60,7 @@ def toy_1d(seed: int = 0) -> DataSplit:
     return DataSplit((x, y), none, none, ("outside", "inside"))
 
 
-def gaussian_blobs(seed: int = 0, *, noise: float = 1.0, samples: int = 300) -> DataSplit:
+def gaussian_blobs(*, seed: int = 0, noise: float = 1.0, samples: int = 300) -> DataSplit:
     """Three Gaussians in the plane: the paper's `gauss` data.
 
     Parameters
@@ -116,8 +116,8 @@ def hierarchical(
 
 
 def checkerboard(
-    seed: int = 0,
     *,
+    seed: int = 0,
     version: str = "separable",
     noise: float = 1.0,
     samples: int = 400,
@@ -164,7 +164,7 @@ def checkerboard(
     )
 
 
-def circles(seed: int = 0, *, noise: float = 0.1, samples: int = 200) -> DataSplit:
+def circles(*, seed: int = 0, noise: float = 0.1, samples: int = 200) -> DataSplit:
     """A circle of radius one around another of half that radius.
 
     Parameters
@@ -190,7 +190,7 @@ def circles(seed: int = 0, *, noise: float = 0.1, samples: int = 200) -> DataSpl
     return split_by_class(x, y, rng, ("outer", "inner"))
 
 
-def half_moons(seed: int = 0, *, noise: float = 0.1, samples: int = 200) -> DataSplit:
+def half_moons(*, seed: int = 0, noise: float = 0.1, samples: int = 200) -> DataSplit:
     """Two half circles of radius one, each reaching into the other.
 
     Parameters

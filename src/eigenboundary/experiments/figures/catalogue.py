@@ -183,7 +183,7 @@ def reproduce(
     directory: str | Path | None = None,
     configs: str | Path | None = None,
     resolution: int = 120,
-    force: bool = False,
+    overwrite: bool = False,
     progress: FigureProgress | None = None,
     done: Callable[[Reproduced], None] | None = None,
 ) -> list[Reproduced]:
@@ -203,7 +203,7 @@ def reproduce(
         A folder whose configurations take the place of shipped ones of the same name.
     resolution : int
         Points a side of pictures of the plane.
-    force : bool
+    overwrite : bool
         Make anew what the folder holds.
     progress : callable, optional
         Called as ``progress(figure, stage, done, total)``.
@@ -229,7 +229,7 @@ def reproduce(
         directory=directory,
         configs=None if configs is None else Path(configs),
         resolution=resolution,
-        force=force,
+        overwrite=overwrite,
         progress=progress,
     )
     made = []

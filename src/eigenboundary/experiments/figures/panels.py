@@ -20,9 +20,9 @@ from eigenboundary.displays import (
     SpectrumDisplay,
     style,
 )
-from eigenboundary.experiments.archive import TrainedNetwork
 from eigenboundary.experiments.figures.page import SMALL, TEXT, fit
 from eigenboundary.experiments.figures.workshop import Workshop
+from eigenboundary.experiments.train import TrainedNetwork
 
 #: What a bare colour bar of alignments shows.
 ALIGNMENT = ScalarMappable(style.ALIGNMENT_RANGE, style.ALIGNMENT_MAP)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.displays import LossSurfaceDisplay, SpectrumDisplay, style
-from eigenboundary.experiments.archive import TrainedNetwork
 from eigenboundary.experiments.figures.gradients import loss_gradients
 from eigenboundary.experiments.figures.page import SMALL, Page, fit, lettered, restyled
 from eigenboundary.experiments.figures.workshop import Workshop
+from eigenboundary.experiments.train import TrainedNetwork
 from eigenboundary.landscape import LossPlane, loss_plane
 from eigenboundary.problem.problem import Problem
 

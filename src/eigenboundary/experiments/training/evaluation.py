@@ -31,7 +31,7 @@ def evaluate(
     x, y = data
     with eval_mode(model):
         outputs = model(x)
-    return loss_and_accuracy(TrainingPlan(1, 1.0, loss=loss), outputs, y)
+    return loss_and_accuracy(TrainingPlan(epochs=1, learning_rate=1.0, loss=loss), outputs, y)
 
 
 def loss_and_accuracy(plan: TrainingPlan, outputs: Tensor, y: Tensor) -> tuple[float, float]:

@@ -22,7 +22,6 @@ from eigenboundary.experiments.training.run import (
     TrainingResult,
     TrainingRun,
 )
-from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.files import new_file
 from eigenboundary.runtime.interrupts import deferred_interrupts
 from eigenboundary.runtime.random_state import preserved_random_state
@@ -114,7 +113,7 @@ def train_many(
     InvalidInputError
         If an argument is not as described.
     """
-    plan = _plan(settings)
+    plan = TrainingPlan(**settings)
     check_given(models, data, seeds, plan)
     path = None
     if state_file is not None:
@@ -169,16 +168,6 @@ def _finish(
     if path is not None and not keep_state:
         path.unlink(missing_ok=True)
     return results
-
-
-def _plan(settings: dict[str, Any]) -> TrainingPlan:
-    try:
-        return TrainingPlan(**settings)
-    except TypeError as error:
-        known = ", ".join(TrainingPlan.__dataclass_fields__)
-        raise InvalidInputError(
-            "settings", f"be among {known}, with epochs and learning_rate", because=f"{error}"
-        ) from None
 
 
 def _numbered(path: Path, index: int) -> Path:

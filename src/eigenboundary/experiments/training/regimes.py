@@ -23,10 +23,8 @@ from torch import Tensor, nn
 from eigenboundary.runtime.arguments import check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 
-REGIMES = ("normal", "random_labels", "adversarial", "large_norm", "wide_margin")
 
-
-def permuted_labels(y: Tensor, seed: int = 0) -> Tensor:
+def permuted_labels(y: Tensor, *, seed: int = 0) -> Tensor:
     """The same labels in random order, so that they say nothing about their samples.
 
     Examples

@@ -14,16 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from eigenboundary.experiments.archive import Archive, Key, Stored, fingerprint
 from eigenboundary.experiments.training.attacks import perturbed, random_start
-from eigenboundary.experiments.training.checkpoint import (
-    fingerprint,
-    read_checkpoint,
-    write_checkpoint,
-)
 from eigenboundary.experiments.training.ensembles import Ensemble, State, make_ensemble
 from eigenboundary.experiments.training.evaluation import evaluate, loss_and_accuracy
 from eigenboundary.experiments.training.plan import TrainingPlan
-from eigenboundary.problem.losses import PerSampleLoss
 from eigenboundary.runtime import version
 from eigenboundary.runtime.interrupts import safe_point
 
@@ -60,16 +55,6 @@ class TrainingResult:
     checkpoints: dict[int, State] = field(default_factory=dict, repr=False)
 
 
-def _named(loss: str | PerSampleLoss) -> str:
-    """A loss as every process would call it: the text of a function has its address."""
-    if isinstance(loss, str):
-        return loss
-    if isinstance(loss, nn.Module):
-        return repr(loss)
-    kind = loss if hasattr(loss, "__qualname__") else type(loss)
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
 class TrainingRun:
     """A training run between two epochs; the models get their weights when it has finished."""
 
@@ -82,15 +67,18 @@ class TrainingRun:
         path: Path | None,
     ) -> None:
         self.models, self.plan, self.path = list(models), plan, path
+        archive = None if path is None else Archive(path.parent, argument="state_file")
+        self.archive = archive
         self.attack = plan.attack
         # An interrupt leaves the models at their start, from which the run can be taken up.
         self.in_training = copy.deepcopy(self.models)
         self.x = torch.stack([x for x, _ in data])
         self.y = torch.stack([y.long() for _, y in data])
         weights = [tensor for model in models for tensor in model.state_dict().values()]
-        settings = vars(plan) | {"loss": _named(plan.loss)}, [*map(int, seeds)]
-        self.started_from = fingerprint(
-            (*settings, version.TRAINING_ALGORITHM), [self.x, self.y, *weights]
+        self.key = Key(
+            {**plan.record, "seeds": [*map(int, seeds)]},
+            fingerprint("", [self.x, self.y, *weights]),
+            f"training {version.TRAINING_ALGORITHM}",
         )
         first = slice(0, plan.batch_size or self.x.shape[1])
         self.ensemble: Ensemble = make_ensemble(
@@ -106,8 +94,10 @@ class TrainingRun:
         #: By network that has reached its targets: the epoch, and its weights then.
         self.finished: dict[int, tuple[int, State]] = {}
         self.checkpoints: dict[int, dict[int, State]] = {}
-        if path is not None and path.exists():
-            self._restore(path)
+        if archive is not None and path is not None:
+            state = archive.read(path.name, self.key)
+            if state is not None:
+                self._restore(state)
 
     # ------------------------------------------------------------------------------ the epochs
 
@@ -221,7 +211,7 @@ class TrainingRun:
 
     def save(self) -> None:
         """Write the state to disk, if there is a place for it."""
-        if self.path is None:
+        if self.archive is None or self.path is None:
             return
         tensors = {f"parameter.{n}": p for n, p in self.ensemble.parameters.items()}
         if self.ensemble.size == 1:
@@ -248,14 +238,14 @@ class TrainingRun:
             "active": self.active,
             "finished": {str(member): epoch for member, (epoch, _) in self.finished.items()},
         }
-        write_checkpoint(self.path, tensors, numbers, self.started_from)
+        self.archive.write(self.path.name, self.key, tensors, numbers)
 
     @property
     def _device(self) -> torch.device:
         return next(iter(self.ensemble.parameters.values())).device
 
-    def _restore(self, path: Path) -> None:
-        tensors, numbers = read_checkpoint(path, self.started_from)
+    def _restore(self, stored: Stored) -> None:
+        tensors, numbers = stored.tensors(), stored.values
 
         def under(prefix: str) -> State:
             start = f"{prefix}."
