@@ -20,6 +20,7 @@ from eigenboundary.experiments.figures import (
     figure_names,
     landscapes,
     margins,
+    motion,
     page,
     reproduce,
     rows,
@@ -27,9 +28,10 @@ from eigenboundary.experiments.figures import (
     workshop,
 )
 from eigenboundary.experiments.figures.encoding import jumps, weighted_sum
-from eigenboundary.experiments.figures.gradients import logit_gradients, loss_gradients
+from eigenboundary.experiments.figures.gradients import logit_gradients
 from eigenboundary.experiments.figures.toy import first_that_learns
 from eigenboundary.experiments.figures.workshop import PARTS, Workshop
+from eigenboundary.experiments.unit_gradients import loss_gradients
 from eigenboundary.runtime import version
 
 COARSE = 12
@@ -105,9 +107,9 @@ def low_resolution():
         patch.setitem(page._PAGE_STYLE, "pdf.fonttype", 3)
         patch.setattr(rows, "_VECTORS", 2)
         patch.setattr(directions, "_SHOWN", 2)
-        patch.setattr(landscapes, "_PANELS", 3)
+        patch.setattr(motion, "_PANELS", 3)
         patch.setattr(landscapes, "_ITERATIONS", 30)
-        patch.setattr(landscapes, "_FRAMES", 3)
+        patch.setattr(motion, "_FRAMES", 3)
         patch.setattr(margins, "_POINTS", 20)
         patch.setattr(margins, "_STEPS", 5)
         patch.setattr(margins, "_MEASURED", 3)
@@ -432,9 +434,9 @@ def test_the_boundary_moves_along_each_eigenvector_until_the_loss_has_risen_by_o
 ):
     data = numbers("appendix-motion")
     values = at_work.analysis(at_work.network("blobs-normal")).eigenvalues
-    for motion, value in zip(data.motions, values, strict=False):
-        assert 0.5 * value * motion.steps[-1] ** 2 == pytest.approx(1.0)
-        assert motion.steps[len(motion.steps) // 2] == 0
+    for moved, value in zip(data.motions, values, strict=False):
+        assert 0.5 * value * moved.steps[-1] ** 2 == pytest.approx(1.0)
+        assert moved.steps[len(moved.steps) // 2] == 0
 
 
 def test_landscapes_begin_and_end_at_the_networks(at_work, numbers):

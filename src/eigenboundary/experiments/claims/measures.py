@@ -27,10 +27,10 @@ from eigenboundary.curvature.spectrum.outliers import count_outliers
 from eigenboundary.experiments import datasets
 from eigenboundary.experiments.train import TrainedNetwork
 from eigenboundary.experiments.training import evaluate
+from eigenboundary.experiments.unit_gradients import loss_gradients
 from eigenboundary.landscape import loss_at
 from eigenboundary.landscape.coordinates import layer_normalized
 from eigenboundary.landscape.reparametrization import layer_parameters, random_alphas, reparametrize
-from eigenboundary.problem.derivatives import pullback
 from eigenboundary.problem.problem import Problem
 
 Array = NDArray[np.float64]
@@ -230,7 +230,7 @@ def margins(subject: Subject) -> Numbers:
 def loss_change(subject: Subject) -> Numbers:
     """Median relative error of ½ t² Σ λ_i A_i² for steps of length t along g/‖g‖."""
     problem = subject.problem
-    directions = _unit_gradients(problem)
+    directions = loss_gradients(problem, reinforcing=True).T
     curvatures = (directions * (subject.operator @ directions)).sum(0)  # Σ λ_i A_i², all i
     numbers = {}
     for step in _STEPS:
@@ -240,17 +240,6 @@ def loss_change(subject: Subject) -> Numbers:
         error = (measured - predicted).abs() / measured.abs().clamp_min(1e-300)
         numbers[f"step_{step:g}"] = float(error.median())
     return numbers
-
-
-def _unit_gradients(problem: Problem) -> Tensor:
-    """Reinforcing gradients of the training samples as unit columns (p, n)."""
-    rows = []
-    for x, _ in problem.samples.batches(64):
-        outputs = problem.network.evaluate(x)
-        residual, _ = problem.loss.residual(outputs, outputs.argmax(-1))
-        gradients = pullback(problem.network, x, residual.unsqueeze(1)).squeeze(1)
-        rows.append(gradients / torch.linalg.vector_norm(gradients, dim=1, keepdim=True))
-    return torch.cat(rows).T
 
 
 # ---------------------------------------------------------------------------------------- claim 8

@@ -1,4 +1,4 @@
-"""Appendix: when in training the eigenvectors come to know the boundary."""
+"""Appendix: when in training the eigenvectors align with the boundary."""
 
 from __future__ import annotations
 
@@ -22,18 +22,13 @@ _COLUMNS = 2
 
 @dataclass(frozen=True)
 class Dynamics:
-    """The analyses of a network along its training, by epoch."""
+    """The analyses of a network along its training, by epoch, ascending."""
 
     class_names: tuple[str, ...]
     analyses: dict[int, Analysis]
 
-    @property
-    def epochs(self) -> list[int]:
-        """Those whose weights were kept, ascending."""
-        return list(self.analyses)
 
-
-def compute_dynamics(workshop: Workshop) -> Dynamics:
+def compute(workshop: Workshop) -> Dynamics:
     """Analyse every checkpoint of a training."""
     network = workshop.network(_CONFIG)
     analyses = {}
@@ -45,9 +40,10 @@ def compute_dynamics(workshop: Workshop) -> Dynamics:
     return Dynamics(network.data.class_names, analyses)
 
 
-def draw_dynamics(data: Dynamics) -> Page:
-    """Numbers against the epoch, and below a map of alignments for each epoch."""
-    rows = -(-len(data.epochs) // _COLUMNS)
+def draw(data: Dynamics) -> Page:
+    """Draw numbers against the epoch, and below them a map of alignments for each epoch."""
+    epochs = list(data.analyses)
+    rows = -(-len(epochs) // _COLUMNS)
     top, step, height = 1.95, 0.74, 0.52
     page = Page(top + rows * step + 0.46)
     curves = [page.axes(0.42 + i * 1.7, 0.24, 1.2, 1.1) for i in range(4)]
@@ -59,14 +55,14 @@ def draw_dynamics(data: Dynamics) -> Page:
         plural = "s" if epoch != 1 else ""
         title = "at the start" if epoch == 0 else f"after {epoch:,} epoch{plural}"
         shown = min(_VECTORS, analysis.k)
-        last = row == rows - 1 or i + 1 == len(data.epochs)
+        last = row == rows - 1 or i + 1 == len(epochs)
         alignment_map(ax, analysis, data.class_names, shown, title, named=last)
     page.bar(ALIGNMENT, 5.54, page.height - 0.23, "alignment $A_i(x_s)$ with the top five")
     return page
 
 
 def _curves(axes: list[Axes], data: Dynamics) -> None:
-    epochs = np.array(data.epochs)
+    epochs = np.array(list(data.analyses))
     analyses = list(data.analyses.values())
     numbers = [a.complexity for a in analyses]
     low, high = np.array([n.effective_number_interval for n in numbers]).T

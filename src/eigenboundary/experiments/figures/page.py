@@ -1,4 +1,4 @@
-"""A page of a paper: axes placed in inches, text of 7 to 9 points, one file for screen and print.
+"""A page of a paper: axes placed in inches, text of 7 and 8 points, PNG and PDF.
 
 The package's displays are drawn for the screen. :func:`fit` brings what they drew to the size of
 a panel on the page.
@@ -60,14 +60,14 @@ _PAGE_STYLE: dict[str, Any] = {
 
 @contextmanager
 def restyled() -> Iterator[None]:
-    """Context for what no display draws: the displays' look, at the size of a page."""
+    """Draw in the displays' style, at the size of a page."""
     settings: Any = _PAGE_STYLE  # matplotlib types the keys as literals
     with style.styled(), mpl.rc_context(settings):
         yield
 
 
 def lettered(index: int, title: str) -> str:
-    """A panel's title after its letter, by which a text refers to it.
+    """Return a panel's title after its letter, by which a text refers to it.
 
     Examples
     --------
@@ -97,23 +97,27 @@ class Page:
         self.height = height
 
     def axes(self, left: float, top: float, width: float, height: float, **options: Any) -> Axes:
-        """Axes whose upper left corner is at (left, top)."""
+        """Add axes whose upper left corner is at (left, top)."""
+        below = self.height - top - height
+        place = left / WIDTH, below / self.height, width / WIDTH, height / self.height
         with restyled():
-            place = self._place(left, top, width, height)
             axes: Axes = self.figure.add_axes(place, **options)
         return axes
 
     def row(
         self, count: int, left: float, top: float, size: tuple[float, float], gap: float
     ) -> list[Axes]:
-        """Axes of one size side by side."""
+        """Add axes of one size side by side."""
         return [self.axes(left + i * (size[0] + gap), top, *size) for i in range(count)]
 
     def write(self, left: float, top: float, text: str, **options: Any) -> Text:
-        """Text whose upper left corner is at (left, top), unless told otherwise."""
+        """Write text whose upper left corner is at (left, top), unless told otherwise."""
         how: dict[str, Any] = {"fontsize": TEXT, "color": style.INK, "ha": "left", "va": "top"}
-        how |= options
-        return self.figure.text(left / WIDTH, 1 - top / self.height, text, **how)
+        return self.figure.text(left / WIDTH, 1 - top / self.height, text, **how | options)
+
+    def remark(self, left: float, top: float, text: str, **options: Any) -> Text:
+        """Write small grey text."""
+        return self.write(left, top, text, fontsize=SMALL, color=style.MUTED, **options)
 
     def bar(
         self,
@@ -125,7 +129,7 @@ class Page:
         width: float = 1.1,
         ticks: Sequence[float] = (-1, -0.5, 0, 0.5, 1),
     ) -> Colorbar:
-        """A level colour bar; the label stands to its left."""
+        """Draw a level colour bar, with its label to the left."""
         with restyled():
             bar = self.figure.colorbar(
                 drawn,
@@ -139,22 +143,23 @@ class Page:
         self.write(left - 0.12, top + 0.035, label, ha="right", va="center", fontsize=SMALL)
         return bar
 
-    def class_legend(
-        self, classes: Sequence[int], names: Sequence[str], left: float, top: float
-    ) -> None:
-        """The classes' colours and markers, in a line that begins at (left, top)."""
+    def class_legend(self, names: Sequence[str], left: float, top: float) -> None:
+        """Draw the classes' colours and markers, in a line that begins at (left, top)."""
+        handles = style.class_handles(range(len(names)), names)
+        for handle in handles:
+            handle.set_markersize(4.5)
+        self.legend(handles, left, top, handlelength=1.0, columnspacing=1.2)
+
+    def legend(self, handles: Sequence[Line2D], left: float, top: float, **options: Any) -> None:
+        """Draw a legend in one line that begins at (left, top)."""
         with restyled():
-            handles = style.class_handles(classes, names)
-            for handle in handles:
-                handle.set_markersize(4.5)
             self.figure.legend(
                 handles=handles,
                 loc="upper left",
                 bbox_to_anchor=(left / WIDTH, 1 - top / self.height),
                 ncols=len(handles),
-                handlelength=1.0,
-                columnspacing=1.2,
                 borderpad=0,
+                **options,
             )
 
     def save(self, folder: Path, name: str) -> tuple[Path, ...]:
@@ -170,11 +175,12 @@ class Page:
                 files.append(target)
         return tuple(files)
 
-    def _place(
-        self, left: float, top: float, width: float, height: float
-    ) -> tuple[float, float, float, float]:
-        below = self.height - top - height
-        return left / WIDTH, below / self.height, width / WIDTH, height / self.height
+
+def drop_legend(ax: Axes) -> None:
+    """Remove a display's legend: the page has its own."""
+    legend = ax.get_legend()
+    if legend is not None:
+        legend.remove()
 
 
 def fit(ax: Axes, title: str | None = None, *, scale: float = 0.5) -> None:
@@ -184,9 +190,9 @@ def fit(ax: Axes, title: str | None = None, *, scale: float = 0.5) -> None:
     ----------
     ax : Axes
     title : str, optional
-        Takes the place of the display's.
+        Replaces the display's title.
     scale : float
-        Of lines and markers; text becomes 7 or 8 points.
+        Factor of lines and markers; text becomes 7 or 8 points.
     """
     for artist in ax.get_children():
         if isinstance(artist, PathCollection):
