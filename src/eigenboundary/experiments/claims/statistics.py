@@ -1,4 +1,4 @@
-"""Effects over seeds: their bootstrap interval, and what it says about a claim."""
+"""Effects over seeds: their bootstrap interval, and the verdict it gives on a claim."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from eigenboundary.runtime.errors import InvalidInputError
 Verdict = Literal["supported", "not supported", "undecided"]
 
 _RESAMPLES = 9999
-#: With fewer seeds an interval over them says nothing.
+#: With fewer seeds an interval has no meaning.
 LEAST_SEEDS = 3
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """What an effect must reach for its claim to hold.
+    """The threshold that an effect must pass for its claim to hold.
 
     Attributes
     ----------
     value : float
     side : {"above", "below"}
-        On which side of the value the claim has the effect.
+        The side of the value on which the claim puts the effect.
     """
 
     value: float
@@ -39,14 +39,14 @@ class Threshold:
 def bootstrap_interval(
     effects: ArrayLike, *, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean effect over seeds.
+    """Compute the percentile bootstrap interval of the mean effect over seeds.
 
     Parameters
     ----------
     effects : array, shape (n_seeds,)
     level : float
     seed : int
-        Of the resampling.
+        Seed of the resampling.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def bootstrap_interval(
 
 
 def verdict(interval: tuple[float, float], threshold: Threshold) -> Verdict:
-    """What an interval says: supported if all of it lies on the claim's side of the threshold.
+    """Return "supported" if the whole interval lies on the claim's side of the threshold.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The whole study: train every network, measure it, judge every claim. Resumable."""
+"""Train every network, measure it, and judge every claim, in a study that can be resumed."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def check_claims(
     jobs: int = 1,
     progress: ClaimsProgress | None = None,
 ) -> list[ClaimResult]:
-    """Put the paper's claims to the test.
+    """Test the paper's claims.
 
     Parameters
     ----------
     seeds : int or sequence of int
-        So many, from 0, or these. Each is another draw of the data, the initial weights and the
-        order of the samples.
+        Number of seeds, from 0, or the seeds. Each is another draw of the data, the initial
+        weights and the order of the samples.
     folder : path
-        Networks and measurements are kept here as soon as they are there: the same call goes on
-        where an earlier one stopped, and takes what is there already.
+        Folder that keeps networks and measurements as soon as they are there: the same call goes
+        on where an earlier one stopped.
     claims : sequence of Claim
     jobs : int
-        Processes that measure side by side; training takes one.
+        Processes that measure in parallel; training takes one.
     progress : callable, optional
         Called as ``progress(what, done, total)``.
 
@@ -92,7 +92,7 @@ def _measure(
     jobs: int,
     progress: ClaimsProgress | None,
 ) -> list[dict[tuple[str, str], Numbers]]:
-    """All measures of one configuration, one dict a seed."""
+    """Take all measures of one configuration, one dict a seed."""
 
     def training(which: object, epoch: int, epochs: int) -> None:
         if progress is not None:

@@ -42,10 +42,10 @@ _CIRCLES_FACTOR = 0.5
 
 
 def toy_1d(*, seed: int = 0) -> DataSplit:
-    """Six points on the line, of which the three in the middle make a class.
+    """Return six points on the line, of which the three in the middle make a class.
 
-    There is nothing to split: ``train`` holds all six, in order, and ``validation`` and ``test``
-    hold none. The seed changes nothing.
+    They are not split: ``train`` holds all six, in order, and ``validation`` and ``test`` hold
+    none. The seed has no effect.
 
     Examples
     --------
@@ -61,16 +61,16 @@ def toy_1d(*, seed: int = 0) -> DataSplit:
 
 
 def gaussian_blobs(*, seed: int = 0, noise: float = 1.0, samples: int = 300) -> DataSplit:
-    """Three Gaussians in the plane: the paper's `gauss` data.
+    """Draw three Gaussians in the plane: the paper's `gauss` data.
 
     Parameters
     ----------
     seed : int
     noise : float
-        Multiplies the standard deviations. A network that is to have a wide margin is first
-        fitted to a noisier version, and then trained on the data themselves.
+        Factor of the standard deviations. A network with a wide margin is first fitted to a
+        noisier version, and then trained on the data themselves.
     samples : int
-        In all, shared out evenly.
+        Number of samples, shared out evenly.
 
     Examples
     --------
@@ -84,20 +84,20 @@ def gaussian_blobs(*, seed: int = 0, noise: float = 1.0, samples: int = 300) -> 
 def hierarchical(
     seed: int = 0, *, classes: int = 4, noise: float = 1.0, samples: int = 300
 ) -> DataSplit:
-    """Four Gaussians at (±2, ±1): two pairs far apart, the two of a pair close together.
+    """Draw four Gaussians at (±2, ±1): two pairs far apart, the two of a pair close together.
 
-    Four classes are told apart in two steps, left from right and then upper from lower. With
-    two classes only the first is left: blobs on the same side of the second axis share a label.
+    Four classes are told apart in two steps, left from right and then upper from lower. Two
+    classes need only the first step: blobs on one side of the second axis share a label.
 
     Parameters
     ----------
     seed : int
     classes : {4, 2}
-        Every blob its own class, or every pair.
+        Every blob is a class, or every pair.
     noise : float
-        Multiplies the standard deviations.
+        Factor of the standard deviations.
     samples : int
-        In all, shared out evenly.
+        Number of samples, shared out evenly.
 
     Examples
     --------
@@ -123,10 +123,10 @@ def checkerboard(
     samples: int = 400,
     redraw: bool = True,
 ) -> DataSplit:
-    """Four flat Gaussians, one above the other, which belong to the two classes in turn.
+    """Draw four flat Gaussians, one above the other, which belong to the two classes in turn.
 
     The first coordinate alone separates the classes, by a straight line with a narrow margin.
-    The second does it by stripes, which is less simple but leaves a far wider margin.
+    The second separates them by stripes, which are less simple but leave a far wider margin.
 
     Parameters
     ----------
@@ -134,15 +134,14 @@ def checkerboard(
     version : {"separable", "noisy"}
         Means of ±0.8 or ±0.5 in the first coordinate, positive for class 0.
     noise : float
-        Multiplies the standard deviations.
+        Factor of the standard deviations.
     samples : int
-        In all, shared out evenly.
+        Number of samples, shared out evenly.
     redraw : bool
         Whether samples of the separable version that fall across the line between the classes
         are drawn again, so that there is a line for every seed. This departs from the paper,
-        whose blobs are Gaussians and nothing else: at ±0.8 four samples in a thousand fall
-        across, one or two in 400. False gives the paper's draws. It changes nothing in the noisy
-        version.
+        whose blobs are plain Gaussians: at ±0.8 four samples in a thousand fall across, one or
+        two in 400. False gives the paper's draws. It has no effect on the noisy version.
 
     Examples
     --------
@@ -165,7 +164,7 @@ def checkerboard(
 
 
 def circles(*, seed: int = 0, noise: float = 0.1, samples: int = 200) -> DataSplit:
-    """A circle of radius one around another of half that radius.
+    """Draw a circle of radius one around another of half that radius.
 
     Parameters
     ----------
@@ -173,7 +172,7 @@ def circles(*, seed: int = 0, noise: float = 0.1, samples: int = 200) -> DataSpl
     noise : float
         Standard deviation of the noise on each coordinate.
     samples : int
-        In all.
+        Number of samples.
 
     Examples
     --------
@@ -191,7 +190,7 @@ def circles(*, seed: int = 0, noise: float = 0.1, samples: int = 200) -> DataSpl
 
 
 def half_moons(*, seed: int = 0, noise: float = 0.1, samples: int = 200) -> DataSplit:
-    """Two half circles of radius one, each reaching into the other.
+    """Draw two half circles of radius one, each reaching into the other.
 
     Parameters
     ----------
@@ -199,7 +198,7 @@ def half_moons(*, seed: int = 0, noise: float = 0.1, samples: int = 200) -> Data
     noise : float
         Standard deviation of the noise on each coordinate.
     samples : int
-        In all.
+        Number of samples.
 
     Examples
     --------

@@ -12,7 +12,7 @@ from eigenboundary.runtime.arguments import check_seed
 
 
 def iris(*, seed: int = 0) -> DataSplit:
-    """Fisher's irises: four measures of 150 flowers, standardised over the training part.
+    """Load Fisher's irises: four measures of 150 flowers, standardised over the training part.
 
     Examples
     --------
@@ -30,7 +30,7 @@ def iris(*, seed: int = 0) -> DataSplit:
 
 
 def digits(*, seed: int = 0, classes: Sequence[int] = (0, 1, 7)) -> DataSplit:
-    """Handwritten digits of 8×8 pixels in [0, 1], relabelled 0, 1, … in the order of ``classes``.
+    """Load digits of 8×8 pixels in [0, 1], relabelled 0, 1, … in the order of ``classes``.
 
     Examples
     --------
