@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 _KEY = "eigenboundary-archive"
 _SUPERSEDED = "superseded"
+# Between the keys of nested tensors; no parameter's name has it.
+_SEPARATOR = "//"
 _T = TypeVar("_T", bound=Hashable)
 
 
@@ -67,9 +69,16 @@ class Stored:
     path: Path
     values: dict[str, Any]
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Read the file's tensors."""
-        return safe_torch.load_file(self.path)
+    def tensors(self) -> dict[str, Any]:
+        """Read the file's tensors, nested as they were given; keys are text."""
+        result: dict[str, Any] = {}
+        for name, tensor in safe_torch.load_file(self.path).items():
+            *places, last = name.split(_SEPARATOR)
+            inner = result
+            for place in places:
+                inner = inner.setdefault(place, {})
+            inner[last] = tensor
+        return result
 
 
 def fingerprint(text: str, tensors: Iterable[Tensor]) -> str:
@@ -183,16 +192,15 @@ class Archive:
         self,
         name: str,
         key: Key,
-        tensors: Mapping[str, Tensor],
-        values: Mapping[str, Any] | None = None,
+        tensors: Mapping[Any, Any],
+        values: Mapping[str, Any],
     ) -> None:
-        """Write a result whole; a file that is not this archive's moves to ``superseded``."""
+        """Write tensors in nested mappings and plain values.
+
+        A file that this archive has neither written nor read moves to ``superseded``.
+        """
         with self._replaced(name) as partial:
-            safe_torch.save_file(
-                {n: tensor.detach().cpu().contiguous() for n, tensor in tensors.items()},
-                partial,
-                metadata={_KEY: _header(key, values or {})},
-            )
+            safe_torch.save_file(dict(_flat(tensors)), partial, {_KEY: _header(key, values)})
 
     def write_saved(self, name: str, key: Key, save: Callable[[Path], object]) -> None:
         """Write a result that saves itself as a safetensors file, with its key added."""
@@ -221,6 +229,14 @@ class Archive:
         while (target := place / f"{stem}-{number}{path.suffix}").exists():
             number += 1
         return path.rename(target)
+
+
+def _flat(tensors: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    for name, value in tensors.items():
+        if isinstance(value, Tensor):
+            yield f"{prefix}{name}", value.detach().cpu().contiguous()
+        else:
+            yield from _flat(value, f"{prefix}{name}{_SEPARATOR}")
 
 
 def _header(key: Key, values: Mapping[str, Any]) -> str:

@@ -302,18 +302,15 @@ def state_file(config: ExperimentConfig, seeds: Iterable[int]) -> str:
 
 
 def _keep(trained: TrainedNetwork, archive: Archive) -> None:
-    result, tensors = trained.result, dict(trained.model.state_dict())
-    for epoch, state in result.checkpoints.items():
-        tensors |= {f"checkpoint.{epoch}.{name}": tensor for name, tensor in state.items()}
+    result = trained.result
+    tensors = {**trained.model.state_dict(), "checkpoints": result.checkpoints}
     values = {name: getattr(result, name) for name in ("loss", "accuracy", "epochs", "seconds")}
     archive.write(network_file(trained.config, trained.seed), trained.key, tensors, values)
 
 
 def _restored(config: ExperimentConfig, seed: int, start: Start, stored: Stored) -> TrainedNetwork:
-    tensors, checkpoints = stored.tensors(), dict[int, dict[str, Any]]()
-    for name in [name for name in tensors if name.startswith("checkpoint.")]:
-        _, epoch, parameter = name.split(".", 2)
-        checkpoints.setdefault(int(epoch), {})[parameter] = tensors.pop(name)
+    tensors = stored.tensors()
+    states = {int(epoch): state for epoch, state in tensors.pop("checkpoints", {}).items()}
     start.model.load_state_dict(tensors)
-    result = TrainingResult(**stored.values, checkpoints=dict(sorted(checkpoints.items())))
+    result = TrainingResult(**stored.values, checkpoints=dict(sorted(states.items())))
     return TrainedNetwork(config, seed, start.model, start.data, result, start.key)
