@@ -423,7 +423,7 @@ def test_coherence_is_a_matrix_of_cosines_sorted_by_class(numbers):
 
 def test_dynamics_has_an_analysis_of_each_checkpoint_that_ends_with_the_network(at_work, numbers):
     data = numbers("appendix-dynamics")
-    assert data.epochs == [0, 2, 60]
+    assert list(data.analyses) == [0, 2, 60]
     final = at_work.problem(at_work.network("blobs-dynamics"))
     assert data.analyses[60].provenance.fingerprint == final.fingerprint()
     assert data.analyses[60].loss_value < data.analyses[0].loss_value
