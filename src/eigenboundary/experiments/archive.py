@@ -45,21 +45,11 @@ class OutdatedResultError(OtherResultError):
 
 @dataclass(frozen=True)
 class Key:
-    """What decides a result.
+    """What decides a result."""
 
-    Attributes
-    ----------
-    configuration : dict
-        The settings, as JSON can hold them, with those of the parents.
-    data : str
-        The :func:`fingerprint` of the samples and the weights that the result is made from.
-    algorithm : str
-        The algorithms that make it, with their versions.
-    """
-
-    configuration: dict[str, Any]
-    data: str
-    algorithm: str
+    configuration: dict[str, Any]  # the settings, as JSON can hold them, with the parents'
+    data: str  # the fingerprint of the samples and weights that the result is made from
+    algorithm: str  # the algorithms that make it, with their versions
 
 
 @dataclass(frozen=True)
@@ -157,17 +147,8 @@ class Archive:
     def find(self, wanted: Mapping[_T, tuple[str, Key]], *, strict: bool) -> dict[_T, Stored]:
         """Return those of some results that can be used again, and warn once about the others.
 
-        Parameters
-        ----------
-        wanted : mapping to (str, Key)
-            The file's name and the key of each.
-        strict : bool
-            Whether a damaged file and one of another configuration are errors.
-
-        Raises
-        ------
-        OtherResultError
-            If such a file is there and ``strict`` is set.
+        Each is wanted by its file's name and its key. Where ``strict`` is set, a damaged file and
+        one of another configuration are errors.
         """
         found, others = {}, []
         for which, (name, key) in wanted.items():
@@ -189,11 +170,7 @@ class Archive:
     # ---------------------------------------------------------------------------------- writing
 
     def write(
-        self,
-        name: str,
-        key: Key,
-        tensors: Mapping[Any, Any],
-        values: Mapping[str, Any],
+        self, name: str, key: Key, tensors: Mapping[Any, Any], values: Mapping[str, Any]
     ) -> None:
         """Write tensors in nested mappings and plain values.
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from eigenboundary.analysis.loading import load
 from eigenboundary.analysis.pipeline import analyze
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.experiments import datasets, networks
@@ -24,16 +25,7 @@ _CONTROLS = ("lowest", "random_directions")
 
 @dataclass(frozen=True)
 class DemoRun:
-    """One network on one data set.
-
-    Attributes
-    ----------
-    name : str
-        Also the name of the file the analysis is saved to.
-    title : str
-    dataset, network : str
-    network_options, training_options : dict
-    """
+    """One network on one data set; the analysis is saved under the run's name."""
 
     name: str
     title: str
@@ -45,26 +37,17 @@ class DemoRun:
 
 RUNS: tuple[DemoRun, ...] = (
     DemoRun(
-        "iris",
-        "Iris (4-30-30-3)",
-        "iris",
-        "fnn",
+        *("iris", "Iris (4-30-30-3)", "iris", "fnn"),
         {"inputs": 4, "classes": 3, "hidden": (30, 30)},
         {"epochs": 3000, "learning_rate": 0.1, "target_loss": 1e-2},
     ),
     DemoRun(
-        "digits",
-        "Digits 0, 1, 7 (CNN)",
-        "digits",
-        "digits_cnn",
+        *("digits", "Digits 0, 1, 7 (CNN)", "digits", "digits_cnn"),
         {"classes": 3},
         {"epochs": 500, "learning_rate": 3e-3, "optimizer": "adam", "target_loss": 2e-3},
     ),
     DemoRun(
-        "blobs",
-        "Gaussians (2-100-100-3)",
-        "gaussian_blobs",
-        "fnn",
+        *("blobs", "Gaussians (2-100-100-3)", "gaussian_blobs", "fnn"),
         {"inputs": 2, "classes": 3, "hidden": (100, 100)},
         {"epochs": 3000, "learning_rate": 0.02, "target_loss": 5e-4},
     ),

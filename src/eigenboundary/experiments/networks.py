@@ -1,4 +1,4 @@
-"""The experiments' networks, as plain torch modules; initial weights by a seed."""
+"""Networks of the experiments as plain torch modules, their initial weights drawn by a seed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fnn(
     activation: str = "relu",
     log_softmax: bool = False,
 ) -> nn.Sequential:
-    """A fully connected network with one hidden layer a width in ``hidden``.
+    """Build a fully connected network with one hidden layer a width in ``hidden``.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def _widths(widths: Any, name: str) -> tuple[int, ...]:
 
 
 def cnn(classes: int = 3) -> nn.Sequential:
-    """The paper's small convolutional network for images (n, 1, 28, 28).
+    """Build the paper's small convolutional network for images (n, 1, 28, 28).
 
     Examples
     --------
@@ -62,20 +62,19 @@ def cnn(classes: int = 3) -> nn.Sequential:
     7203
     """
     check_positive_integer(classes, "classes")
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(32 * 5 * 5, classes),
-    )
+    convolutions = _pooled(nn.Conv2d(1, 16, 3), nn.Conv2d(16, 32, 3))
+    return nn.Sequential(*convolutions, nn.Linear(32 * 5 * 5, classes))
+
+
+def _pooled(*convolutions: nn.Module) -> list[nn.Module]:
+    """Follow each convolution with ReLU and max-pooling, and flatten the last."""
+    return [part for each in convolutions for part in (each, nn.ReLU(), nn.MaxPool2d(2))] + [
+        nn.Flatten()
+    ]
 
 
 def digits_cnn(classes: int = 3, channels: Sequence[int] = (8, 16)) -> nn.Sequential:
-    """The same kind of network for images (n, 1, 8, 8).
+    """Build a small convolutional network for images (n, 1, 8, 8).
 
     Examples
     --------
@@ -89,20 +88,12 @@ def digits_cnn(classes: int = 3, channels: Sequence[int] = (8, 16)) -> nn.Sequen
     first, second = widths
     for width in (classes, first, second):
         check_positive_integer(width, "classes and channels")
-    return nn.Sequential(
-        nn.Conv2d(1, first, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(first, second, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(4 * second, classes),
-    )
+    convolutions = nn.Conv2d(1, first, 3, padding=1), nn.Conv2d(first, second, 3, padding=1)
+    return nn.Sequential(*_pooled(*convolutions), nn.Linear(4 * second, classes))
 
 
 def lenet5(classes: int = 10, channels: int = 3) -> nn.Sequential:
-    """LeNet-5 for images (n, 3, 32, 32), with ReLU and max-pooling.
+    """Build LeNet-5 for images (n, 3, 32, 32), with ReLU and max-pooling.
 
     Source: LeCun et al. (1998), in the form that is usual for CIFAR-10.
 
@@ -113,20 +104,9 @@ def lenet5(classes: int = 10, channels: int = 3) -> nn.Sequential:
     """
     check_positive_integer(classes, "classes")
     check_positive_integer(channels, "channels")
-    return nn.Sequential(
-        nn.Conv2d(channels, 6, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(6, 16, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(16 * 5 * 5, 120),
-        nn.ReLU(),
-        nn.Linear(120, 84),
-        nn.ReLU(),
-        nn.Linear(84, classes),
-    )
+    convolutions = _pooled(nn.Conv2d(channels, 6, 5), nn.Conv2d(6, 16, 5))
+    dense = (nn.Linear(16 * 5 * 5, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU())
+    return nn.Sequential(*convolutions, *dense, nn.Linear(84, classes))
 
 
 class ResidualBlock(nn.Module):
@@ -154,7 +134,7 @@ class ResidualBlock(nn.Module):
 
 
 def resnet18(classes: int = 10, width: int = 64) -> nn.Sequential:
-    """ResNet-18 for images (n, 3, 32, 32): a 3×3 first convolution and no pooling after it.
+    """Build ResNet-18 for images (n, 3, 32, 32): a 3×3 first convolution, no pooling after it.
 
     Source: He et al. (2016), in the form that is usual for CIFAR-10.
 
@@ -179,22 +159,18 @@ def resnet18(classes: int = 10, width: int = 64) -> nn.Sequential:
 
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "fnn": fnn,
-    "cnn": cnn,
-    "digits_cnn": digits_cnn,
-    "lenet5": lenet5,
-    "resnet18": resnet18,
+    function.__name__: function for function in (fnn, cnn, digits_cnn, lenet5, resnet18)
 }
 
 
 def build(name: str, *, seed: int = 0, **options: object) -> nn.Module:
-    """A network by its name, with seeded initial weights.
+    """Build a network by its name, with seeded initial weights.
 
     Parameters
     ----------
     name : {"fnn", "cnn", "digits_cnn", "lenet5", "resnet18"}
     seed : int
-        Of the initial weights; the caller's random state is left alone.
+        Seed of the initial weights; the caller's random state stays as it is.
     **options
         The arguments of the function of that name.
 
@@ -216,13 +192,11 @@ def build(name: str, *, seed: int = 0, **options: object) -> nn.Module:
 
 
 def check_options(name: str, options: dict[str, Any], *, complete: bool = True) -> None:
-    """Refuse options that a network does not take, and where complete, missing ones."""
+    """Raise an error for options that a network does not take, and where complete, missing ones."""
     wanted = inspect.signature(NETWORKS[name])
     try:
         (wanted.bind if complete else wanted.bind_partial)(**options)
     except TypeError as error:
-        raise InvalidInputError(
-            "options",
-            f"be ones that network {name!r} takes, {', '.join(wanted.parameters)}",
-            f"{', '.join(options) or 'none'} ({error})",
-        ) from None
+        takes = f"be ones that network {name!r} takes, {', '.join(wanted.parameters)}"
+        got = f"{', '.join(options) or 'none'} ({error})"
+        raise InvalidInputError("options", takes, got) from None

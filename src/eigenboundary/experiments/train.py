@@ -72,7 +72,7 @@ def train_experiment(
     config: ExperimentConfig | str | Path,
     seeds: Sequence[int] = (0,),
     *,
-    folder: str | Path | None = None,
+    folder: str | Path | Archive | None = None,
     overwrite: bool = False,
     overrides: dict[str, Any] | None = None,
     progress: ExperimentProgress | None = None,
@@ -83,7 +83,7 @@ def train_experiment(
     ----------
     config : ExperimentConfig, or what :func:`load_config` takes
     seeds : sequence of int
-    folder : path, optional
+    folder : path or Archive, optional
         Folder that keeps the networks, one ``<name>-<seed>.safetensors`` each. A network that an
         earlier run left there is used again, and an interrupted training goes on where it stopped.
         A network that another version's code trained, or that was trained on other samples, is
@@ -109,19 +109,7 @@ def train_experiment(
     KeyboardInterrupt
         On Ctrl-C; with a folder, the same call goes on from there.
     """
-    archive = None if folder is None else Archive(folder, overwrite=overwrite)
-    return train_into(archive, config, seeds, overrides=overrides, progress=progress)
-
-
-def train_into(
-    archive: Archive | None,
-    config: ExperimentConfig | str | Path,
-    seeds: Sequence[int],
-    *,
-    overrides: dict[str, Any] | None = None,
-    progress: ExperimentProgress | None = None,
-) -> list[TrainedNetwork]:
-    """Train as :func:`train_experiment` does, with an archive in the place of the folder."""
+    archive = folder if isinstance(folder, Archive | None) else Archive(folder, overwrite=overwrite)
     if not isinstance(config, ExperimentConfig):
         config = load_config(config)
     if not isinstance(seeds, Sequence) or not seeds or len(set(seeds)) < len(seeds):
@@ -191,11 +179,8 @@ def _train(
         return run()
     except OtherResultError as error:
         moved = [str(path) for each in states if (path := archive.supersede(each))]
-        _log.warning(
-            "the interrupted training of %s cannot be taken up and begins anew (%s); its state is "
-            "now %s",
-            *(config.name, error.because, ", ".join(moved)),
-        )
+        message = "the interrupted training of %s cannot be taken up and begins anew (%s); %s"
+        _log.warning(message, config.name, error.because, f"its state is now {', '.join(moved)}")
         return run()
 
 
@@ -204,35 +189,16 @@ def _train(
 
 @dataclass(frozen=True)
 class Start:
-    """A network before its training.
+    """A network before its training."""
 
-    Attributes
-    ----------
-    data : DataSplit
-        With the labels to train on.
-    model : torch.nn.Module
-        With random weights.
-    key : Key
-        The key that the trained network has.
-    parent : Start or None
-        The start of the network that this one starts from.
-    """
-
-    data: DataSplit
-    model: nn.Module
-    key: Key
-    parent: Start | None
+    data: DataSplit  # with the labels to train on
+    model: nn.Module  # with random weights
+    key: Key  # the trained network's
+    parent: Start | None  # of the network that this one starts from
 
 
 def prepare(lineage: Sequence[ExperimentConfig], seed: int) -> Start:
-    """Prepare the start of the first configuration and of its parents.
-
-    Raises
-    ------
-    InvalidInputError
-        If one of the configurations cannot be trained, or its network cannot start from its
-        parent's.
-    """
+    """Prepare the start of the first configuration and its parents, and check all of them."""
     config, *parents = lineage
     parent = prepare(parents, seed) if parents else None
     data = datasets.load(config.dataset["name"], seed=seed, **options_of(config.dataset))
@@ -264,13 +230,7 @@ def prepare(lineage: Sequence[ExperimentConfig], seed: int) -> Start:
 
 
 def started(config: ExperimentConfig, model: nn.Module, parent: nn.Module) -> nn.Module:
-    """Return the network that training starts from.
-
-    Raises
-    ------
-    InvalidInputError
-        If the parent's network has another architecture.
-    """
+    """Return the network that training starts from; the parent's must have its architecture."""
     if config.start.regime == "large_norm":
         return scaled_to_norm(model, parameter_norm(parent))
     reason = None if str(model) == str(parent) else "its layers differ"

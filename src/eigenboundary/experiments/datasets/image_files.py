@@ -1,4 +1,7 @@
-"""Files of MNIST (IDX) and CIFAR-10 (binary or NumPy arrays), and both from OpenML."""
+"""Files of MNIST (IDX) and CIFAR-10 (binary or NumPy arrays), and both from OpenML.
+
+Missing, broken and other files raise an InvalidInputError about ``directory``.
+"""
 
 from __future__ import annotations
 
@@ -55,13 +58,7 @@ def _check_labels(labels: NDArray[np.integer], name: str) -> None:
 
 
 def fetch(name: str, item_shape: tuple[int, ...], what: str) -> Part:
-    """Fetch the first version of an OpenML data set, which scikit-learn's data folder keeps.
-
-    Raises
-    ------
-    InvalidInputError
-        If OpenML cannot be reached or sends something else: a ``directory`` is then needed.
-    """
+    """Fetch the first version of an OpenML data set, which scikit-learn's data folder keeps."""
     from sklearn.datasets import fetch_openml
 
     try:
@@ -88,13 +85,7 @@ def fetch_mnist(part: str) -> Part:
 
 
 def read_mnist(directory: Path, part: str) -> Part:
-    """Read a part of MNIST from the directory, or from `MNIST/raw` in it.
-
-    Raises
-    ------
-    InvalidInputError
-        If there are no such files, or they are broken or do not fit together.
-    """
+    """Read a part of MNIST from the directory, or from `MNIST/raw` in it."""
     prefix = MNIST_PREFIX[part]
     names = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
     for folder in (directory, directory / "MNIST" / "raw"):
@@ -120,18 +111,8 @@ def read_mnist(directory: Path, part: str) -> Part:
 def read_idx(path: Path, item_shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Read the items of an IDX file of unsigned bytes, gzipped where its name ends in ``.gz``.
 
-    The format is a magic number, the sizes, the bytes.
-
-    Parameters
-    ----------
-    path : Path
-    item_shape : tuple of int
-        Shape of each item: (28, 28) for images, () for labels.
-
-    Raises
-    ------
-    InvalidInputError
-        If the file cannot be read, has another header, or fewer or more bytes than it says.
+    The format is a magic number, the sizes, the bytes. ``item_shape`` is (28, 28) for images and ()
+    for labels.
 
     Examples
     --------
@@ -187,11 +168,6 @@ def read_cifar(directory: Path) -> tuple[Part, Part]:
 
     The directory, or `cifar-10-batches-bin` in it, holds the binary version; or it holds one
     ``.npz`` file, or is one.
-
-    Raises
-    ------
-    InvalidInputError
-        If there are no such files, or they hold something else.
     """
     if directory.suffix == ".npz":
         return _read_npz(directory)

@@ -55,11 +55,7 @@ def compute(workshop: Workshop) -> list[Coherence]:
             order = torch.argsort(problem.labels, stable=True)
             losses = loss_gradients(problem)[order]
             logits = logit_gradients(problem)[:, order]
-            matrices = (
-                problem.labels[order],
-                losses @ losses.T,
-                logits @ logits.transpose(1, 2),
-            )
+            matrices = (problem.labels[order], losses @ losses.T, logits @ logits.transpose(1, 2))
             arrays = (matrix.cpu().numpy() for matrix in matrices)
             found.append(Coherence(name, network.data.class_names, *arrays))
     return found

@@ -7,11 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from eigenboundary.displays import (
-    LossCurveDisplay,
-    LossSurfaceDisplay,
-    style,
-)
+from eigenboundary.displays import LossCurveDisplay, LossSurfaceDisplay, style
 from eigenboundary.experiments.figures.page import SMALL, Page, fit, lettered, restyled
 from eigenboundary.experiments.figures.workshop import Workshop
 from eigenboundary.landscape import (

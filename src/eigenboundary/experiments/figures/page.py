@@ -37,25 +37,17 @@ _PAGE_STYLE: dict[str, Any] = {
     "axes.labelsize": TEXT,
     "axes.labelpad": 2.5,
     "axes.linewidth": 0.6,
-    "xtick.labelsize": SMALL,
-    "ytick.labelsize": SMALL,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "xtick.minor.size": 1.5,
-    "ytick.minor.size": 1.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.pad": 2.0,
-    "ytick.major.pad": 2.0,
     "grid.linewidth": 0.5,
     "legend.fontsize": SMALL,
     "legend.handletextpad": 0.4,
     "legend.borderaxespad": 0.2,
     "legend.labelspacing": 0.25,
     "lines.linewidth": 1.2,
-    # Text stays text in the PDF.
-    "pdf.fonttype": 42,
+    "pdf.fonttype": 42,  # text stays text
 }
+_TICKS = {"major.size": 2.5, "minor.size": 1.5, "major.width": 0.6, "major.pad": 2.0}
+for _name, _value in {"labelsize": SMALL, **_TICKS}.items():
+    _PAGE_STYLE |= {f"xtick.{_name}": _value, f"ytick.{_name}": _value}
 
 
 @contextmanager
@@ -78,17 +70,7 @@ def lettered(index: int, title: str) -> str:
 
 
 class Page:
-    """A figure of a paper's width, its axes placed in inches from the upper left corner.
-
-    Parameters
-    ----------
-    height : float
-        In inches.
-
-    Attributes
-    ----------
-    figure : Figure
-    """
+    """A figure of a paper's width, its axes placed in inches from the upper left corner."""
 
     def __init__(self, height: float) -> None:
         with restyled():
@@ -184,15 +166,10 @@ def drop_legend(ax: Axes) -> None:
 
 
 def fit(ax: Axes, title: str | None = None, *, scale: float = 0.5) -> None:
-    """Bring what a display drew for the screen to the size of a panel on the page.
+    """Scale what a display drew for the screen to a panel on the page.
 
-    Parameters
-    ----------
-    ax : Axes
-    title : str, optional
-        Replaces the display's title.
-    scale : float
-        Factor of lines and markers; text becomes 7 or 8 points.
+    The title replaces the display's, ``scale`` multiplies the sizes of lines and markers, and text
+    becomes 7 or 8 points.
     """
     for artist in ax.get_children():
         if isinstance(artist, PathCollection):

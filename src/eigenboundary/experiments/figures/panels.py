@@ -78,18 +78,7 @@ def plane_row(
 ) -> DecisionBoundaryDisplay:
     """Draw decision regions, then the alignment with each top eigenvector, one panel each.
 
-    Parameters
-    ----------
-    axes : sequence of Axes
-    analysis : Analysis
-    names : sequence of str
-        Names of the classes.
-    grid : PlaneGrid, optional
-        Default: the analysis' own.
-    titles : sequence of str, optional
-        One title a panel.
-    scale : float
-        Factor of lines and markers, against the screen.
+    The grid is by default the analysis' own, and each panel has its default title.
     """
     plane = analysis.grid if grid is None else grid
     assert plane is not None
@@ -139,10 +128,7 @@ def alignment_map(
 ) -> None:
     """Draw the training samples, sorted by class, against the top eigenvectors."""
     display = AlignmentDisplay(
-        analysis.training_alignment,
-        analysis.labels,
-        n_eigenvectors=shown,
-        class_names=names,
+        analysis.training_alignment, analysis.labels, n_eigenvectors=shown, class_names=names
     )
     place = ax.get_position()
     display.plot(ax)

@@ -103,11 +103,7 @@ def compute_subsets(workshop: Workshop) -> Rows:
 
 
 def _row(
-    workshop: Workshop,
-    name: str,
-    config: str,
-    method: str = "PCA",
-    embedding: Array | None = None,
+    workshop: Workshop, name: str, config: str, method: str = "PCA", embedding: Array | None = None
 ) -> Row:
     network = workshop.network(config)
     analysis = workshop.analysis(network)

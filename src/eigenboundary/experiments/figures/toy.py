@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -131,37 +132,21 @@ def _boundary(ax: Axes, data: ToyData) -> None:
     ax.set_xlim(data.x[0], data.x[-1])
 
 
-def _points(ax: Axes, data: ToyData, heights: Array, size: float = 26) -> None:
-    for label in np.unique(data.analysis.labels):
-        of = data.analysis.labels == label
-        ax.scatter(
-            *(data.inputs[of], heights[of]),
-            s=size,
-            marker=style.class_marker(int(label)),
-            color=style.class_color(int(label)),
-            edgecolors="white",
-            linewidths=0.5,
-            zorder=4,
-            clip_on=False,
-        )
-
-
 def _probability(ax: Axes, data: ToyData) -> None:
     with restyled():
         _boundary(ax, data)
         ax.plot(data.x, data.probability, color=style.INK, linewidth=1.3, zorder=3)
         inside = data.probability > 0.5
         for label, where in ((1, inside), (0, ~inside)):
-            ax.fill_between(
-                *(data.x, 0, 1),
-                where=where.tolist(),
-                color=style.class_color(label),
-                alpha=0.14,
-                linewidth=0,
-                transform=ax.get_xaxis_transform(),
-                zorder=0,
-            )
-        _points(ax, data, data.analysis.labels.astype(float))
+            area: dict[str, Any] = {"color": style.class_color(label), "alpha": 0.14}
+            area |= {"linewidth": 0, "transform": ax.get_xaxis_transform(), "zorder": 0}
+            ax.fill_between(data.x, 0, 1, where=where.tolist(), **area)
+        for label in (0, 1):
+            x = data.inputs[data.analysis.labels == label]
+            color, marker = style.class_color(label), style.class_marker(label)
+            how: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.5, "zorder": 4}
+            heights = np.full(len(x), float(label))
+            ax.scatter(x, heights, s=26, marker=marker, color=color, clip_on=False, **how)
         ax.set(ylim=(-0.08, 1.08), yticks=[0, 0.5, 1], xticklabels=[])
         ax.set_ylabel("probability of “inside”")
         ax.set_title(lettered(0, "data and network"), loc="left")
@@ -202,15 +187,9 @@ def _surface(ax: Axes, data: ToyData) -> None:
             # Beyond the tip of a steep arrow, above a level one.
             steep = abs(tip[0]) < 0.7
             x, y = length * (1.22 * tip if steep else np.array([0.72, 1.0]) * tip + [0.0, 0.11])
-            ax.text(
-                *(x, y, names),
-                fontsize=SMALL,
-                color="white",
-                ha="center",
-                va="center" if steep else "bottom",
-                path_effects=outline,
-                zorder=6,
-            )
+            how: dict[str, Any] = {"fontsize": SMALL, "color": "white", "ha": "center", "zorder": 6}
+            place = "center" if steep else "bottom"
+            ax.text(x, y, names, va=place, path_effects=outline, **how)
 
 
 def _tips(inputs: Array, gradients: Array) -> list[tuple[str, Array]]:

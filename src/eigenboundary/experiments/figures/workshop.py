@@ -13,7 +13,7 @@ from eigenboundary.analysis.result import Analysis
 from eigenboundary.experiments.archive import Archive
 from eigenboundary.experiments.config import load_config
 from eigenboundary.experiments.datasets.split import Pair
-from eigenboundary.experiments.train import TrainedNetwork, train_into
+from eigenboundary.experiments.train import TrainedNetwork, train_experiment
 from eigenboundary.problem.problem import Problem
 from eigenboundary.runtime import version
 from eigenboundary.runtime.arguments import check_positive_integer, check_seed
@@ -29,36 +29,8 @@ class Workshop:
     """Networks and analyses of one seed, kept in a folder, with the seconds each part took.
 
     Networks lie in ``networks/``, analyses in ``analyses/``. What is there is used again, so an
-    interrupted reproduction goes on where it stopped.
-
-    Parameters
-    ----------
-    folder : path
-        Made where missing.
-    seed : int
-        Seed of the data, the networks, their training and the analyses.
-    directory : path, optional
-        Where the files of MNIST are.
-    configs : path, optional
-        A folder whose configurations take the place of shipped ones of the same name.
-    resolution : int
-        Points a side of pictures of the plane.
-    overwrite : bool
-        Make everything anew, once.
-    progress : callable, optional
-        Called as ``progress(figure, stage, done, total)``.
-
-    Attributes
-    ----------
-    figure : str
-        The figure in progress.
-    seconds : dict of float
-        Seconds spent since :meth:`restart`, by part.
-
-    Raises
-    ------
-    InvalidInputError
-        If the folder cannot be written to, or the seed or the resolution is not valid.
+    interrupted reproduction goes on where it stopped. :func:`reproduce` describes the parameters;
+    ``figure`` is the figure in progress, and ``seconds`` holds the seconds since :meth:`restart`.
     """
 
     def __init__(
@@ -120,10 +92,10 @@ class Workshop:
             config = load_config(name, beside=self.configs)
             takes_files = config.dataset["name"] == "mnist" and self.directory is not None
             with self.timed("training"):
-                trained = train_into(
-                    self._network_archive,
+                trained = train_experiment(
                     config,
                     missing,
+                    folder=self._network_archive,
                     overrides={"directory": str(self.directory)} if takes_files else None,
                     progress=lambda of, at, epochs: self.report(f"training {of.title}", at, epochs),
                 )
@@ -145,17 +117,8 @@ class Workshop:
     ) -> Analysis:
         """Return a network's analysis in float64, computed where it is not there yet.
 
-        Parameters
-        ----------
-        network : TrainedNetwork
-        k : int or None
-            As in :func:`~eigenboundary.analyze`.
-        name : str
-            Tells this analysis from others of the network with other data or another model.
-        data : (Tensor, Tensor), optional
-            Samples other than the training samples.
-        grid : bool
-            Whether the analysis has the plane, where inputs have two features.
+        ``name`` tells it from analyses of other ``data`` than the training samples, or of another
+        model; ``grid`` asks for the plane, where inputs have two features.
         """
         samples = network.data.train if data is None else data
         points = self.resolution if grid and samples[0].shape[1:] == (2,) else 0

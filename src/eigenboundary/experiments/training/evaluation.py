@@ -1,4 +1,4 @@
-"""Loss and accuracy of a network on some samples."""
+"""Evaluate a network's loss and accuracy on some samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eigenboundary.experiments.training.plan import TrainingPlan
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
-    """The model in eval mode; afterwards each of its modules has the mode that it had."""
+    """Set the model to eval mode, and give each module its mode back afterwards."""
     modes = {module: module.training for module in model.modules()}
     try:
         yield model.eval()
@@ -27,7 +27,7 @@ def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
 def evaluate(
     model: nn.Module, data: tuple[Tensor, Tensor], loss: Any = "cross_entropy"
 ) -> tuple[float, float]:
-    """Mean loss and accuracy of a model, in eval mode."""
+    """Evaluate the mean loss and the accuracy of a model, in eval mode."""
     x, y = data
     with eval_mode(model):
         outputs = model(x)
@@ -35,6 +35,6 @@ def evaluate(
 
 
 def loss_and_accuracy(plan: TrainingPlan, outputs: Tensor, y: Tensor) -> tuple[float, float]:
-    """Mean loss and accuracy of outputs (n, C)."""
+    """Compute the mean loss and the accuracy of outputs (n, C)."""
     accuracy = float((outputs.argmax(-1) == y).double().mean())
     return float(plan.mean_loss(outputs, y)), accuracy

@@ -1,4 +1,4 @@
-"""What a training run is asked to do: epochs, optimizer, schedule, loss and when to stop."""
+"""The settings of a training run: epochs, optimizer, schedule, loss and targets."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class TrainingPlan(Settings):
     Attributes
     ----------
     epochs : int
-        At most so many.
+        The largest number of epochs.
     learning_rate : float
     batch_size : int or None
         None for all samples at once.
     optimizer : {"sgd", "adam"}
     momentum : float
-        Of SGD.
+        Momentum of SGD.
     weight_decay : float
     schedule : {"constant", "multistep", "cosine"}
         How the learning rate changes: "multistep" multiplies it by ``gamma`` after each epoch in
@@ -45,22 +45,22 @@ class TrainingPlan(Settings):
     loss : {"cross_entropy", "nll", "mse"} or callable
         As for :class:`~eigenboundary.Problem`.
     target_accuracy, target_loss : float, optional
-        Stop before the last epoch once all targets that are given are reached on the training
-        samples; looked at every tenth epoch.
+        Stop before the last epoch once all given targets are reached on the training samples,
+        checked every tenth epoch.
     checkpoints : sequence of int
         Epochs after which the weights are kept; 0 is the start.
     attack_radius : float, optional
         Train adversarially: each batch is perturbed against the network, within this distance of
         the samples, before the step; see :mod:`eigenboundary.experiments.training.attacks`.
-        Targets are still of the samples themselves.
+        Targets still refer to the samples themselves.
     attack_steps : int, optional
-        Of the perturbation; default: 10.
+        Steps of the perturbation; default: 10.
     attack_step_size : float, optional
         Default: 2.5 times the radius, divided by the steps.
     attack_norm : {2, inf}, optional
-        Of the distance; default: 2.
+        Norm of the distance; default: 2.
     attack_box : (low, high), optional
-        Range that every entry of a perturbed input stays in, e.g. (0, 1) for pixels.
+        Range of every entry of a perturbed input, e.g. (0, 1) for pixels.
 
     Raises
     ------
@@ -133,7 +133,7 @@ class TrainingPlan(Settings):
 
     @property
     def attack(self) -> Attack | None:
-        """How batches are perturbed; None where they are not."""
+        """The attack that perturbs batches; None where there is none."""
         return as_attack(
             self.attack_radius,
             self.attack_steps,
@@ -154,43 +154,36 @@ class TrainingPlan(Settings):
 
     @property
     def attacked_loss(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """What a perturbation ascends, the mean over a batch.
+        """The mean over a batch of what a perturbation ascends.
 
-        It is the loss, or the log-odds against the label where the loss is a growing function of
-        them: the directions are the same, but do not underflow for confident samples.
+        This is the loss, or the log-odds against the label where the loss is a growing function of
+        them: the directions are equal, but do not underflow for confident samples.
         """
         loss = as_loss(self.loss)
         per_sample = log_odds_against if loss.log_space else loss.per_sample
         return lambda outputs, labels: per_sample(outputs, labels).mean()
 
     def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
-        """The optimizer of some parameters."""
+        """Make the optimizer of some parameters."""
+        common: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
         if self.optimizer == "adam":
-            return torch.optim.Adam(
-                parameters, lr=self.learning_rate, weight_decay=self.weight_decay
-            )
-        return torch.optim.SGD(
-            parameters,
-            lr=self.learning_rate,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-        )
+            return torch.optim.Adam(parameters, **common)
+        return torch.optim.SGD(parameters, momentum=self.momentum, **common)
 
     def make_scheduler(
         self, optimizer: torch.optim.Optimizer
     ) -> torch.optim.lr_scheduler.LRScheduler | None:
-        """The learning rate's schedule, stepped once an epoch; None where it is constant."""
+        """Make the learning rate's schedule, stepped once an epoch; None where it is constant."""
+        schedulers = torch.optim.lr_scheduler
         if self.schedule == "multistep":
-            return torch.optim.lr_scheduler.MultiStepLR(
-                optimizer, list(self.milestones), gamma=self.gamma
-            )
+            return schedulers.MultiStepLR(optimizer, list(self.milestones), gamma=self.gamma)
         if self.schedule == "cosine":
-            return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs)
+            return schedulers.CosineAnnealingLR(optimizer, self.epochs)
         return None
 
 
-# The textbook forms: what counts while training is speed. `losses` has those whose derivatives
-# stay accurate for confident networks.
+# The textbook forms, for speed. The module of losses has forms whose derivatives stay accurate for
+# confident networks.
 
 
 def _cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
