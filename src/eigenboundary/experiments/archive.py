@@ -106,9 +106,8 @@ class Archive:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InvalidInputError(
-                argument, "be one that can be written to", f"{str(folder)!r} ({error.strerror})"
-            ) from None
+            got = f"{str(folder)!r} ({error.strerror})"
+            raise InvalidInputError(argument, "be one that can be written to", got) from None
 
     # ---------------------------------------------------------------------------------- reading
 
@@ -138,9 +137,8 @@ class Archive:
         elif header["data"] != key.data:
             kind, reason = OutdatedResultError, "was made from other samples or weights"
         if reason:
-            wanted = "hold only what this call would make"
-            remedy = "remove or overwrite it"
-            raise kind(self.argument, wanted, because=f"{str(path)!r} {reason} ({remedy})")
+            because = f"{str(path)!r} {reason} (remove or overwrite it)"
+            raise kind(self.argument, "hold only what this call would make", because=because)
         self._ours.add(name)
         return Stored(path, header["values"])
 
@@ -160,11 +158,9 @@ class Archive:
                     raise
                 others.append(f"{error.because}")
         if others:
-            _log.warning(
-                "made again, while the earlier goes to %s: %s",
-                self.folder / _SUPERSEDED,
-                "; ".join(other.rpartition(" (")[0] for other in others),
-            )
+            reasons = "; ".join(other.rpartition(" (")[0] for other in others)
+            place = self.folder / _SUPERSEDED
+            _log.warning("results are made again (the earlier go to %s): %s", place, reasons)
         return found
 
     # ---------------------------------------------------------------------------------- writing

@@ -33,7 +33,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from eigenboundary.experiments import datasets, networks
 from eigenboundary.experiments.checked import Settings
@@ -78,20 +78,17 @@ class _Tables(Settings):
     start: StartSettings = StartSettings()
     training: TrainingPlan
 
-    @field_validator("dataset")
+    @field_validator("dataset", "network")
     @classmethod
-    def _check_dataset(cls, table: dict[str, Any]) -> dict[str, Any]:
-        check_choice(table.get("name"), "name", tuple(DATASETS))
-        datasets.check_options(table["name"], options_of(table))
-        return table
-
-    @field_validator("network")
-    @classmethod
-    def _check_network(cls, table: dict[str, Any]) -> dict[str, Any]:
-        check_choice(table.get("name"), "name", tuple(NETWORKS))
-        if "seed" in table:
+    def _check_options(cls, table: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        dataset = info.field_name == "dataset"
+        check_choice(table.get("name"), "name", tuple(DATASETS if dataset else NETWORKS))
+        if dataset:
+            datasets.check_options(table["name"], options_of(table))
+        elif "seed" in table:
             raise InvalidInputError("seed", "be left out: the seed is the experiment's")
-        networks.check_options(table["name"], options_of(table), complete=False)
+        else:
+            networks.check_options(table["name"], options_of(table), complete=False)
         return table
 
 

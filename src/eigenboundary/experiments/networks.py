@@ -13,11 +13,7 @@ from eigenboundary.runtime.arguments import check_choice, check_positive_integer
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.random_state import preserved_random_state
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
-}
+ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 
 
 def fnn(
@@ -68,9 +64,8 @@ def cnn(classes: int = 3) -> nn.Sequential:
 
 def _pooled(*convolutions: nn.Module) -> list[nn.Module]:
     """Follow each convolution with ReLU and max-pooling, and flatten the last."""
-    return [part for each in convolutions for part in (each, nn.ReLU(), nn.MaxPool2d(2))] + [
-        nn.Flatten()
-    ]
+    layers = [part for each in convolutions for part in (each, nn.ReLU(), nn.MaxPool2d(2))]
+    return [*layers, nn.Flatten()]
 
 
 def digits_cnn(classes: int = 3, channels: Sequence[int] = (8, 16)) -> nn.Sequential:
@@ -147,14 +142,10 @@ def resnet18(classes: int = 10, width: int = 64) -> nn.Sequential:
     check_positive_integer(width, "width")
     stem = [nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
     blocks: list[nn.Module] = []
-    channels = width
     for stage in range(4):
-        for block in range(2):
-            following = width * 2**stage
-            stride = 2 if stage and not block else 1
-            blocks.append(ResidualBlock(channels, following, stride))
-            channels = following
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
+        before, after = width * 2 ** max(stage - 1, 0), width * 2**stage
+        blocks += [ResidualBlock(before, after, 2 if stage else 1), ResidualBlock(after, after, 1)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8 * width, classes)]
     return nn.Sequential(*stem, *blocks, *head)
 
 

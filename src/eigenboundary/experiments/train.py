@@ -112,13 +112,18 @@ def train_experiment(
     archive = folder if isinstance(folder, Archive | None) else Archive(folder, overwrite=overwrite)
     if not isinstance(config, ExperimentConfig):
         config = load_config(config)
+    family = lineage(config, overrides)
+    starts = {seed: prepare(family, seed) for seed in check_seeds(seeds)}
+    return _trained(family, starts, archive, progress)
+
+
+def check_seeds(seeds: Any) -> Sequence[int]:
+    """Return the seeds, if they are different integers."""
     if not isinstance(seeds, Sequence) or not seeds or len(set(seeds)) < len(seeds):
         raise InvalidInputError("seeds", "be different integers, at least one", repr(seeds))
     for seed in seeds:
         check_seed(seed)
-    family = lineage(config, overrides)
-    starts = {seed: prepare(family, seed) for seed in seeds}
-    return _trained(family, starts, archive, progress)
+    return seeds
 
 
 def _trained(

@@ -175,36 +175,37 @@ def _controls(config: str) -> Claim:
 def _claims() -> tuple[Claim, ...]:
     above, below = partial(Threshold, side="above"), partial(Threshold, side="below")
     claims: list[Claim] = []
+
+    def add(number: int, statement: str, *how: Any) -> None:
+        claims.append(_one(number, statement, *how))
+
     for config in MEASURES["boundary_mass"][1]:
         statement = "top eigenvectors carry most of the squared alignment at boundary points"
-        how = ("boundary_mass", config, "top", "mass in the top 10", above(0.5))
-        claims += [_one(1, statement, *how), _controls(config)]
+        add(1, statement, "boundary_mass", config, "top", "mass in the top 10", above(0.5))
+        claims.append(_controls(config))
     for more, less in (
         ("blobs-large-norm", "blobs-normal"),
         ("blobs-adversarial", "blobs-large-norm"),
     ):
+        statement = "complexity rises normal < large norm < adversarial"
         for name, text in (
             ("outliers", "outliers"),
             ("generalization", "G_θ (ε = 1e-3)"),
             ("effective_number", "effective number"),
             ("eigenvectors_for_95", "eigenvectors for 95 % of the mass at the boundary"),
         ):
-            statement = "complexity rises normal < large norm < adversarial"
-            text = f"log₂ ratio of {text}"
-            claims.append(_compared(2, statement, more, less, "complexity", name, text))
+            effect = f"log₂ ratio of {text}"
+            claims.append(_compared(2, statement, more, less, "complexity", name, effect))
     same = "with as many classes, a more complex boundary has more outliers"
-    for statement, more, less in (
-        (same, "circles-normal", "hierarchical-two"),
-        (same, "half-moons-normal", "hierarchical-two"),
-        (same, "blobs-adversarial", "blobs-normal"),
-        (
-            "with more classes on the same data there are more outliers",
-            *("hierarchical-four", "hierarchical-two"),
-        ),
+    more_classes = "with more classes on the same data there are more outliers"
+    for statement, more, less, measure in (
+        (same, "circles-normal", "hierarchical-two", "outliers"),
+        (same, "half-moons-normal", "hierarchical-two", "outliers"),
+        (same, "blobs-adversarial", "blobs-normal", "complexity"),
+        (more_classes, "hierarchical-four", "hierarchical-two", "outliers"),
     ):
-        measure = "complexity" if less.startswith("blobs") else "outliers"
-        text = "difference in outliers"
-        claims.append(_compared(3, statement, more, less, measure, "outliers", text))
+        effect = "difference in outliers"
+        claims.append(_compared(3, statement, more, less, measure, "outliers", effect))
     for name, text in (
         ("generalization", "G_θ (ε = 1e-2)"),
         ("effective_number", "effective number"),
@@ -212,45 +213,26 @@ def _claims() -> tuple[Claim, ...]:
         ("largest_eigenvalue", "λ_1"),
     ):
         for prefix, where in (("", ""), ("normalized_", ", layer-normalised")):
-            claims.append(
-                _one(
-                    4,
-                    f"{text}{where} is invariant under reparametrization",
-                    *("reparametrization", "blobs-normal", prefix + name),
-                    *("largest / smallest over α from 0.1 to 10", below(1.01)),
-                )
-            )
+            statement = f"{text}{where} is invariant under reparametrization"
+            key = ("reparametrization", "blobs-normal", prefix + name)
+            add(4, statement, *key, "largest / smallest over α from 0.1 to 10", below(1.01))
     for config in MEASURES["margins"][1]:
-        claims.append(
-            _one(
-                5,
-                "the order of the top eigenvectors follows the margin of their sections",
-                *("margins", config, "order", "Kendall's τ over the top 10", above(0.0)),
-            )
-        )
+        statement = "the order of the top eigenvectors follows the margin of their sections"
+        effect = "Kendall's τ over the top 10"
+        add(5, statement, "margins", config, "order", effect, above(0.0))
         for name, text in (
             ("eigenvector", "the sample most aligned with v_1"),
             ("logit_gap", "the sample of smallest logit gap (no Hessian)"),
             ("gradient", "the sample of largest reinforcing gradient (no Hessian)"),
         ):
-            claims.append(
-                _one(
-                    6,
-                    f"{text} is among the nearest to the boundary",
-                    *("margins", config, f"rank_{name}", "share of samples that are nearer"),
-                    below(0.05),
-                )
-            )
+            statement = f"{text} is among the nearest to the boundary"
+            effect = "share of samples that are nearer"
+            add(6, statement, "margins", config, f"rank_{name}", effect, below(0.05))
     for config in MEASURES["loss_change"][1]:
         for step in ("0.01", "0.1", "1"):
-            claims.append(
-                _one(
-                    7,
-                    f"½ t² Σ λ_i A_i² is the loss' change for a step of t = {step} along g",
-                    *("loss_change", config, f"step_{step}", "median relative error"),
-                    below(0.1),
-                )
-            )
+            statement = f"½ t² Σ λ_i A_i² is the loss' change for a step of t = {step} along g"
+            effect = "median relative error"
+            add(7, statement, "loss_change", config, f"step_{step}", effect, below(0.1))
     claims.append(_preferred("checkerboard", "checkerboard-normal", "checkerboard-wide"))
     claims.append(_preferred("blobs", "blobs-normal", "blobs-adversarial"))
     return tuple(claims)

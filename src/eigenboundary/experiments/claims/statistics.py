@@ -92,12 +92,8 @@ def verdict(interval: tuple[float, float], threshold: Threshold) -> Verdict:
     >>> verdict((0.4, 0.6), above_half)
     'undecided'
     """
-    low, high = interval
-    if threshold.side == "below":
-        low, high = -high, -low
-    value = threshold.value if threshold.side == "above" else -threshold.value
-    if low > value:
+    sign = 1 if threshold.side == "above" else -1
+    low, high = sorted(sign * end for end in interval)
+    if low > sign * threshold.value:
         return "supported"
-    if high <= value:
-        return "not supported"
-    return "undecided"
+    return "not supported" if high <= sign * threshold.value else "undecided"

@@ -12,10 +12,9 @@ from eigenboundary.experiments.claims.claims import CLAIMS, Claim, ClaimResult, 
 from eigenboundary.experiments.claims.measures import MEASURES, Numbers, Subject
 from eigenboundary.experiments.config import load_config
 from eigenboundary.experiments.threads import one_thread
-from eigenboundary.experiments.train import TrainedNetwork, train_experiment
+from eigenboundary.experiments.train import TrainedNetwork, check_seeds, train_experiment
 from eigenboundary.runtime import version
-from eigenboundary.runtime.arguments import check_positive_integer, check_seed
-from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.arguments import check_positive_integer
 from eigenboundary.runtime.interrupts import deferred_interrupts
 
 #: Called with (what, done, total).
@@ -58,7 +57,10 @@ def check_claims(
     KeyboardInterrupt
         On Ctrl-C.
     """
-    chosen = _seeds(seeds)
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        check_positive_integer(seeds, "seeds")
+        seeds = range(seeds)
+    chosen = check_seeds(list(seeds))
     check_positive_integer(jobs, "jobs")
     place = Path(folder)
     needed = list(dict.fromkeys(key for claim in claims for key in claim.needs))
@@ -72,22 +74,10 @@ def check_claims(
     return [judge(claim, list(measured)) for claim in claims]
 
 
-def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    if not isinstance(seeds, Iterable) or isinstance(seeds, str):
-        check_positive_integer(seeds, "seeds")
-        return list(range(seeds))
-    chosen = list(seeds)
-    if not chosen or len(set(chosen)) < len(chosen):
-        raise InvalidInputError("seeds", "be different integers, at least one", repr(seeds))
-    for seed in chosen:
-        check_seed(seed)
-    return chosen
-
-
 def _measure(
     config: str,
     kinds: list[str],
-    seeds: list[int],
+    seeds: Sequence[int],
     folder: Path,
     jobs: int,
     progress: ClaimsProgress | None,

@@ -69,9 +69,8 @@ def fetch(name: str, item_shape: tuple[int, ...], what: str) -> Part:
         return Part(images, np.asarray(y).astype(np.int64))
     except (OSError, HTTPException, ValueError, ImportError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:100].rstrip(".")
-        raise InvalidInputError(
-            "directory", f"name a folder with {what} unless OpenML sends them", f"None ({reason})"
-        ) from None
+        wanted = f"name a folder with {what} unless OpenML sends them"
+        raise InvalidInputError("directory", wanted, f"None ({reason})") from None
 
 
 # ------------------------------------------------------------------------------------------ MNIST

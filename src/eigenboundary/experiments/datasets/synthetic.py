@@ -183,9 +183,8 @@ def circles(*, seed: int = 0, noise: float = 0.1, samples: int = 200) -> DataSpl
     from sklearn.datasets import make_circles
 
     rng = _checked(seed, noise, samples, blobs=2)
-    x, y = make_circles(
-        int(samples), noise=noise, random_state=_sklearn_seed(rng), factor=_CIRCLES_FACTOR
-    )
+    seed = int(rng.integers(2**32))  # scikit-learn takes seeds of 32 bits only
+    x, y = make_circles(int(samples), noise=noise, random_state=seed, factor=_CIRCLES_FACTOR)
     return split_by_class(x, y, rng, ("outer", "inner"))
 
 
@@ -208,7 +207,7 @@ def half_moons(*, seed: int = 0, noise: float = 0.1, samples: int = 200) -> Data
     from sklearn.datasets import make_moons
 
     rng = _checked(seed, noise, samples, blobs=2)
-    x, y = make_moons(int(samples), noise=noise, random_state=_sklearn_seed(rng))
+    x, y = make_moons(int(samples), noise=noise, random_state=int(rng.integers(2**32)))
     return split_by_class(x, y, rng, ("upper", "lower"))
 
 
@@ -217,11 +216,6 @@ def _checked(seed: int, noise: float, samples: int, blobs: int) -> np.random.Gen
     options.check_noise(noise)
     options.check_samples(samples, blobs)
     return np.random.default_rng(seed)
-
-
-def _sklearn_seed(rng: np.random.Generator) -> int:
-    # scikit-learn takes seeds of 32 bits only.
-    return int(rng.integers(2**32))
 
 
 def _mixture(
@@ -234,22 +228,16 @@ def _mixture(
 ) -> DataSplit:
     rng = _checked(seed, noise, samples, len(blobs))
     counts = [len(share) for share in np.array_split(np.arange(samples), len(blobs))]
-    draw = _draw_one_sided if one_sided else _draw
-    x = np.concatenate(
-        [draw(blob, noise, count, rng) for blob, count in zip(blobs, counts, strict=True)]
-    )
+    pairs = zip(blobs, counts, strict=True)
+    x = np.concatenate([_draw(blob, noise, count, rng, one_sided) for blob, count in pairs])
     y: Labels = np.repeat([blob.label for blob in blobs], counts)
     return split_by_class(x, y, rng, class_names)
 
 
-def _draw(blob: _Blob, noise: float, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    return rng.normal(blob.mean, noise * np.array(blob.deviation), (count, 2))
-
-
-def _draw_one_sided(
-    blob: _Blob, noise: float, count: int, rng: np.random.Generator
+def _draw(
+    blob: _Blob, noise: float, count: int, rng: np.random.Generator, one_sided: bool = False
 ) -> NDArray[np.float64]:
-    x = _draw(blob, noise, count, rng)
-    while (across := x[:, 0] * blob.mean[0] <= 0).any():
+    x = rng.normal(blob.mean, noise * np.array(blob.deviation), (count, 2))
+    while one_sided and (across := x[:, 0] * blob.mean[0] <= 0).any():
         x[across] = _draw(blob, noise, int(across.sum()), rng)
     return x

@@ -38,6 +38,15 @@ class Figure:
     films: Callable[[Any, Path], tuple[Path, ...]] | None = None
 
 
+def _appendix(name: str, title: str, module: Any) -> Figure:
+    films = getattr(module, "write_animations", None)
+    return Figure(f"appendix-{name}", title, module.compute, module.draw, films)
+
+
+def _rows(name: str, title: str, configs: dict[str, str]) -> Figure:
+    return Figure(f"appendix-{name}", title, partial(rows.compute, configs), rows.draw)
+
+
 @dataclass(frozen=True)
 class Reproduced:
     """A reproduced figure.
@@ -59,45 +68,23 @@ class Reproduced:
     note: str = ""
 
 
+_VECTORS = "All training gradients against the top eigenvectors"
 _ALL = (
     Figure("fig1", "Six points on a line", toy.compute, toy.draw),
     Figure("fig2", "The top eigenvectors encode the boundary", encoding.compute, encoding.draw),
     Figure("fig3", "Boundaries of different complexity", regimes.compute, regimes.draw),
-    Figure(
-        "fig4",
-        "All training gradients against the top eigenvectors",
-        regimes.compute,
-        regimes.draw_alignments,
-    ),
+    Figure("fig4", _VECTORS, regimes.compute, regimes.draw_alignments),
     Figure("fig5", "Simplicity bias and margins", margins.compute, margins.draw),
     Figure("fig6", "Images, on a t-SNE embedding", rows.compute_images, rows.draw),
-    Figure("appendix-datasets", "Other data sets", partial(rows.compute, rows.DATASETS), rows.draw),
-    Figure(
-        "appendix-directions",
-        "Top eigenvectors and control directions",
-        directions.compute,
-        directions.draw,
-    ),
-    Figure(
-        "appendix-variants",
-        "Other losses, units and optimizers",
-        partial(rows.compute, rows.VARIANTS),
-        rows.draw,
-    ),
-    Figure(
-        "appendix-robust", "Adversarial training", partial(rows.compute, rows.ROBUST), rows.draw
-    ),
+    _rows("datasets", "Other data sets", rows.DATASETS),
+    _appendix("directions", "Top eigenvectors and control directions", directions),
+    _rows("variants", "Other losses, units and optimizers", rows.VARIANTS),
+    _rows("robust", "Adversarial training", rows.ROBUST),
     Figure("appendix-subsets", "The Hessian of two classes", rows.compute_subsets, rows.draw),
-    Figure("appendix-coherence", "Coherence of gradients", gradients.compute, gradients.draw),
-    Figure("appendix-dynamics", "Alignment through training", dynamics.compute, dynamics.draw),
-    Figure(
-        "appendix-motion",
-        "The boundary along eigenvectors",
-        motion.compute,
-        motion.draw,
-        motion.write_animations,
-    ),
-    Figure("appendix-landscape", "The loss along and between", landscapes.compute, landscapes.draw),
+    _appendix("coherence", "Coherence of gradients", gradients),
+    _appendix("dynamics", "Alignment through training", dynamics),
+    _appendix("motion", "The boundary along eigenvectors", motion),
+    _appendix("landscape", "The loss along and between", landscapes),
 )
 
 #: The figures by name, in the paper's order.

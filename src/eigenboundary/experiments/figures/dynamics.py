@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.displays import style
-from eigenboundary.experiments.figures.page import SMALL, Page, lettered, restyled
+from eigenboundary.experiments.figures.page import SMALL, Page, lettered, log_axis, restyled
 from eigenboundary.experiments.figures.panels import ALIGNMENT, alignment_map
 from eigenboundary.experiments.figures.workshop import Workshop
 
@@ -81,14 +81,12 @@ def _curves(axes: list[Axes], data: Dynamics) -> None:
                 bounds = np.array(values)[~resolved]
                 ax.plot(epochs[~resolved], bounds, "o", color=line, mfc="white", ms=3, zorder=4)
                 ax.set_ylim(bottom=0)
-            elif i < 2:
-                ax.set_yscale("log")
-                if i:  # less than two powers of ten
-                    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-                    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+            elif i == 1:  # less than two powers of ten
+                log_axis(ax)
             else:
-                ax.fill_between(epochs, low, high, color=line, alpha=0.18, linewidth=0)
                 ax.set_yscale("log")
+            if i == 3:
+                ax.fill_between(epochs, low, high, color=line, alpha=0.18, linewidth=0)
             ax.grid(axis="y")
             ax.set_xscale("symlog", linthresh=1, linscale=0.5)
             ax.set_xlim(-0.25, 1.6 * max(epochs[-1], 1))

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from torch import Tensor
@@ -81,22 +80,12 @@ def draw(found: list[Coherence]) -> Page:
                     ax.axvline(edge + 0.5, color=style.INK, linewidth=0.5)
             ax.set(xticks=[], yticks=[])
             fit(ax, name if i == 0 else "", scale=1)
-            _class_strip(ax, coherence.labels)
+            for label in range(len(coherence.class_names)):
+                first, last = np.flatnonzero(coherence.labels == label)[[0, -1]]
+                strip: Any = {"facecolor": style.class_color(label), "linewidth": 0}
+                strip |= {"transform": ax.get_xaxis_transform(), "clip_on": False}
+                ax.add_patch(Rectangle((first - 0.5, -0.045), last - first + 1, 0.03, **strip))
     below = top + step * len(found) - 0.05
     page.class_legend(found[0].class_names, left, below)
     page.bar(image, 5.5, below + 0.02, "cosine of the gradients of two samples")
     return page
-
-
-def _class_strip(ax: Axes, labels: NDArray[np.int64]) -> None:
-    for label in np.unique(labels):
-        first, last = np.flatnonzero(labels == label)[[0, -1]]
-        bar = Rectangle(
-            (first - 0.5, -0.045),
-            *(last - first + 1, 0.03),
-            transform=ax.get_xaxis_transform(),
-            facecolor=style.class_color(int(label)),
-            clip_on=False,
-            linewidth=0,
-        )
-        ax.add_patch(bar)

@@ -48,17 +48,11 @@ def compute(workshop: Workshop) -> Landscape:
         along = {f"$v_{i + 1}$": loss_along(problem, v, steps) for i, v in enumerate(vectors)}
         start = dynamics.result.checkpoints[min(dynamics.result.checkpoints)]
         training = loss_between(problem, start, dynamics.model)
-
-        def report(iteration: int, _: float) -> None:
-            workshop.report("low-loss curve", iteration, _ITERATIONS)
-
         between = low_loss_curve(
-            problem,
-            normal.model,
-            other.model,
+            *(problem, normal.model, other.model),
             iterations=_ITERATIONS,
             seed=workshop.seed,
-            progress=report,
+            progress=lambda at, _: workshop.report("low-loss curve", at, _ITERATIONS),
         )
         plane = plane_through(problem, between.start, between.end, between.bend, 41)
         path = plane.project(between.points(np.linspace(0, 1, 101)))

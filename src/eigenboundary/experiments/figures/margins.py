@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from eigenboundary.analysis.result import Analysis
@@ -19,7 +19,7 @@ from eigenboundary.boundary import (
     paper_margins,
 )
 from eigenboundary.displays import style
-from eigenboundary.experiments.figures.page import Page, fit, restyled
+from eigenboundary.experiments.figures.page import Page, fit, log_axis, restyled
 from eigenboundary.experiments.figures.panels import ALIGNMENT, plane_row, row_name, vector_names
 from eigenboundary.experiments.figures.workshop import Workshop
 
@@ -70,9 +70,8 @@ def compute(workshop: Workshop) -> list[Margins]:
                 paper_margins(problem, vectors, constrained=False, n_steps=_STEPS, seed=seed),
                 paper_margins(problem, vectors, n_points=_POINTS, seed=seed),
             )
-            found.append(
-                Margins(name, network.data.class_names, analysis, inputs.numpy(), *margins)
-            )
+            names = network.data.class_names
+            found.append(Margins(name, names, analysis, inputs.numpy(), *margins))
     return found
 
 
@@ -147,9 +146,7 @@ def _chart(ax: Axes, margins: Margins, *, last: bool) -> None:
         for shift, (values, marker, color) in zip((-0.18, 0, 0.18), shown, strict=True):
             heights, how = np.maximum(values.min(1), 1e-4), {"markerfacecolor": color, **_MARK}
             ax.plot(index + shift, heights, marker, markersize=4, **how)
-        ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: style.format_number(y, 2)))
+        log_axis(ax, 2)
         ax.yaxis.set_minor_formatter(NullFormatter())
         ax.grid(axis="y")
         ax.set_xticks(index)
@@ -164,12 +161,8 @@ def _chart(ax: Axes, margins: Margins, *, last: bool) -> None:
 def _legend(page: Page, top: float) -> None:
     mark, line = {"markerfacecolor": "white", **_MARK}, {"color": style.INK, "linewidth": 1.1}
     known: dict[str, dict[str, Any]] = {
-        "sample $x_t$, its margin": {
-            **mark,
-            "marker": "o",
-            "markersize": 4.5,
-            "markerfacecolor": style.SECOND,
-        },
+        "sample $x_t$, its margin": mark
+        | {"marker": "o", "markersize": 4.5, "markerfacecolor": style.SECOND},
         "$x_b$ on the boundary": {**mark, "marker": "D", "markersize": 4},
         "$x_b$ by ascent": {**mark, "marker": "X", "markersize": 5},
         "nearest boundary": line,

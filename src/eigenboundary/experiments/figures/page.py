@@ -21,6 +21,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from eigenboundary.displays import style
 from eigenboundary.runtime.files import replaced_when_complete
@@ -156,6 +157,13 @@ class Page:
                     self.figure.savefig(partial, format=kind, dpi=_DPI, metadata=metadata)
                 files.append(target)
         return tuple(files)
+
+
+def log_axis(ax: Axes, digits: int = 6) -> None:
+    """Scale the ordinate by logarithms, with ticks at 1, 2 and 5 times powers of ten."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: style.format_number(y, digits)))
 
 
 def drop_legend(ax: Axes) -> None:

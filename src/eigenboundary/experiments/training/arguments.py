@@ -24,13 +24,7 @@ _TRIAL = 2
 
 
 def check_given(models: Any, data: Any, seeds: Any, plan: TrainingPlan) -> None:
-    """Check whether a run can train these models on these data.
-
-    Raises
-    ------
-    InvalidInputError
-        If the models, data and seeds do not fit together, or one of them cannot be used.
-    """
+    """Check that the models, data and seeds fit together and can be trained on."""
     for name, given in (("models", models), ("data", data), ("seeds", seeds)):
         if not isinstance(given, Sequence | nn.ModuleList):
             raise InvalidInputError(name, "be a sequence", type(given).__name__)

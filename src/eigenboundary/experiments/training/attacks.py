@@ -36,23 +36,12 @@ _REACH = 2.5
 
 @dataclass(frozen=True)
 class Attack:
-    """Projected gradient ascent around an input.
+    """Projected gradient ascent around an input."""
 
-    Attributes
-    ----------
-    radius : float
-        Radius of the ball.
-    steps : int
-    step_size : float
-        Length of a step, before the projection.
-    geometry : Geometry
-        The ball's norm, and the box that inputs stay in.
-    """
-
-    radius: float
+    radius: float  # of the ball
     steps: int
-    step_size: float
-    geometry: Geometry
+    step_size: float  # the length of a step, before the projection
+    geometry: Geometry  # the ball's norm, and the box that inputs stay in
 
     def check_inputs(self, x: Tensor, name: str = "data") -> None:
         """Raise an error for integer inputs and for inputs outside the box."""
@@ -78,13 +67,7 @@ class Attack:
 
 
 def as_attack(radius: Any, steps: Any, step_size: Any, norm: Any, box: Any) -> Attack | None:
-    """Return the attack that a plan's settings describe; None where there is no radius.
-
-    Raises
-    ------
-    InvalidInputError
-        If a setting is not as :class:`TrainingPlan` describes it.
-    """
+    """Return the attack that a plan's settings describe; None where there is no radius."""
     if radius is None:
         settings = {"steps": steps, "step_size": step_size, "norm": norm, "box": box}
         for name, value in settings.items():
@@ -129,22 +112,10 @@ def random_start(attack: Attack, x: Tensor, generator: torch.Generator) -> Tenso
 def perturbed(
     attack: Attack, x: Tensor, start: Tensor, gradient: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Find inputs near x (m, ...) at which a loss is large.
+    """Find inputs in the balls around x (m, ...), and in the box, at which a loss is large.
 
-    Parameters
-    ----------
-    attack : Attack
-    x : Tensor, shape (m, ...)
-        Inputs in the box.
-    start : Tensor, shape (m, ...)
-        Where the ascent begins.
-    gradient : callable
-        Function of inputs (m, ...): the gradient of each input's loss, up to a positive factor.
-
-    Returns
-    -------
-    Tensor, shape (m, ...)
-        Inputs in the ball of the attack's radius around x, and in its box.
+    The ascent begins at ``start`` (m, ...); ``gradient`` maps inputs to the gradients of their
+    losses, up to a positive factor.
 
     Examples
     --------

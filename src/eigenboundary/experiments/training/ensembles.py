@@ -55,13 +55,7 @@ class Ensemble(Protocol):
 
 
 def make_ensemble(models: list[nn.Module], mean_loss: MeanLoss, x: Tensor, y: Tensor) -> Ensemble:
-    """Make an ensemble, and try it on a first batch x (S, b, ...) and y (S, b).
-
-    Raises
-    ------
-    CannotBeTrainedAtOnceError
-        If there are several networks and they cannot be traced, or differ in more than weights.
-    """
+    """Make an ensemble, and try it on a first batch x (S, b, ...) and y (S, b)."""
     if is_traceable(models[0]):
         try:
             traced = TracedEnsemble(models, mean_loss)

@@ -98,9 +98,8 @@ class TrainingPlan(Settings):
         if isinstance(loss, str):
             check_choice(loss, "loss", _LOSSES)
         elif not callable(loss):
-            raise InvalidInputError(
-                "loss", "be a name or a callable (outputs, labels) -> (n,)", repr(loss)
-            )
+            wanted = "be a name or a callable (outputs, labels) -> (n,)"
+            raise InvalidInputError("loss", wanted, repr(loss))
         return loss
 
     @model_validator(mode="after")
