@@ -67,8 +67,7 @@ class TrainingRun:
         path: Path | None,
     ) -> None:
         self.models, self.plan, self.path = list(models), plan, path
-        archive = None if path is None else Archive(path.parent, argument="state_file")
-        self.archive = archive
+        self.archive = None if path is None else Archive(path.parent, argument="state_file")
         self.attack = plan.attack
         # An interrupt leaves the models at their start, from which the run can be taken up.
         self.in_training = copy.deepcopy(self.models)
@@ -94,8 +93,8 @@ class TrainingRun:
         #: By network that has reached its targets: the epoch, and its weights then.
         self.finished: dict[int, tuple[int, State]] = {}
         self.checkpoints: dict[int, dict[int, State]] = {}
-        if archive is not None and path is not None:
-            state = archive.read(path.name, self.key)
+        if self.archive is not None and path is not None:
+            state = self.archive.read(path.name, self.key)
             if state is not None:
                 self._restore(state)
 
@@ -177,10 +176,7 @@ class TrainingRun:
             )
             if reached:
                 self.finished[member] = self.epoch, self.ensemble.state(position)
-        self._leave_finished()
-
-    def _leave_finished(self) -> None:
-        """Drop the finished networks, once they are half of the ensemble."""
+        # Go on without the finished networks, once they are half of the ensemble.
         going_on = [i for i, member in enumerate(self.active) if member not in self.finished]
         if going_on and 2 * len(going_on) <= len(self.active):
             self.ensemble.keep(going_on, self.optimizer)
