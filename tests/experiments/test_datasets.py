@@ -671,7 +671,7 @@ def test_options_a_data_set_does_not_take_are_named_with_those_it_does(name, tak
         ("hierarchical", {"classes": 3}, "classes must be 2 or 4; got 3."),
         ("hierarchical", {"classes": "2"}, "classes must be 2 or 4; got '2'."),
         ("checkerboard", {"version": "wide"}, "'separable', 'noisy'; got 'wide'."),
-        ("checkerboard", {"redraw": 0}, "redraw must be true or false; got 0."),
+        ("checkerboard", {"redraw": 0}, "redraw must be True or False; got 0."),
         ("circles", {"noise": 1e30}, "noise must be at most 1,000,000; got 1e+30."),
         ("half_moons", {"samples": 10**12}, "at most 10,000,000; got 1000000000000."),
         ("digits", {"classes": np.array([[0, 1], [2, 3]])}, "got array([[0, 1], [2, 3]])."),

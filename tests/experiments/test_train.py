@@ -193,7 +193,7 @@ def test_a_configuration_that_does_not_exist_is_named_with_those_there_are():
     with pytest.raises(eb.InvalidInputError, match=r"a \.toml file or one of blobs-adam"):
         load_config("blobs")
     with pytest.raises(
-        eb.InvalidInputError, match=r"must be an existing file; 'none\.toml' does not"
+        eb.InvalidInputError, match=r"'none\.toml' cannot \(No such file or directory\)"
     ):
         load_config("none.toml")
 

@@ -123,6 +123,7 @@ class Archive:
         if not path.exists() or (self.overwrite and name not in self._ours):
             return None
         kind, reason, header = OtherResultError, "", dict[str, Any]()
+        configuration = json.loads(json.dumps(key.configuration))  # as the header has it
         try:
             with safe_open(path, framework="pt") as stored:
                 header = json.loads((stored.metadata() or {}).get(_KEY, "{}"))
@@ -130,7 +131,7 @@ class Archive:
             reason = f"is damaged ({type(error).__name__})"
         if not header:
             reason = reason or "is another kind of file"
-        elif difference := _difference(header["configuration"], _plain(key.configuration)):
+        elif difference := _difference(header["configuration"], configuration):
             reason = f"was made with {difference}"
         elif header["algorithm"] != key.algorithm:
             kind, reason = OutdatedResultError, "was made by another version's code"
@@ -214,11 +215,6 @@ def _flat(tensors: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, T
 
 def _header(key: Key, values: Mapping[str, Any]) -> str:
     return json.dumps({**vars(key), "values": dict(values)})
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON gives it back."""
-    return json.loads(json.dumps(value))
 
 
 def _difference(was: Any, now: Any, place: str = "") -> str | None:

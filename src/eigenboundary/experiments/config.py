@@ -160,9 +160,6 @@ def load_config(name: str | Path, *, beside: Path | None = None) -> ExperimentCo
     if path.suffix == ".toml":
         try:
             text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            because = f"{str(path)!r} does not exist"
-            raise InvalidInputError("config", "be an existing file", because=because) from None
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             wanted, because = "be a file that can be read", f"{str(path)!r} cannot ({reason})"

@@ -94,7 +94,12 @@ def run_demo(
     check_seed(seed)
     archive = Archive(folder, overwrite=overwrite)
     splits = {run.name: datasets.load(run.dataset, seed=seed) for run in RUNS}
-    files = {run.name: _file_and_key(run, seed, splits[run.name]) for run in RUNS}
+    algorithms = f"training {TRAINING_ALGORITHM}, analysis {ANALYSIS_ALGORITHM}"
+    files = {}
+    for run in RUNS:
+        settings = {**vars(run), "seed": seed, "k": _EIGENPAIRS, "controls": _CONTROLS}
+        key = Key(settings, fingerprint("", splits[run.name].train), algorithms)
+        files[run.name] = f"{run.name}.safetensors", key
     kept, results = archive.find(files, strict=True), {}
     with one_thread():
         for run in RUNS:
@@ -107,12 +112,6 @@ def run_demo(
             archive.write_saved(*files[run.name], results[run.title].save)
             report("done", 1, 1)
     return results
-
-
-def _file_and_key(run: DemoRun, seed: int, split: DataSplit) -> tuple[str, Key]:
-    settings = {**vars(run), "seed": seed, "k": _EIGENPAIRS, "controls": _CONTROLS}
-    algorithms = f"training {TRAINING_ALGORITHM}, analysis {ANALYSIS_ALGORITHM}"
-    return f"{run.name}.safetensors", Key(settings, fingerprint("", split.train), algorithms)
 
 
 def _train_and_analyze(

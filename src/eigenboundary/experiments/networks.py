@@ -9,7 +9,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from eigenboundary.runtime.arguments import check_choice, check_positive_integer, check_seed
+from eigenboundary.runtime.arguments import (
+    check_choice,
+    check_flag,
+    check_positive_integer,
+    check_seed,
+)
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.random_state import preserved_random_state
 
@@ -34,13 +39,12 @@ def fnn(
     for width in (*widths, classes):
         check_positive_integer(width, "inputs, classes and hidden")
     check_choice(activation, "activation", tuple(ACTIVATIONS))
-    if not isinstance(log_softmax, bool):
-        raise InvalidInputError("log_softmax", "be true or false", repr(log_softmax))
+    check_flag(log_softmax, "log_softmax")
     layers: list[nn.Module] = []
     for width, following in pairwise(widths):
         layers += [nn.Linear(width, following), ACTIVATIONS[activation]()]
-    layers.append(nn.Linear(widths[-1], classes))
-    return nn.Sequential(*layers, *([nn.LogSoftmax(-1)] if log_softmax else []))
+    layers += [nn.Linear(widths[-1], classes), *([nn.LogSoftmax(-1)] if log_softmax else [])]
+    return nn.Sequential(*layers)
 
 
 def _widths(widths: Any, name: str) -> tuple[int, ...]:

@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 ExperimentProgress = Callable[[ExperimentConfig, int, int], None]
 
 _LONGEST_NAME = 200
+_NUMBERS = ("loss", "accuracy", "epochs", "seconds")
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,9 @@ def _trained(
         for (seed, start), model, result in zip(missing.items(), models, results, strict=True):
             found[seed] = TrainedNetwork(config, seed, model, start.data, result, start.key)
             if archive is not None:
-                _keep(found[seed], archive)
+                tensors = {**model.state_dict(), "checkpoints": result.checkpoints}
+                values = {name: getattr(result, name) for name in _NUMBERS}
+                archive.write(network_file(config, seed), start.key, tensors, values)
     return [found[seed] for seed in starts]
 
 
@@ -264,13 +267,6 @@ def state_file(config: ExperimentConfig, seeds: Iterable[int]) -> str:
     if len(config.name) + len(listed) > _LONGEST_NAME:
         listed = hashlib.sha256(listed.encode()).hexdigest()[:16]
     return f".{config.name}-seeds-{listed}.state.safetensors"
-
-
-def _keep(trained: TrainedNetwork, archive: Archive) -> None:
-    result = trained.result
-    tensors = {**trained.model.state_dict(), "checkpoints": result.checkpoints}
-    values = {name: getattr(result, name) for name in ("loss", "accuracy", "epochs", "seconds")}
-    archive.write(network_file(trained.config, trained.seed), trained.key, tensors, values)
 
 
 def _restored(config: ExperimentConfig, seed: int, start: Start, stored: Stored) -> TrainedNetwork:

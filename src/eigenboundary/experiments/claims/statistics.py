@@ -36,17 +36,12 @@ class Threshold:
         return f"{'>' if self.side == 'above' else '<'} {self.value:g}"
 
 
-def bootstrap_interval(
-    effects: ArrayLike, *, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Compute the percentile bootstrap interval of the mean effect over seeds.
+def bootstrap_interval(effects: ArrayLike) -> tuple[float, float]:
+    """Compute the 95 % percentile bootstrap interval of the mean effect over seeds.
 
     Parameters
     ----------
     effects : array, shape (n_seeds,)
-    level : float
-    seed : int
-        Seed of the resampling.
 
     Returns
     -------
@@ -73,10 +68,10 @@ def bootstrap_interval(
     found = bootstrap(
         (values,),
         np.mean,
-        confidence_level=level,
+        confidence_level=0.95,
         n_resamples=_RESAMPLES,
         method="percentile",
-        random_state=np.random.default_rng(seed),
+        random_state=np.random.default_rng(0),
     ).confidence_interval
     return float(found.low), float(found.high)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eigenboundary.experiments.datasets import options
 from eigenboundary.experiments.datasets.split import DataSplit, Labels, split_by_class
-from eigenboundary.runtime.arguments import check_choice, check_seed
+from eigenboundary.runtime.arguments import check_choice, check_flag, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 
 Plane = tuple[float, float]
@@ -150,8 +150,7 @@ def checkerboard(
     True
     """
     check_choice(version, "version", tuple(_CHECKERBOARD_FIRST))
-    if not isinstance(redraw, bool):
-        raise InvalidInputError("redraw", "be true or false", repr(redraw))
+    check_flag(redraw, "redraw")
     first = _CHECKERBOARD_FIRST[version]
     blobs = [
         _Blob((side * first, second), _CHECKERBOARD_DEVIATION, label)

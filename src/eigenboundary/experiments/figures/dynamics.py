@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import NullFormatter, NullLocator
 
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.displays import style
@@ -90,14 +90,9 @@ def _curves(axes: list[Axes], data: Dynamics) -> None:
             ax.grid(axis="y")
             ax.set_xscale("symlog", linthresh=1, linscale=0.5)
             ax.set_xlim(-0.25, 1.6 * max(epochs[-1], 1))
-            ax.set_xticks([0, 1, 10, 100, 1000])
-            ax.xaxis.set_major_formatter(FuncFormatter(_thousands))
+            ax.set_xticks([0, 1, 10, 100, 1000], ["0", "1", "10", "100", "1k"])
             ax.xaxis.set_minor_locator(NullLocator())
             ax.yaxis.set_minor_formatter(NullFormatter())
             ax.tick_params(labelsize=SMALL)
             ax.set_xlabel("epoch", labelpad=1)
             ax.set_title(lettered(i, name), loc="left")
-
-
-def _thousands(x: float, _: int) -> str:
-    return f"{x:g}" if x < 1000 else f"{x / 1000:g}k"

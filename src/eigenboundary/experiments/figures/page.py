@@ -79,12 +79,12 @@ class Page:
             FigureCanvasAgg(self.figure)
         self.height = height
 
-    def axes(self, left: float, top: float, width: float, height: float, **options: Any) -> Axes:
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
         """Add axes whose upper left corner is at (left, top)."""
         below = self.height - top - height
         place = left / WIDTH, below / self.height, width / WIDTH, height / self.height
         with restyled():
-            axes: Axes = self.figure.add_axes(place, **options)
+            axes: Axes = self.figure.add_axes(place)
         return axes
 
     def row(
@@ -109,14 +109,13 @@ class Page:
         top: float,
         label: str,
         *,
-        width: float = 1.1,
         ticks: Sequence[float] = (-1, -0.5, 0, 0.5, 1),
     ) -> Colorbar:
         """Draw a level colour bar, with its label to the left."""
         with restyled():
             bar = self.figure.colorbar(
                 drawn,
-                cax=self.axes(left, top, width, 0.07),
+                cax=self.axes(left, top, 1.1, 0.07),
                 ticks=list(ticks),
                 orientation="horizontal",
             )

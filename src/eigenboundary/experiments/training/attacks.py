@@ -43,16 +43,16 @@ class Attack:
     step_size: float  # the length of a step, before the projection
     geometry: Geometry  # the ball's norm, and the box that inputs stay in
 
-    def check_inputs(self, x: Tensor, name: str = "data") -> None:
+    def check_inputs(self, x: Tensor) -> None:
         """Raise an error for integer inputs and for inputs outside the box."""
         if not x.is_floating_point():
             wanted = "hold floating-point inputs where attack_radius is given"
-            raise InvalidInputError(name, wanted, str(x.dtype).removeprefix("torch."))
+            raise InvalidInputError("data", wanted, str(x.dtype).removeprefix("torch."))
         box = self.geometry.box
         if box is not None and not bool(((x >= box[0]) & (x <= box[1])).all()):
             wanted = f"lie in the attack_box from {box[0]:g} to {box[1]:g}"
             got = f"entries from {float(x.min()):g} to {float(x.max()):g}"
-            raise InvalidInputError(name, wanted, got)
+            raise InvalidInputError("data", wanted, got)
 
     def nearest_allowed(self, points: Tensor, x: Tensor) -> Tensor:
         """Project points (m, ...) onto the balls around x, and onto the box."""
