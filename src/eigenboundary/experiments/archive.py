@@ -45,7 +45,7 @@ class OutdatedResultError(OtherResultError):
 
 @dataclass(frozen=True)
 class Key:
-    """What decides a result."""
+    """The configuration, data and algorithm that decide a result."""
 
     configuration: dict[str, Any]  # the settings, as JSON can hold them, with the parents'
     data: str  # the fingerprint of the samples and weights that the result is made from
@@ -157,11 +157,10 @@ class Archive:
             except OtherResultError as error:
                 if strict and not isinstance(error, OutdatedResultError):
                     raise
-                others.append(f"{error.because}")
+                others.append(f"{error.because}".rpartition(" (")[0])
         if others:
-            reasons = "; ".join(other.rpartition(" (")[0] for other in others)
             place = self.folder / _SUPERSEDED
-            _log.warning("results are made again (the earlier go to %s): %s", place, reasons)
+            _log.warning("made again (the earlier go to %s): %s", place, "; ".join(others))
         return found
 
     # ---------------------------------------------------------------------------------- writing

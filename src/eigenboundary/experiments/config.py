@@ -69,7 +69,7 @@ class StartSettings(Settings):
 
 
 class _Tables(Settings):
-    """What a file holds."""
+    """The tables of a configuration's file."""
 
     title: str = ""
     description: str = ""

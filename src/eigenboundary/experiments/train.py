@@ -41,7 +41,7 @@ _NUMBERS = ("loss", "accuracy", "epochs", "seconds")
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A network, and all that made it.
+    """A trained network with its configuration, data and training result.
 
     Attributes
     ----------

@@ -45,7 +45,7 @@ def logit_gradients(problem: Problem) -> Tensor:
 
 
 def compute(workshop: Workshop) -> list[Coherence]:
-    """The cosines of a simple and a complex boundary's network."""
+    """Compute the cosines in the networks of a simple and a complex boundary."""
     found = []
     for name, config in _NETWORKS.items():
         network = workshop.network(config)

@@ -1,4 +1,4 @@
-"""A training run between two epochs: what is trained, and the state that goes to disk."""
+"""A training run between two epochs: its networks, and the state that goes to disk."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SAVE_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How the training of one network ended.
+    """The outcome of training one network.
 
     Attributes
     ----------
