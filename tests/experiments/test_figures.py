@@ -11,7 +11,6 @@ import torch
 from typer.testing import CliRunner
 
 import eigenboundary as eb
-from eigenboundary.boundary.planes import PlaneGrid
 from eigenboundary.cli import app
 from eigenboundary.experiments.figures import (
     FIGURES,
@@ -333,7 +332,7 @@ def test_the_weighted_sum_is_the_papers_and_jumps_do_not_depend_on_signs(numbers
     values = data.analysis.eigenvalues[:5]
     expected = np.einsum("ijk,k->ij", data.grid.alignment[..., :5].astype(float), values)
     np.testing.assert_allclose(data.composed, expected / np.abs(expected).max(), atol=1e-6)
-    flipped = PlaneGrid(data.grid.x, data.grid.y, data.grid.outputs, -data.grid.alignment)
+    flipped = replace(data.grid, alignment=-data.grid.alignment)
     np.testing.assert_array_equal(jumps(flipped, 5), data.jump)
     np.testing.assert_allclose(weighted_sum(flipped, values), -data.composed)
     assert 0 <= data.jump.min() <= data.jump.max() <= 1 + 1e-6
@@ -425,7 +424,7 @@ def test_dynamics_has_an_analysis_of_each_checkpoint_that_ends_with_the_network(
     data = numbers("appendix-dynamics")
     assert list(data.analyses) == [0, 2, 60]
     final = at_work.problem(at_work.network("blobs-dynamics"))
-    assert data.analyses[60].provenance.fingerprint == final.fingerprint()
+    assert data.analyses[60].provenance.fingerprint == final.network.fingerprint()
     assert data.analyses[60].loss_value < data.analyses[0].loss_value
 
 

@@ -70,8 +70,7 @@ class Subject:
     @cached_property
     def points(self) -> Tensor:
         """Points on the decision boundary."""
-        samples = self.trained.data.train
-        found = boundary_points(self.problem, samples, n=_BOUNDARY_POINTS, seed=self.seed)
+        found = boundary_points(self.problem, n=_BOUNDARY_POINTS, seed=self.seed)
         return torch.as_tensor(found.points)
 
     @cached_property

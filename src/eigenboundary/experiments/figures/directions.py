@@ -34,7 +34,7 @@ class Directions:
     analysis: Analysis  # with all eigenpairs that are not null
     class_names: tuple[str, ...]
     #: Alignment over the plane with the first directions of each kind; "top" comes first.
-    planes: dict[str, PlaneGrid]
+    planes: dict[str, Plane]
     #: Alignment (n, 10) of the training samples with the directions of each kind.
     alignment: dict[str, np.ndarray]
 

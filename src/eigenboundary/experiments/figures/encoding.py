@@ -41,14 +41,14 @@ class EncodingData:
 
     analysis: Analysis
     class_names: tuple[str, ...]
-    grid: PlaneGrid  # finer than the analysis' own
+    grid: Plane  # finer than the analysis' own
     #: The paper's weighted sum of the top alignments, (r, r), at most 1 in size.
     composed: Array
     #: The jumps of the same alignments, (r, r), in [0, 1].
     jump: Array
 
 
-def weighted_sum(grid: PlaneGrid, eigenvalues: Array) -> Array:
+def weighted_sum(grid: Plane, eigenvalues: Array) -> Array:
     r"""Compute :math:`\sum_i \lambda_i A_i`, divided by its largest size.
 
     Examples
@@ -61,7 +61,7 @@ def weighted_sum(grid: PlaneGrid, eigenvalues: Array) -> Array:
     return np.asarray(total / max(np.abs(total).max(), np.finfo(float).tiny))
 
 
-def jumps(grid: PlaneGrid, k: int) -> Array:
+def jumps(grid: Plane, k: int) -> Array:
     r"""Compute :math:`\frac12 \sqrt{\sum_{i \le k} (\Delta A_i)^2}` to the next row or column.
 
     Examples
@@ -99,7 +99,7 @@ def draw(data: EncodingData) -> Page:
     names = ["decision regions", *vector_names(data.analysis, _VECTORS)]
     titles = [lettered(i, name) for i, name in enumerate(names)]
     panels = rows[0] + rows[1][:2]
-    display = plane_row(panels, data.analysis, data.class_names, grid=data.grid, titles=titles)
+    plane_row(panels, data.analysis, data.class_names, grid=data.grid, titles=titles)
     sums, jump = rows[1][2:]
     _surface(sums, data.grid, data.composed, style.ALIGNMENT_MAP, style.ALIGNMENT_RANGE)
     # Three cells wide, to be seen.

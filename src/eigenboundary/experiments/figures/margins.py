@@ -81,7 +81,7 @@ def draw(found: list[Margins]) -> Page:
     grid = found[0].analysis.grid
     assert grid is not None
     # One scale on both axes, for the figure shows distances.
-    height = float(np.clip(width * np.ptp(grid.y) / np.ptp(grid.x), 0.8, 1.9))
+    height = float(np.clip(width * np.ptp(grid.second) / np.ptp(grid.first), 0.8, 1.9))
     step = height + 0.27
     page = Page(top + step * len(found) + 0.42)
     beside = left + 4 * width + 3 * gap + 0.45

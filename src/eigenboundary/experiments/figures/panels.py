@@ -58,7 +58,7 @@ def row_name(ax: Axes, text: str) -> None:
 
 def plane_of(
     workshop: Workshop, network: TrainedNetwork, analysis: Analysis, k: int, finer: int = 1
-) -> PlaneGrid:
+) -> Plane:
     """Return the alignment with the top k eigenvectors over the plane of all training samples."""
     resolution = finer * workshop.resolution
     vectors = torch.from_numpy(np.array(analysis.eigenvectors[:, :k]))
@@ -75,7 +75,7 @@ def plane_row(
     grid: Plane | None = None,
     titles: Names | None = None,
     scale: float = 0.5,
-) -> DecisionBoundaryDisplay:
+) -> None:
     """Draw decision regions, then the alignment with each top eigenvector, one panel each.
 
     The grid is by default the analysis' own, and each panel has its default title.
@@ -85,9 +85,9 @@ def plane_row(
     rows = analysis.input_indices
     display = PlaneDisplay(
         plane,
-        analysis.inputs,
-        analysis.labels[rows],
-        analysis.predictions[rows],
+        inputs=analysis.inputs,
+        labels=analysis.labels[rows],
+        predictions=analysis.predictions[rows],
         n_eigenvectors=len(axes) - 1,
         class_names=names,
     )
@@ -95,7 +95,6 @@ def plane_row(
     _plot_in_place(display, axes, first if titles is None else titles, scale)
     for index, ax in enumerate(axes[1:]):
         _as_image(ax, display, index)
-    return display
 
 
 def embedding_row(
@@ -116,7 +115,8 @@ def embedding_row(
 def _plot_in_place(display: Any, axes: Sequence[Axes], titles: Names, scale: float) -> None:
     places = [ax.get_position() for ax in axes]
     display.plot(list(axes))
-    display.colorbar_.remove()
+    if display.colorbar_ is not None:
+        display.colorbar_.remove()
     drop_legend(display.ax_)
     for ax, place, title in zip(axes, places, titles, strict=True):
         ax.set_position(place)
@@ -157,7 +157,7 @@ def spectrum(ax: Axes, analysis: Analysis, title: str) -> None:
     ax.set_xticks([1, *range(10, len(values) + 1, 10)])
 
 
-def _as_image(ax: Axes, display: DecisionBoundaryDisplay, index: int) -> None:
+def _as_image(ax: Axes, display: PlaneDisplay, index: int) -> None:
     """Draw an image in place of a shaded mesh, which takes many times as long."""
     display.surfaces_[index].remove()
     x, y = display.plane.first, display.plane.second

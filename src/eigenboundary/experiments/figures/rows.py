@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.boundary.planes import PlaneGrid
+from eigenboundary.boundary.planes import Plane
 from eigenboundary.displays import embed
 from eigenboundary.experiments.figures.page import Page
 from eigenboundary.experiments.figures.panels import (
@@ -55,7 +55,7 @@ class Row:
     class_names: tuple[str, ...]
     analysis: Analysis
     #: The plane of two-dimensional inputs, where it is not the analysis' own.
-    grid: PlaneGrid | None = None
+    grid: Plane | None = None
     #: The embedding (n, 2) of other inputs, and the method that made it.
     embedding: Array | None = field(default=None, repr=False)
     method: str = ""
