@@ -68,12 +68,11 @@ class Reproduced:
     note: str = ""
 
 
-_VECTORS = "All training gradients against the top eigenvectors"
 _ALL = (
     Figure("fig1", "Six points on a line", toy.compute, toy.draw),
     Figure("fig2", "The top eigenvectors encode the boundary", encoding.compute, encoding.draw),
     Figure("fig3", "Boundaries of different complexity", regimes.compute, regimes.draw),
-    Figure("fig4", _VECTORS, regimes.compute, regimes.draw_alignments),
+    Figure("fig4", "Gradients against top eigenvectors", regimes.compute, regimes.draw_alignments),
     Figure("fig5", "Simplicity bias and margins", margins.compute, margins.draw),
     Figure("fig6", "Images, on a t-SNE embedding", rows.compute_images, rows.draw),
     _rows("datasets", "Other data sets", rows.DATASETS),

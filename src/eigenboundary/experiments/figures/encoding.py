@@ -98,8 +98,7 @@ def draw(data: EncodingData) -> Page:
     rows = [page.row(4, left, top, _PANEL, _GAP) for top in tops]
     names = ["decision regions", *vector_names(data.analysis, _VECTORS)]
     titles = [lettered(i, name) for i, name in enumerate(names)]
-    panels = rows[0] + rows[1][:2]
-    plane_row(panels, data.analysis, data.class_names, grid=data.grid, titles=titles)
+    plane_row(rows[0] + rows[1][:2], data.analysis, data.class_names, grid=data.grid, titles=titles)
     sums, jump = rows[1][2:]
     _surface(sums, data.grid, data.composed, style.ALIGNMENT_MAP, style.ALIGNMENT_RANGE)
     # Three cells wide, to be seen.

@@ -82,17 +82,16 @@ def plane_row(
     """
     plane = analysis.grid if grid is None else grid
     assert plane is not None
-    rows = analysis.input_indices
     display = PlaneDisplay(
         plane,
         inputs=analysis.inputs,
-        labels=analysis.labels[rows],
-        predictions=analysis.predictions[rows],
+        labels=analysis.labels[analysis.input_indices],
+        predictions=analysis.predictions[analysis.input_indices],
         n_eigenvectors=len(axes) - 1,
         class_names=names,
     )
-    first = ["decision regions", *vector_names(analysis, len(axes) - 1)]
-    _plot_in_place(display, axes, first if titles is None else titles, scale)
+    titles = titles or ["decision regions", *vector_names(analysis, len(axes) - 1)]
+    _plot_in_place(display, axes, titles, scale)
     for index, ax in enumerate(axes[1:]):
         _as_image(ax, display, index)
 
