@@ -116,7 +116,7 @@ def sections() -> dict[str, object]:
 
 def _plane_sections(name: str, options: dict[str, Any], seed: int) -> tuple[float, float, float]:
     """Overlap of the top three sections, τ of margin and index, and the network's accuracy."""
-    x, y = eb.datasets.load(name, seed, **options).train
+    x, y = eb.datasets.load(name, seed=seed, **options).train
     with one_thread():
         model = eb.networks.build(
             "fnn", seed=seed, inputs=2, classes=int(y.max()) + 1, hidden=(100, 100)

@@ -8,7 +8,7 @@ that of twins, which share their data, their initial weights and the order of th
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ import eigenboundary as eb
 from benchmarks.jobs import timed
 from benchmarks.minimal_norm import InUnits, attacked, minimal_norm_attacks
 from eigenboundary.boundary import BoundarySections
-from eigenboundary.experiments import load_config, train_experiment
-from eigenboundary.experiments.archive import TrainedNetwork
+from eigenboundary.experiments import TrainedNetwork, load_config, train_experiment
 from eigenboundary.experiments.claims.statistics import bootstrap_interval
 from eigenboundary.experiments.threads import one_thread
+from eigenboundary.experiments.training import TrainingPlan
 
 _K, _TOP = 10, 3
 _PGD_STEPS = 100
@@ -61,7 +61,7 @@ def robustness() -> dict[str, object]:
 
 def _summed(data: _Data, pairs: list[dict[str, Any]]) -> dict[str, object]:
     return {
-        "radius": load_config(data.config).plan.attack_radius,
+        "radius": load_config(data.config).training.attack_radius,
         "seeds": data.seeds,
         "samples": data.samples,
         **{name: _summary([p["numbers"][name] for p in pairs]) for name in pairs[0]["numbers"]},
@@ -93,13 +93,13 @@ def _mean(values: Any) -> str:
 def _twins(data: _Data, seed: int) -> dict[str, Any]:
     """The numbers of both networks, and what their boundaries have in common."""
     robust = load_config(data.config)
-    rest = {k: v for k, v in robust.training.items() if not k.startswith("attack_")}
-    attack, overrides = robust.plan.attack, None
+    rest = {k: v for k, v in dict(robust.training).items() if not k.startswith("attack_")}
+    attack, overrides = robust.training.attack, None
     if data.folder is not None:
         overrides = {"directory": str(Path(os.environ["EIGENBOUNDARY_DATA"]) / data.folder)}
     with one_thread():
         both = []
-        for config in (replace(robust, training=rest), robust):
+        for config in (robust.model_copy(update={"training": TrainingPlan(**rest)}), robust):
             seconds, (network,) = timed(
                 lambda c=config: train_experiment(c, [seed], overrides=overrides)
             )

@@ -21,7 +21,7 @@ def _blobs(seeds: int) -> tuple[list[torch.nn.Module], list[tuple[torch.Tensor, 
         eb.networks.build("fnn", seed=s, inputs=2, classes=3, hidden=(100, 100))
         for s in range(seeds)
     ]
-    return models, [eb.datasets.load("gaussian_blobs", s).train for s in range(seeds)]
+    return models, [eb.datasets.load("gaussian_blobs", seed=s).train for s in range(seeds)]
 
 
 def _plain_loop(model: torch.nn.Module, data: Any, epochs: int, learning_rate: float) -> None:
@@ -39,7 +39,7 @@ def _plain_loop(model: torch.nn.Module, data: Any, epochs: int, learning_rate: f
 
 def training() -> dict[str, object]:
     """Twenty networks of `blobs-normal` at once, against four one by one."""
-    plan = load_config("blobs-normal").training
+    plan = dict(load_config("blobs-normal").training)
     models, data = _blobs(20)
     at_once, _ = timed(lambda: train_many(models, data, seeds=range(20), **plan))
     alone, _ = _blobs(4)
@@ -93,7 +93,7 @@ def seeds() -> dict[str, object]:
     own = [(n.model, n.data.train) for n in train_experiment("blobs-normal", range(_SEEDS))]
     same = (torch.tensor(data[0]), torch.tensor(data[1]))
     models = _blobs(_SEEDS)[0]
-    plan = load_config("blobs-normal").training
+    plan = dict(load_config("blobs-normal").training)
     train_many(models, [same] * _SEEDS, seeds=range(_SEEDS), **plan)
     result: dict[str, object] = {}
     for where, networks in (("own data", own), ("its data", [(m, same) for m in models])):

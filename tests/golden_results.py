@@ -37,6 +37,7 @@ _CONFIGS = {
     "normal": _BLOBS,
     "adam": _BLOBS + "optimizer = 'adam'\nschedule = 'cosine'\nweight_decay = 0.01\n",
     "stopped": _BLOBS + "target_accuracy = 0.7\nmomentum = 0.9\n",
+    "low_loss": _BLOBS + "target_loss = 0.6\nmomentum = 0.9\n",
     "mse": _BLOBS + "loss = 'mse'\nschedule = 'multistep'\nmilestones = [10]\n",
     "robust": _BLOBS + "attack_radius = 0.6\nattack_steps = 3\n",
     "random": _BLOBS + _START.format("random_labels"),

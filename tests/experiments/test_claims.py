@@ -201,7 +201,7 @@ def test_the_loss_changes_by_half_the_curvature_for_small_steps_at_a_minimum():
 
 def test_a_minimum_is_judged_on_fresh_samples_of_its_data(subject):
     numbers = measured_by.minimum(subject)
-    fresh = eb.datasets.load("gaussian_blobs", 10**6 + subject.seed, samples=20_000)
+    fresh = eb.datasets.load("gaussian_blobs", seed=10**6 + subject.seed, samples=20_000)
     parts = (fresh.train, fresh.validation, fresh.test)
     x, y = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     hits = subject.trained.model(x).argmax(1) == y
@@ -350,7 +350,7 @@ def test_a_study_trains_measures_and_judges_and_takes_up_what_is_there(quick_stu
     (again,) = claims.check_claims([1, 2, 3, 4], folder=tmp_path, claims=[made])
     assert again.effects == (1.0, 2.0, 3.0, 4.0)
     assert calls == [0, 1, 2, 3, 4]
-    (tmp_path / "measures" / "quick-blobs-normal-1.json").write_text("{")
+    (tmp_path / "measures" / "quick-blobs-normal-1.safetensors").write_text("{")
     claims.check_claims([1], folder=tmp_path, claims=[made])
     assert calls[-1] == 1
 
@@ -367,7 +367,7 @@ def test_an_interrupted_search_for_eigenvectors_is_not_measured(measure, tmp_pat
     monkeypatch.setattr(krylov._Search, "_iterate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         study._measure_one(network, [measure], tmp_path)
-    assert not list(tmp_path.rglob("*.json"))
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize("algorithm", ["ANALYSIS_ALGORITHM", "MEASURES_ALGORITHM"])

@@ -95,7 +95,7 @@ def test_parts_of_a_split_have_no_sample_in_common_and_miss_none(name):
 
 @pytest.mark.parametrize("name", SIZES)
 def test_a_seed_gives_one_split_and_another_seed_another(name):
-    one, same, other = (load(name, seed).train for seed in (3, 3, 4))
+    one, same, other = (load(name, seed=seed).train for seed in (3, 3, 4))
     assert torch.equal(one[0], same[0])
     assert torch.equal(one[1], same[1])
     assert not torch.equal(one[0], other[0])
@@ -110,7 +110,7 @@ def test_inputs_are_float32_and_labels_int64(name):
 @pytest.mark.parametrize("name", DRAWN)
 @given(seed=st.integers(0, 2**63 - 1), samples=st.integers(16, 70))
 def test_any_number_of_samples_is_shared_out_evenly_over_three_parts(name, seed, samples):
-    split = load(name, seed, samples=samples)
+    split = load(name, seed=seed, samples=samples)
     counts = sum(y.bincount(minlength=len(split.class_names)) for _, y in parts(split))
     assert counts.sum() == samples
     assert counts.max() - counts.min() <= 2
@@ -130,7 +130,7 @@ def test_samples_of_a_seed_stay_as_they_were_when_first_published():
     expected = torch.tensor([[2.4218664, -0.4175680], [-0.2202341, 2.3849103]])
     torch.testing.assert_close(x[:2], expected)
     assert y[:3].tolist() == [0, 2, 0]
-    x, y = load("digits", 3).train
+    x, y = load("digits", seed=3).train
     assert (16 * x[0, 0, 4]).tolist() == [0, 0, 11, 16, 16, 13, 2, 0]
     assert y[:6].tolist() == [2, 1, 1, 0, 0, 0]
     x, y = load("iris").validation
@@ -203,7 +203,7 @@ def test_the_checkerboard_has_the_distribution_of_the_authors_samples(golden):
 
 @given(seed=st.integers(0, 2**63 - 1))
 def test_one_coordinate_of_the_separable_checkerboard_tells_the_classes_apart(seed):
-    x, y = together(load("checkerboard", seed))
+    x, y = together(load("checkerboard", seed=seed))
     assert ((x[:, 0] < 0) == (y == 1)).all()
 
 
@@ -219,7 +219,7 @@ def test_the_separable_checkerboard_is_gaussian_where_nothing_is_drawn_again():
 
 def test_the_stripes_of_the_checkerboard_leave_more_margin_than_the_line():
     for seed in range(3):
-        x, y = together(load("checkerboard", seed))
+        x, y = together(load("checkerboard", seed=seed))
         line = SVC(kernel="linear", C=1e6).fit(x, y)
         assert line.score(x, y) == 1
         stripes = np.abs(x[:, 1:] - [-2, 0, 2]).min()
@@ -671,7 +671,7 @@ def test_options_a_data_set_does_not_take_are_named_with_those_it_does(name, tak
         ("hierarchical", {"classes": 3}, "classes must be 2 or 4; got 3."),
         ("hierarchical", {"classes": "2"}, "classes must be 2 or 4; got '2'."),
         ("checkerboard", {"version": "wide"}, "'separable', 'noisy'; got 'wide'."),
-        ("checkerboard", {"redraw": 0}, "redraw must be true or false; got 0."),
+        ("checkerboard", {"redraw": 0}, "redraw must be True or False; got 0."),
         ("circles", {"noise": 1e30}, "noise must be at most 1,000,000; got 1e+30."),
         ("half_moons", {"samples": 10**12}, "at most 10,000,000; got 1000000000000."),
         ("digits", {"classes": np.array([[0, 1], [2, 3]])}, "got array([[0, 1], [2, 3]])."),

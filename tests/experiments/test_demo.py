@@ -82,21 +82,21 @@ def test_the_demo_trains_to_full_accuracy_and_analyses_what_it_trained_on(
     run_demo(tmp_path, seed=2)
     assert [settings["target_accuracy"] for settings in trained] == [1.0] * 3
     for run, (given, settings) in zip(runs, asked, strict=True):
-        split = load(run.dataset, 2)
+        split = load(run.dataset, seed=2)
         for part, tensors in ((split.train, given[1]), (split.test, settings["test_data"])):
             assert all(torch.equal(one, other) for one, other in zip(part, tensors, strict=True))
 
 
-def test_another_seeds_demo_is_overwritten_only_by_force(quick_runs, tmp_path, monkeypatch):
+def test_another_seeds_demo_is_overwritten_only_on_demand(quick_runs, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "RUNS", quick_runs[:1])
     run_demo(tmp_path, seed=0)
     before = (tmp_path / "iris.safetensors").read_bytes()
-    with pytest.raises(InvalidInputError, match=r"demo of seed 1 unless .* is of seed 0"):
+    with pytest.raises(InvalidInputError, match=r"iris.safetensors' was made with seed 0, not 1"):
         run_demo(tmp_path, seed=1)
     assert (tmp_path / "iris.safetensors").read_bytes() == before
     stages = set()
     analyses = run_demo(
-        tmp_path, seed=1, force=True, progress=lambda run, stage, *_: stages.add(stage)
+        tmp_path, seed=1, overwrite=True, progress=lambda run, stage, *_: stages.add(stage)
     )
     assert "saved" not in stages
     assert {a.provenance.seed for a in analyses.values()} == {1}
@@ -105,7 +105,7 @@ def test_another_seeds_demo_is_overwritten_only_by_force(quick_runs, tmp_path, m
 def test_an_analysis_that_is_not_the_demos_is_not_taken_for_it(quick_runs, tmp_path):
     x, y = load("iris").train
     eb.analyze(build("fnn", inputs=4, classes=3), (x, y), k=3).save(tmp_path / "iris.safetensors")
-    with pytest.raises(InvalidInputError, match="is another analysis"):
+    with pytest.raises(InvalidInputError, match="is another kind of file"):
         run_demo(tmp_path)
 
 
@@ -135,7 +135,7 @@ def test_an_analysis_that_was_interrupted_is_not_saved_as_finished(quick_runs, t
 def test_the_demo_does_not_overwrite_a_file_that_is_not_its_own(quick_runs, tmp_path):
     mine = tmp_path / "digits.safetensors"
     mine.write_bytes(b"something of the user's")
-    with pytest.raises(InvalidInputError, match="folder must hold none but the demo's own digits"):
+    with pytest.raises(InvalidInputError, match=r"digits.safetensors' is damaged"):
         run_demo(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [mine.name]
     assert mine.read_bytes() == b"something of the user's"

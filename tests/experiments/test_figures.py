@@ -19,6 +19,7 @@ from eigenboundary.experiments.figures import (
     figure_names,
     landscapes,
     margins,
+    motion,
     page,
     reproduce,
     rows,
@@ -26,9 +27,10 @@ from eigenboundary.experiments.figures import (
     workshop,
 )
 from eigenboundary.experiments.figures.encoding import jumps, weighted_sum
-from eigenboundary.experiments.figures.gradients import logit_gradients, loss_gradients
+from eigenboundary.experiments.figures.gradients import logit_gradients
 from eigenboundary.experiments.figures.toy import first_that_learns
 from eigenboundary.experiments.figures.workshop import PARTS, Workshop
+from eigenboundary.experiments.unit_gradients import loss_gradients
 from eigenboundary.runtime import version
 
 COARSE = 12
@@ -104,9 +106,9 @@ def low_resolution():
         patch.setitem(page._PAGE_STYLE, "pdf.fonttype", 3)
         patch.setattr(rows, "_VECTORS", 2)
         patch.setattr(directions, "_SHOWN", 2)
-        patch.setattr(landscapes, "_PANELS", 3)
+        patch.setattr(motion, "_PANELS", 3)
         patch.setattr(landscapes, "_ITERATIONS", 30)
-        patch.setattr(landscapes, "_FRAMES", 3)
+        patch.setattr(motion, "_FRAMES", 3)
         patch.setattr(margins, "_POINTS", 20)
         patch.setattr(margins, "_STEPS", 5)
         patch.setattr(margins, "_MEASURED", 3)
@@ -195,7 +197,7 @@ def test_the_same_call_takes_networks_and_analyses_from_the_folder(configs, tmp_
     assert second[0].files == first[0].files
     assert (tmp_path / "fig2.png").read_bytes() == picture
     with pytest.raises(AssertionError, match="made anew"):
-        reproduce(["fig2"], tmp_path, configs=configs, resolution=COARSE, force=True)
+        reproduce(["fig2"], tmp_path, configs=configs, resolution=COARSE, overwrite=True)
 
 
 def test_what_is_forced_starts_anew_also_where_its_training_was_interrupted(configs, tmp_path):
@@ -207,7 +209,9 @@ def test_what_is_forced_starts_anew_also_where_its_training_was_interrupted(conf
     (state,) = (tmp_path / "networks").iterdir()
     assert state.name == ".blobs-random-labels-seeds-0.state.safetensors"
     stages = []
-    at_work = Workshop(tmp_path, configs=configs, force=True, progress=lambda *s: stages.append(s))
+    at_work = Workshop(
+        tmp_path, configs=configs, overwrite=True, progress=lambda *s: stages.append(s)
+    )
     at_work.network("blobs-adversarial")
     parents = [done for _, stage, done, _ in stages if stage.startswith("training blobs-random")]
     assert parents[0] == 10
@@ -361,7 +365,7 @@ def test_margins_are_distances_of_the_training_samples(numbers):
 def test_the_robust_network_is_another_one_on_the_same_samples(at_work, numbers):
     normal, robust = (row.analysis for row in numbers("appendix-robust").rows)
     np.testing.assert_array_equal(normal.inputs, robust.inputs)
-    assert at_work.network("blobs-robust").config.plan.attack_radius == 0.5
+    assert at_work.network("blobs-robust").config.training.attack_radius == 0.5
     assert np.abs(normal.eigenvalues[0] / robust.eigenvalues[0] - 1) > 1e-3
 
 
@@ -418,9 +422,9 @@ def test_coherence_is_a_matrix_of_cosines_sorted_by_class(numbers):
 
 def test_dynamics_has_an_analysis_of_each_checkpoint_that_ends_with_the_network(at_work, numbers):
     data = numbers("appendix-dynamics")
-    assert data.epochs == [0, 2, 60]
+    assert list(data.analyses) == [0, 2, 60]
     final = at_work.problem(at_work.network("blobs-dynamics"))
-    assert data.analyses[60].provenance.fingerprint == final.fingerprint()
+    assert data.analyses[60].provenance.fingerprint == final.network.fingerprint()
     assert data.analyses[60].loss_value < data.analyses[0].loss_value
 
 
@@ -429,9 +433,9 @@ def test_the_boundary_moves_along_each_eigenvector_until_the_loss_has_risen_by_o
 ):
     data = numbers("appendix-motion")
     values = at_work.analysis(at_work.network("blobs-normal")).eigenvalues
-    for motion, value in zip(data.motions, values, strict=False):
-        assert 0.5 * value * motion.steps[-1] ** 2 == pytest.approx(1.0)
-        assert motion.steps[len(motion.steps) // 2] == 0
+    for moved, value in zip(data.motions, values, strict=False):
+        assert 0.5 * value * moved.steps[-1] ** 2 == pytest.approx(1.0)
+        assert moved.steps[len(moved.steps) // 2] == 0
 
 
 def test_landscapes_begin_and_end_at_the_networks(at_work, numbers):

@@ -127,7 +127,7 @@ def test_resnet18_halves_its_images_three_times():
         ("fnn", {"inputs": 1, "classes": 2, "activation": "gelu"}, "activation must be one of"),
         ("fnn", {"inputs": 1, "classes": 2, "hidden": 5}, "hidden must be a sequence of integers"),
         ("fnn", {"inputs": 1, "classes": 2, "hidden": [5.0]}, "an integer of at least 1; got 5.0."),
-        ("fnn", {"inputs": 1, "classes": 2, "log_softmax": "no"}, "true or false; got 'no'."),
+        ("fnn", {"inputs": 1, "classes": 2, "log_softmax": "no"}, "True or False; got 'no'."),
         ("digits_cnn", {"channels": (1, 2, 3)}, "channels must be two integers"),
         ("digits_cnn", {"channels": 3}, "channels must be a sequence of integers; got 3."),
     ],

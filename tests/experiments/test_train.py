@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import textwrap
@@ -14,7 +13,6 @@ from typer.testing import CliRunner
 
 import eigenboundary as eb
 from eigenboundary.cli import app
-from eigenboundary.experiments import archive as kept
 from eigenboundary.experiments import (
     config,
     config_names,
@@ -23,7 +21,12 @@ from eigenboundary.experiments import (
     train_experiment,
 )
 from eigenboundary.experiments import train as run
-from eigenboundary.experiments.training import parameter_norm, permuted_labels, scaled_to_norm
+from eigenboundary.experiments.training import (
+    TrainingPlan,
+    parameter_norm,
+    permuted_labels,
+    scaled_to_norm,
+)
 from eigenboundary.runtime import version
 
 _DATA = os.environ.get("EIGENBOUNDARY_DATA", Path(__file__).parents[3] / "shared" / "data")
@@ -70,10 +73,10 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 @pytest.mark.parametrize("name", config_names())
 def test_every_shipped_configuration_is_valid_and_starts_from_one_that_exists(name):
     config = load_config(name)
-    assert config.plan.epochs >= 1
+    assert config.training.epochs >= 1
     assert config.title
     assert config.description
-    assert config.parent is None or config.parent in config_names()
+    assert config.start.parent is None or config.start.parent in config_names()
 
 
 @pytest.mark.parametrize(
@@ -84,11 +87,13 @@ def test_the_settings_for_photographs_learn_a_few_of_them(name):
         pytest.skip(f"there is no {CIFAR} (set EIGENBOUNDARY_DATA)")
     shipped = load_config(name)
     width = {"width": 16} if name == "cifar10-resnet18" else {}
-    few = dataclasses.replace(
-        shipped,
-        dataset=shipped.dataset | {"classes": [0, 6], "per_class": 100},
-        network=shipped.network | width,
-        training=shipped.training | {"epochs": 20, "milestones": [15], "batch_size": 16},
+    shorter = dict(shipped.training) | {"epochs": 20, "milestones": [15], "batch_size": 16}
+    few = shipped.model_copy(
+        update={
+            "dataset": shipped.dataset | {"classes": [0, 6], "per_class": 100},
+            "network": shipped.network | width,
+            "training": TrainingPlan(**shorter),
+        }
     )
     (trained,) = train_experiment(few, overrides={"directory": str(CIFAR)})
     assert len(trained.data.train[1]) == 142
@@ -98,27 +103,33 @@ def test_the_settings_for_photographs_learn_a_few_of_them(name):
 
 def test_a_file_of_ones_own_looks_beside_itself_for_its_start(folder):
     config = load_config(folder / "small-adversarial.toml")
-    assert (config.name, config.regime, config.parent) == (
+    assert (config.name, config.start.regime, config.start.parent) == (
         "small-adversarial",
         "adversarial",
         "small-random",
     )
-    assert load_config(config.parent, beside=config.folder).regime == "random_labels"
+    assert load_config(config.start.parent, beside=config.folder).start.regime == "random_labels"
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("title = ", "config 'mine' must be valid TOML"),
-        (SMALL + "[optimiser]\n", "config 'mine' must have only dataset, network, start"),
-        ("title = 3\n", "config 'mine': title must be text; got 3."),
+        (SMALL + "[optimiser]\n", "config 'mine' must hold only title, description, dataset, "),
+        ("title = 3\n", "config 'mine': title must be a valid string; got 3."),
         ("dataset = 'blobs'\n", "config 'mine': dataset must be a table; got 'blobs'."),
         (SMALL.replace("gaussian_blobs", "blobs"), "config 'mine': dataset.name must be one of"),
         (SMALL.replace("fnn", "mlp"), "config 'mine': network.name must be one of 'fnn'"),
-        (SMALL + "patience = 3\n", "config 'mine': training must have epochs and learning_rate"),
-        (SMALL.replace("epochs = 20", ""), "config 'mine': training must have epochs and learning"),
-        (SMALL.replace("20", "-2"), "config 'mine': epochs must be an integer of at least 1"),
-        (SMALL + "[start]\nregime = 'cold'\n", "config 'mine': start.regime must be one of"),
+        (SMALL + "patience = 3\n", "epochs and learning_rate; 'patience' is unknown."),
+        (
+            SMALL.replace("epochs = 20", ""),
+            "config 'mine': training must hold only epochs, learning_rate",
+        ),
+        (SMALL.replace("20", "-2"), "config 'mine': training.epochs must be greater than or eq"),
+        (
+            SMALL + "[start]\nregime = 'cold'\n",
+            "config 'mine': start.regime must be 'normal', 'ran",
+        ),
         (
             SMALL + "[start]\nregime = 'adversarial'\n",
             "config 'mine': start.from must name a configuration for regime 'adversarial'",
@@ -127,10 +138,13 @@ def test_a_file_of_ones_own_looks_beside_itself_for_its_start(folder):
             SMALL + "[start]\nfrom = 'other'\n",
             "config 'mine': start.from must be left out for regime 'normal'; got 'other'.",
         ),
-        (SMALL + "[start]\nat = 'x'\n", "config 'mine': start must have only regime, from"),
+        (
+            SMALL + "[start]\nat = 'x'\n",
+            "config 'mine': start must hold only regime, from; 'at' is",
+        ),
         (
             SMALL.replace("[network]", "size = 3\n[network]"),
-            "config 'mine': options must be ones that data set 'gaussian_blobs' takes",
+            "config 'mine': dataset.options must be ones that data set 'gaussian_blobs' takes",
         ),
         (
             SMALL.replace("[network]", "seed = 3\n[network]"),
@@ -138,11 +152,11 @@ def test_a_file_of_ones_own_looks_beside_itself_for_its_start(folder):
         ),
         (
             SMALL.replace("hidden", "depth"),
-            "config 'mine': options must be ones that network 'fnn' takes",
+            "config 'mine': network.options must be ones that network 'fnn' takes",
         ),
         (SMALL.replace("hidden = [6]", "seed = 1"), "config 'mine': network.seed must be left"),
-        (SMALL.replace("20", "20.0"), "epochs must be an integer of at least 1; got 20.0."),
-        (SMALL.replace("0.05", "nan"), "learning_rate must be a number above 0; got nan."),
+        (SMALL.replace("20", "20.0"), "training.epochs must be a valid integer; got 20.0."),
+        (SMALL.replace("0.05", "nan"), "training.learning_rate must be a finite number; got nan."),
         (
             SMALL.replace("'gaussian_blobs'", "['a']").replace('"gaussian_blobs"', "['a']"),
             "got ['a']",
@@ -158,7 +172,7 @@ def test_a_mistake_in_a_configuration_is_one_sentence_that_names_its_place(text,
 
 def test_the_example_in_the_documentation_is_a_valid_configuration():
     example = textwrap.dedent(config.__doc__.split("::\n", 1)[1].split("`dataset`")[0])
-    assert parse_config(example, "example").regime == "adversarial"
+    assert parse_config(example, "example").start.regime == "adversarial"
 
 
 def test_a_file_that_is_no_text_is_told(tmp_path):
@@ -179,7 +193,7 @@ def test_a_configuration_that_does_not_exist_is_named_with_those_there_are():
     with pytest.raises(eb.InvalidInputError, match=r"a \.toml file or one of blobs-adam"):
         load_config("blobs")
     with pytest.raises(
-        eb.InvalidInputError, match=r"must be an existing file; 'none\.toml' is none"
+        eb.InvalidInputError, match=r"'none\.toml' cannot \(No such file or directory\)"
     ):
         load_config("none.toml")
 
@@ -189,9 +203,9 @@ def test_a_configuration_that_does_not_exist_is_named_with_those_there_are():
 
 def test_random_labels_are_permuted_and_the_samples_are_not(folder):
     (trained,) = train_experiment(folder / "small-random.toml", [3])
-    x, y = eb.datasets.load("gaussian_blobs", 3).train
+    x, y = eb.datasets.load("gaussian_blobs", seed=3).train
     assert torch.equal(trained.data.train[0], x)
-    assert torch.equal(trained.data.train[1], permuted_labels(y, 3))
+    assert torch.equal(trained.data.train[1], permuted_labels(y, seed=3))
 
 
 @pytest.mark.parametrize("regime", ["adversarial", "large"])
@@ -310,9 +324,12 @@ def test_a_network_trained_otherwise_is_not_overwritten_unless_forced(folder):
     place = folder / "out"
     (first,) = train_experiment(folder / "small.toml", folder=place)
     (folder / "small.toml").write_text(SMALL.replace("20", "30"))
-    with pytest.raises(eb.InvalidInputError, match=r"small-0\.safetensors' was trained otherwise"):
+    with pytest.raises(
+        eb.InvalidInputError,
+        match=r"small-0\.safetensors' was made with training\.epochs 20, not 30",
+    ):
         train_experiment(folder / "small.toml", folder=place)
-    (second,) = train_experiment(folder / "small.toml", folder=place, force=True)
+    (second,) = train_experiment(folder / "small.toml", folder=place, overwrite=True)
     assert (first.result.epochs, second.result.epochs) == (20, 30)
 
 
@@ -343,13 +360,19 @@ def test_a_network_by_other_code_or_on_other_samples_is_trained_again_and_kept_a
         monkeypatch.setattr(version, "TRAINING_ALGORITHM", -1)
     elif changed == "samples":
         other = eb.datasets.gaussian_blobs
-        monkeypatch.setitem(eb.datasets.DATASETS, "gaussian_blobs", lambda s: other(s, noise=1.1))
+        monkeypatch.setitem(
+            eb.datasets.DATASETS, "gaussian_blobs", lambda seed: other(seed=seed, noise=1.1)
+        )
     else:
         monkeypatch.setitem(
             eb.networks.NETWORKS, "fnn", lambda **k: scaled_to_norm(eb.networks.fnn(**k), 2.0)
         )
     trained = train_experiment(folder / "small-adversarial.toml", [0, 1], folder=place)
-    assert caplog.text.count("(seed 0, 1) was trained by another version's code or on other") == 2
+    reason = "by another version's code" if changed == "code" else "from other samples or weights"
+    assert len(caplog.records) == 2
+    for record, kind in zip(caplog.records, ("adversarial", "random"), strict=True):
+        for seed in (0, 1):
+            assert f"small-{kind}-{seed}.safetensors' was made {reason}" in record.getMessage()
     aside = {path.name: path.read_bytes() for path in (place / "superseded").iterdir()}
     assert aside == {name.replace(".", "-1."): content for name, content in before.items()}
     caplog.clear()
@@ -362,8 +385,8 @@ def test_a_network_by_other_code_or_on_other_samples_is_trained_again_and_kept_a
 def test_a_network_is_found_again_where_its_files_have_moved_and_not_where_they_differ(
     folder, monkeypatch, caplog
 ):
-    def from_files(seed, *, directory):
-        return eb.datasets.gaussian_blobs(seed, noise=2.0 if directory == "other" else 1.0)
+    def from_files(*, seed, directory):
+        return eb.datasets.gaussian_blobs(seed=seed, noise=2.0 if directory == "other" else 1.0)
 
     monkeypatch.setitem(eb.datasets.DATASETS, "gaussian_blobs", from_files)
     for directory in ("here", "there", "other"):
@@ -372,7 +395,7 @@ def test_a_network_is_found_again_where_its_files_have_moved_and_not_where_they_
         )
         aside = list((folder / "out").glob("superseded/*"))
         assert len(aside) == (directory == "other")
-    assert "was trained by another version's code or on other samples" in caplog.text
+    assert "was made from other samples or weights" in caplog.text
 
 
 def test_samples_that_changed_for_the_parent_alone_train_the_child_again_too(folder, monkeypatch):
@@ -381,7 +404,9 @@ def test_samples_that_changed_for_the_parent_alone_train_the_child_again_too(fol
     train_experiment(folder / "small-adversarial.toml", folder=place)
     blobs = eb.datasets.gaussian_blobs
     monkeypatch.setitem(
-        eb.datasets.DATASETS, "gaussian_blobs", lambda seed, noise=1.0: blobs(seed, noise=noise**2)
+        eb.datasets.DATASETS,
+        "gaussian_blobs",
+        lambda seed, noise=1.0: blobs(seed=seed, noise=noise**2),
     )
     train_experiment(folder / "small-adversarial.toml", folder=place)
     assert sorted(path.name for path in (place / "superseded").iterdir()) == [
@@ -428,7 +453,7 @@ def test_a_forced_training_starts_anew_also_what_was_interrupted(folder):
         folder / "small-adversarial.toml",
         [0, 1],
         folder=place,
-        force=True,
+        overwrite=True,
         progress=lambda config, at, _: seen.append((config.name, at)),
     )
     assert seen == [(name, at) for name in ("small-random", "small-adversarial") for at in (10, 20)]
@@ -461,7 +486,7 @@ def test_an_interrupted_training_that_cannot_go_on_begins_anew_and_says_so(
 
 def test_states_of_many_seeds_have_names_that_a_file_can_have(folder):
     config = load_config(folder / "small.toml")
-    one, other = (kept.state_file(config, range(n), folder).name for n in (200, 201))
+    one, other = (run.state_file(config, range(n)) for n in (200, 201))
     assert one != other
     assert len(one) < 255
 

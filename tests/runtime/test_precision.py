@@ -330,12 +330,12 @@ def test_networks_are_trained_alike_whatever_the_default_device(blobs: Any) -> N
     torch.set_default_device("meta")
     try:
         eb.training.train(other, data, epochs=2, learning_rate=0.1, batch_size=10)
-        permuted = eb.training.permuted_labels(data[1], 3)
+        permuted = eb.training.permuted_labels(data[1], seed=3)
     finally:
         torch.set_default_device("cpu")
     assert set(places) == {"meta"}
     assert torch.equal(plain.inner.weight, other.inner.weight)
-    assert torch.equal(permuted, eb.training.permuted_labels(data[1], 3))
+    assert torch.equal(permuted, eb.training.permuted_labels(data[1], seed=3))
 
 
 def test_places_in_a_landscape_do_not_depend_on_autocast(

@@ -14,7 +14,7 @@ from eigenboundary.boundary.sections import BoundarySections
 from eigenboundary.boundary.smallest_margin import SmallestMargin, most_examined, smallest_of
 from eigenboundary.curvature.eigensolvers.solve import check_k
 from eigenboundary.problem.problem import OPTIONS, Model, Problem, as_problem
-from eigenboundary.runtime.arguments import check_positive_integer, check_progress, check_seed
+from eigenboundary.runtime.arguments import check_integer, check_progress, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import deferred_interrupts
 from eigenboundary.runtime.precision import full_precision
@@ -90,7 +90,7 @@ def boundary_sections(
     >>> bool(abs(section.margin - nearest) < 1e-5)
     True
     """
-    check_positive_integer(n_points, "n_points")
+    check_integer(n_points, "n_points")
     check_seed(seed)
     check_progress(progress)
     geometry = Geometry(as_norm(norm), as_box(box))
@@ -148,7 +148,7 @@ def smallest_margin(
     >>> bool(abs(found.value - distances[found.sample_index]) < 1e-5)
     True
     """
-    check_positive_integer(budget, "budget", optional=True)
+    check_integer(budget, "budget", optional=True)
     check_seed(seed)
     geometry = Geometry(as_norm(norm), as_box(box))
     with preserved_random_state(seed), deferred_interrupts():
@@ -167,7 +167,7 @@ def _searched(
     model: Model, data: Any, k: int | None, geometry: Geometry, seed: int, options: dict[str, Any]
 ) -> tuple[Problem, Directions]:
     """Return the problem and its first k eigenvectors, computed unless an analysis has them."""
-    check_positive_integer(k, "k", optional=True)
+    check_integer(k, "k", optional=True)
     if isinstance(model, Analysis):
         for name, value in options.items():
             raise InvalidInputError(

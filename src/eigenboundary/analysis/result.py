@@ -26,7 +26,7 @@ from eigenboundary.curvature.spectrum.bulk import Bulk
 from eigenboundary.curvature.spectrum.outliers import OutlierCount
 from eigenboundary.problem.network import Signature
 from eigenboundary.problem.problem import Problem, as_problem
-from eigenboundary.runtime.arguments import check_positive_integer, check_progress, check_seed
+from eigenboundary.runtime.arguments import check_integer, check_progress, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.hooks import reach
 from eigenboundary.runtime.interrupts import deferred_interrupts
@@ -258,7 +258,7 @@ class Analysis:
             If an argument is not as described, the samples are all predicted as one class, or the
             analysis was loaded without its network.
         """
-        check_positive_integer(n_points, "n_points", optional=True)
+        check_integer(n_points, "n_points", optional=True)
         check_progress(progress)
         seed = self.provenance.seed if seed is None else seed
         check_seed(seed)

@@ -23,7 +23,7 @@ from eigenboundary.problem.problem import Problem
 from eigenboundary.runtime.arguments import (
     check_choice,
     check_flag,
-    check_positive_integer,
+    check_integer,
     check_seed,
     check_tolerance,
 )
@@ -60,8 +60,8 @@ class Settings:
             raise InvalidInputError("curvature", "be 'gauss_newton' for method 'gram'", "'hessian'")
         check_seed(self.seed)
         check_tolerance(self.tolerance)
-        check_positive_integer(self.max_products, "max_products", optional=True)
-        check_positive_integer(self.k, "k", optional=True)
+        check_integer(self.max_products, "max_products", optional=True)
+        check_integer(self.k, "k", optional=True)
         if self.target is not None:
             self.target.check()
             if self.method == "krylov":

@@ -8,7 +8,7 @@ from eigenboundary.boundary.arguments import problem_with_inputs
 from eigenboundary.boundary.search.nearest import BoundaryDistance, nearest_boundary, references_for
 from eigenboundary.boundary.search.norms import Geometry, as_box, as_norm
 from eigenboundary.problem.problem import Model
-from eigenboundary.runtime.arguments import check_positive_integer, check_seed, check_tolerance
+from eigenboundary.runtime.arguments import check_integer, check_seed, check_tolerance
 from eigenboundary.runtime.precision import full_precision
 
 
@@ -72,7 +72,7 @@ def boundary_distance(
     >>> eb.boundary_distance(model, x, norm=float("inf")).value.round(4)
     array([1., 2.], dtype=float32)
     """
-    check_positive_integer(n_starts, "n_starts")
+    check_integer(n_starts, "n_starts")
     check_seed(seed)
     check_tolerance(tolerance)
     geometry = Geometry(as_norm(norm), as_box(box))

@@ -18,7 +18,7 @@ from eigenboundary.landscape.points import (
     outputs_at,
 )
 from eigenboundary.problem.problem import Model, Problem, as_problem
-from eigenboundary.runtime.arguments import check_positive_integer
+from eigenboundary.runtime.arguments import check_integer
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import safe_point
 from eigenboundary.runtime.precision import full_precision
@@ -107,7 +107,7 @@ def boundary_along(
     (3, 20, 20)
     """
     problem = as_problem(model, data, **options)
-    check_positive_integer(resolution, "resolution")
+    check_integer(resolution, "resolution")
     if tuple(problem.signature.input_shape) != (2,):
         raise InvalidInputError(
             "problem",

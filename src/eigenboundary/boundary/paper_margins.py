@@ -27,7 +27,7 @@ from eigenboundary.boundary.search.crossings import leading_two
 from eigenboundary.boundary.search.input_gradients import outputs_at
 from eigenboundary.boundary.search.norms import Geometry
 from eigenboundary.problem.problem import Model, as_problem
-from eigenboundary.runtime.arguments import check_positive_integer, check_seed
+from eigenboundary.runtime.arguments import check_integer, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 
 
@@ -118,8 +118,8 @@ def paper_margins(
     >>> bool((margins.paper_margin >= margins.refined_margin - 1e-5).all())
     True
     """
-    check_positive_integer(n_points, "n_points")
-    check_positive_integer(n_steps, "n_steps")
+    check_integer(n_points, "n_points")
+    check_integer(n_steps, "n_steps")
     check_seed(seed)
     if not isinstance(learning_rate, int | float) or not 0 < learning_rate < float("inf"):
         raise InvalidInputError("learning_rate", "be a positive number", repr(learning_rate))

@@ -21,7 +21,7 @@ from eigenboundary.boundary.search.crossings import find_crossings
 from eigenboundary.boundary.search.starts import Pool
 from eigenboundary.problem.network import Network
 from eigenboundary.problem.problem import Model
-from eigenboundary.runtime.arguments import check_positive_integer, check_seed, check_tolerance
+from eigenboundary.runtime.arguments import check_integer, check_seed, check_tolerance
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import safe_point
 from eigenboundary.runtime.memory import Memory
@@ -117,7 +117,7 @@ def boundary_points(
     >>> found.points.shape, bool(abs(found.points[:, 0] - found.points[:, 1]).max() < 1e-5)
     ((50, 2), True)
     """
-    check_positive_integer(n, "n")
+    check_integer(n, "n")
     check_seed(seed)
     check_tolerance(tolerance)
     _check_spacing(spacing)

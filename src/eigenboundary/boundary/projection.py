@@ -25,7 +25,7 @@ from eigenboundary.boundary.search.input_gradients import outputs_at
 from eigenboundary.boundary.search.norms import Geometry
 from eigenboundary.problem.network import Network
 from eigenboundary.problem.problem import Model
-from eigenboundary.runtime.arguments import check_positive_integer, check_tolerance
+from eigenboundary.runtime.arguments import check_integer, check_tolerance
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def project_to_boundary(
     >>> project_to_boundary(model, [[3.0, 1.0]]).points.round(4)
     array([[2., 2.]], dtype=float32)
     """
-    check_positive_integer(n_steps, "n_steps")
+    check_integer(n_steps, "n_steps")
     check_tolerance(tolerance)
     problem, inputs = problem_with_inputs(model, x, **options)
     return project(problem.network, inputs, n_steps, tolerance)

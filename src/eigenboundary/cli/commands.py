@@ -228,7 +228,7 @@ def demo(shell: Terminal, folder: Path, *, seed: int, force: bool) -> None:
             if stage == "saved":
                 reused.append(run.title)
 
-        analyses = run_demo(folder, seed=seed, force=force, progress=update)
+        analyses = run_demo(folder, seed=seed, overwrite=force, progress=update)
     if reused:
         shell.say(f"Taken from an earlier run (--force computes anew): {', '.join(reused)}.")
     shell.show(tables.comparison(analyses))

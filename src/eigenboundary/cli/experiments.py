@@ -59,7 +59,7 @@ def train(
             progress.update(which.title, "epoch", epoch, epochs)
 
         trained = train_experiment(
-            chosen, seeds, folder=folder, force=force, overrides=overrides, progress=update
+            chosen, seeds, folder=folder, overwrite=force, overrides=overrides, progress=update
         )
     rows = [_row(network, folder) for network in trained]
     if as_json:
@@ -115,7 +115,7 @@ def reproduce(
             folder,
             seed=seed,
             directory=directory,
-            force=force,
+            overwrite=force,
             progress=progress.update,
             done=done,
         )

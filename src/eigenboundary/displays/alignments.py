@@ -23,7 +23,7 @@ from eigenboundary.displays.arguments import (
     numbers,
 )
 from eigenboundary.displays.base import AnalysisDisplay
-from eigenboundary.runtime.arguments import check_positive_integer
+from eigenboundary.runtime.arguments import check_integer
 from eigenboundary.runtime.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -306,7 +306,7 @@ class ControlsDisplay(AnalysisDisplay):
                 "controls=('random_directions',)))",
                 "none",
             )
-        check_positive_integer(n_parameters, "n_parameters")
+        check_integer(n_parameters, "n_parameters")
         self.alignment = check_alignment(alignment)
         self.controls = {
             kind: check_alignment(value, f"controls[{kind!r}]") for kind, value in controls.items()

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eigenboundary.runtime.arguments import as_array, check_positive_integer
+from eigenboundary.runtime.arguments import as_array, check_integer
 from eigenboundary.runtime.errors import InvalidInputError
 
 Array = NDArray[np.float64]
@@ -91,7 +91,7 @@ def names_of_classes(names: Sequence[str] | None, n_classes: int) -> list[str]:
 
 def eigenvectors_shown(wanted: int | None, k: int, default: int = 5) -> int:
     """Return how many of k eigenvectors to draw."""
-    check_positive_integer(wanted, "n_eigenvectors", optional=True)
+    check_integer(wanted, "n_eigenvectors", optional=True)
     if wanted is not None and wanted > k:
         raise InvalidInputError(
             "n_eigenvectors", f"be at most k = {k}, the number computed", f"{wanted}"

@@ -34,7 +34,7 @@ from eigenboundary.displays.arguments import (
     names_of_classes,
 )
 from eigenboundary.displays.base import AnalysisDisplay, Display
-from eigenboundary.runtime.arguments import check_positive_integer
+from eigenboundary.runtime.arguments import check_integer
 from eigenboundary.runtime.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -398,7 +398,7 @@ class BoundaryMotionDisplay(Display):
         n_panels: int = 5,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        check_positive_integer(n_panels, "n_panels")
+        check_integer(n_panels, "n_panels")
         if not isinstance(motion, BoundaryMotion):
             raise InvalidInputError("motion", "be a BoundaryMotion", type(motion).__name__)
         self.motion, self.direction = motion, direction
@@ -445,8 +445,8 @@ class BoundaryMotionDisplay(Display):
         InvalidInputError
             If the path does not end in ``.gif``, or its folder is not there.
         """
-        check_positive_integer(fps, "fps")
-        check_positive_integer(dpi, "dpi")
+        check_integer(fps, "fps")
+        check_integer(dpi, "dpi")
         target = Path(path)
         if target.suffix.lower() != ".gif" or not target.parent.is_dir():
             raise InvalidInputError(

@@ -1,14 +1,13 @@
 """Experiments: data sets, networks, their training, the paper's figures and claims, the demo."""
 
 from eigenboundary.experiments import datasets, networks, training
-from eigenboundary.experiments.archive import TrainedNetwork
 from eigenboundary.experiments.config import (
     ExperimentConfig,
     config_names,
     load_config,
     parse_config,
 )
-from eigenboundary.experiments.train import train_experiment
+from eigenboundary.experiments.train import TrainedNetwork, train_experiment
 
 __all__ = [
     "ExperimentConfig",

@@ -1,9 +1,8 @@
-"""Trained networks in a folder, one file each, and the states of interrupted trainings.
+"""Results on disk: one class for all that experiments keep, one rule for when it is used again.
 
-A network is taken from the folder if its configuration is the same, and if it was trained by the
-code of today on the samples and from the random weights of today. If only the code, the samples
-or the weights have changed since, as after an upgrade, it is trained again; the earlier one is
-kept in the folder `superseded`. If the configuration is another, that is an error.
+A result is used again if it has the key that it would have today: the same configuration, the same
+data, the same version of its algorithm (:mod:`eigenboundary.runtime.version`). Otherwise it is
+made again, with one warning, and the earlier file moves to the folder ``superseded`` beside it.
 """
 
 from __future__ import annotations
@@ -11,240 +10,219 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from safetensors import numpy as safe_numpy
+from safetensors import torch as safe_torch
+from torch import Tensor
 
-from eigenboundary.experiments.config import ExperimentConfig
-from eigenboundary.experiments.datasets import DataSplit
-from eigenboundary.experiments.starts import Start
-from eigenboundary.experiments.training import TrainingResult
-from eigenboundary.runtime import version
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.files import replaced_when_complete
 
 _log = logging.getLogger(__name__)
 
-_KEY = "eigenboundary-network"
+_KEY = "eigenboundary-archive"
 _SUPERSEDED = "superseded"
-_LONGEST_NAME = 200
+# Between the keys of nested tensors; no parameter's name has it.
+_SEPARATOR = "//"
+_T = TypeVar("_T", bound=Hashable)
+
+
+class OtherResultError(InvalidInputError):
+    """A kept file is damaged, holds something else, or has another configuration."""
+
+
+class OutdatedResultError(OtherResultError):
+    """A kept file was made by another version's code or from other data."""
 
 
 @dataclass(frozen=True)
-class TrainedNetwork:
-    """A network, and all that made it.
+class Key:
+    """The configuration, data and algorithm that decide a result."""
 
-    Attributes
+    configuration: dict[str, Any]  # the settings, as JSON can hold them, with the parents'
+    data: str  # the fingerprint of the samples and weights that the result is made from
+    algorithm: str  # the algorithms that make it, with their versions
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A kept result: its file, and the plain values in the file's header."""
+
+    path: Path
+    values: dict[str, Any]
+
+    def tensors(self) -> dict[str, Any]:
+        """Read the file's tensors, nested as they were given; keys are text."""
+        result: dict[str, Any] = {}
+        for name, tensor in safe_torch.load_file(self.path).items():
+            *places, last = name.split(_SEPARATOR)
+            inner = result
+            for place in places:
+                inner = inner.setdefault(place, {})
+            inner[last] = tensor
+        return result
+
+
+def fingerprint(text: str, tensors: Iterable[Tensor]) -> str:
+    """Return a hash of a text and the bytes of some tensors."""
+    digest = hashlib.sha256(text.encode())
+    for tensor in tensors:
+        flat = tensor.detach().cpu().contiguous().flatten()
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+class Archive:
+    """Results in a folder, one safetensors file each, with their keys in the headers.
+
+    Parameters
     ----------
-    config : ExperimentConfig
-    seed : int
-        Of the data, the labels' permutation, the initial weights and the order of the samples.
-    model : torch.nn.Module
-    data : DataSplit
-        With the labels that it was trained on.
-    result : TrainingResult
-    """
-
-    config: ExperimentConfig
-    seed: int
-    model: nn.Module
-    data: DataSplit
-    result: TrainingResult
-
-
-# ----------------------------------------------------------------------------------------- places
-
-
-def made_folder(folder: str | Path) -> Path:
-    """The folder, made where it is missing."""
-    place = Path(folder)
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInputError(
-            "folder", "be one that can be written to", f"{str(folder)!r} ({error.strerror})"
-        ) from None
-    return place
-
-
-def network_file(config: ExperimentConfig, seed: int, folder: Path) -> Path:
-    """Where a network is kept."""
-    return folder / f"{config.name}-{seed}.safetensors"
-
-
-def state_file(config: ExperimentConfig, seeds: Sequence[int], folder: Path) -> Path:
-    """Where the state of a training for these seeds is kept while it lasts."""
-    listed = "-".join(map(str, seeds))
-    if len(config.name) + len(listed) > _LONGEST_NAME:
-        listed = hashlib.sha256(listed.encode()).hexdigest()[:16]
-    return folder / f".{config.name}-seeds-{listed}.state.safetensors"
-
-
-def forget(config: ExperimentConfig, seeds: Sequence[int], folder: Path) -> None:
-    """Remove the networks of these seeds, and the state of their training."""
-    for seed in seeds:
-        network_file(config, seed, folder).unlink(missing_ok=True)
-    forget_state(config, seeds, folder)
-
-
-def forget_state(config: ExperimentConfig, seeds: Sequence[int], folder: Path) -> None:
-    """Remove the state of an interrupted training."""
-    for path in _states(state_file(config, seeds, folder)):
-        path.unlink(missing_ok=True)
-
-
-def _states(path: Path) -> list[Path]:
-    """The state, or the states of networks that were trained one after the other."""
-    numbered = (
-        found
-        for found in path.parent.glob(".*.state-*.safetensors")
-        if found.name.startswith(f"{path.stem}-")
-    )
-    return [path, *numbered]
-
-
-def supersede_state(config: ExperimentConfig, seeds: Sequence[int], folder: Path) -> None:
-    """Move the state of another training out of the way, and say so."""
-    for path in _states(state_file(config, seeds, folder)):
-        moved = _supersede(path)
-        if moved is not None:
-            _log.warning(
-                "the interrupted training of %s cannot be taken up: its state is damaged, or its "
-                "settings, data or code have changed. It begins anew; the state is now %s",
-                config.name,
-                moved,
-            )
-
-
-def _supersede(path: Path) -> Path | None:
-    """Move a file that is to be replaced out of the way; where to, or None if there is none."""
-    if not path.exists():
-        return None
-    place = made_folder(path.parent / _SUPERSEDED)
-    name = path.name.lstrip(".").removesuffix(".safetensors")
-    number = 1
-    while (target := place / f"{name}-{number}.safetensors").exists():
-        number += 1
-    path.rename(target)
-    return target
-
-
-# --------------------------------------------------------------------------------------- networks
-
-
-def save_network(
-    trained: TrainedNetwork,
-    lineage: Sequence[ExperimentConfig],
-    start: Start,
-    folder: Path,
-    *,
-    overwrite: bool,
-) -> None:
-    """Write a network; an earlier one is overwritten, or else moved out of the way."""
-    config, result = trained.config, trained.result
-    path = network_file(config, trained.seed, folder)
-    header = {
-        "config": {k: v for k, v in asdict(config).items() if k != "folder"},
-        "described": _described(lineage),
-        "started_from": start.fingerprint,
-        "algorithm": version.TRAINING_ALGORITHM,
-        "seed": trained.seed,
-        "loss": result.loss,
-        "accuracy": result.accuracy,
-        "epochs": result.epochs,
-        "seconds": result.seconds,
-    }
-    tensors: dict[str, Tensor] = dict(trained.model.state_dict())
-    for epoch, state in result.checkpoints.items():
-        tensors |= {f"checkpoint.{epoch}.{name}": tensor for name, tensor in state.items()}
-    if not overwrite:
-        _supersede(path)
-    with replaced_when_complete(path, "folder") as partial:
-        save_file(
-            {name: tensor.contiguous() for name, tensor in tensors.items()},
-            partial,
-            metadata={_KEY: json.dumps(header)},
-        )
-
-
-def read_networks(
-    lineage: Sequence[ExperimentConfig], starts: dict[int, Start], folder: Path
-) -> dict[int, TrainedNetwork]:
-    """What an earlier run left and today's would make again, by seed.
+    folder : path
+        Made where missing.
+    overwrite : bool
+        Disregard and replace what is in the folder, except for what this archive wrote itself.
+    argument : str
+        The name that errors give to the folder.
 
     Raises
     ------
     InvalidInputError
-        If a file in the place of a network is none, or of another configuration.
+        If the folder cannot be made.
     """
-    config, found, outdated = lineage[0], {}, []
-    for seed, start in starts.items():
-        path = network_file(config, seed, folder)
+
+    def __init__(
+        self, folder: str | Path, *, overwrite: bool = False, argument: str = "folder"
+    ) -> None:
+        self.folder, self.overwrite, self.argument = Path(folder), overwrite, argument
+        self._ours: set[str] = set()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            got = f"{str(folder)!r} ({error.strerror})"
+            raise InvalidInputError(argument, "be one that can be written to", got) from None
+
+    # ---------------------------------------------------------------------------------- reading
+
+    def read(self, name: str, key: Key) -> Stored | None:
+        """Return the result of that name; None if there is none.
+
+        Raises
+        ------
+        OtherResultError
+            If the file has another key or none.
+        """
+        path = self.folder / name
+        if not path.exists() or (self.overwrite and name not in self._ours):
+            return None
+        kind, reason, header = OtherResultError, "", dict[str, Any]()
+        configuration = json.loads(json.dumps(key.configuration))  # as the header has it
+        try:
+            with safe_open(path, framework="pt") as stored:
+                header = json.loads((stored.metadata() or {}).get(_KEY, "{}"))
+        except (SafetensorError, ValueError, OSError) as error:
+            reason = f"is damaged ({type(error).__name__})"
+        if not header:
+            reason = reason or "is another kind of file"
+        elif difference := _difference(header["configuration"], configuration):
+            reason = f"was made with {difference}"
+        elif header["algorithm"] != key.algorithm:
+            kind, reason = OutdatedResultError, "was made by another version's code"
+        elif header["data"] != key.data:
+            kind, reason = OutdatedResultError, "was made from other samples or weights"
+        if reason:
+            because = f"{str(path)!r} {reason} (remove or overwrite it)"
+            raise kind(self.argument, "hold only what this call would make", because=because)
+        self._ours.add(name)
+        return Stored(path, header["values"])
+
+    def find(self, wanted: Mapping[_T, tuple[str, Key]], *, strict: bool) -> dict[_T, Stored]:
+        """Return those of some results that can be used again, and warn once about the others.
+
+        Each is wanted by its file's name and its key. Where ``strict`` is set, a damaged file and
+        one of another configuration are errors.
+        """
+        found, others = {}, []
+        for which, (name, key) in wanted.items():
+            try:
+                if stored := self.read(name, key):
+                    found[which] = stored
+            except OtherResultError as error:
+                if strict and not isinstance(error, OutdatedResultError):
+                    raise
+                others.append(f"{error.because}".rpartition(" (")[0])
+        if others:
+            place = self.folder / _SUPERSEDED
+            _log.warning("made again (the earlier go to %s): %s", place, "; ".join(others))
+        return found
+
+    # ---------------------------------------------------------------------------------- writing
+
+    def write(
+        self, name: str, key: Key, tensors: Mapping[Any, Any], values: Mapping[str, Any]
+    ) -> None:
+        """Write tensors in nested mappings and plain values.
+
+        A file that this archive has neither written nor read moves to ``superseded``.
+        """
+        with self._replaced(name) as partial:
+            safe_torch.save_file(dict(_flat(tensors)), partial, {_KEY: _header(key, values)})
+
+    def write_saved(self, name: str, key: Key, save: Callable[[Path], object]) -> None:
+        """Write a result that saves itself as a safetensors file, with its key added."""
+        with tempfile.TemporaryDirectory() as place, self._replaced(name) as partial:
+            save(plain := Path(place) / name)
+            with safe_open(plain, framework="np") as stored:
+                arrays = {n: stored.get_tensor(n) for n in stored.keys()}  # noqa: SIM118
+                metadata = stored.metadata() | {_KEY: _header(key, {})}
+            safe_numpy.save_file(arrays, partial, metadata)
+
+    @contextmanager
+    def _replaced(self, name: str) -> Iterator[Path]:
+        with replaced_when_complete(self.folder / name, self.argument) as partial:
+            yield partial
+            if not (self.overwrite or name in self._ours):
+                self.supersede(name)
+        self._ours.add(name)
+
+    def supersede(self, name: str) -> Path | None:
+        """Move a file to ``superseded``; return its new path, or None if there is no file."""
+        path = self.folder / name
         if not path.exists():
-            continue
-        header, tensors = _read(path)
-        if (header.get("described"), header.get("seed")) != (_described(lineage), seed):
-            raise InvalidInputError(
-                "folder",
-                "hold none but this experiment's networks unless overwriting is forced",
-                because=f"{str(path)!r} was trained otherwise",
-            )
-        made_from = header.get("started_from"), header.get("algorithm")
-        if made_from == (start.fingerprint, version.TRAINING_ALGORITHM):
-            found[seed] = _restored(config, seed, start, header, tensors)
+            return None
+        place, number = Archive(self.folder / _SUPERSEDED, argument=self.argument).folder, 1
+        stem = path.stem.lstrip(".")
+        while (target := place / f"{stem}-{number}{path.suffix}").exists():
+            number += 1
+        return path.rename(target)
+
+
+def _flat(tensors: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    for name, value in tensors.items():
+        if isinstance(value, Tensor):
+            yield f"{prefix}{name}", value.detach().cpu().contiguous()
         else:
-            outdated.append(seed)
-    if outdated:
-        _log.warning(
-            "%s (seed %s) was trained by another version's code or on other samples: it is trained "
-            "again, and the earlier network goes to %s",
-            config.name,
-            ", ".join(map(str, outdated)),
-            folder / _SUPERSEDED,
-        )
-    return found
+            yield from _flat(value, f"{prefix}{name}{_SEPARATOR}")
 
 
-def _restored(
-    config: ExperimentConfig,
-    seed: int,
-    start: Start,
-    header: dict[str, Any],
-    tensors: dict[str, Tensor],
-) -> TrainedNetwork:
-    kept: dict[int, dict[str, Tensor]] = {}
-    for name in [name for name in tensors if name.startswith("checkpoint.")]:
-        _, epoch, parameter = name.split(".", 2)
-        kept.setdefault(int(epoch), {})[parameter] = tensors.pop(name)
-    start.model.load_state_dict(tensors)
-    numbers = {key: header[key] for key in ("loss", "accuracy", "epochs", "seconds")}
-    result = TrainingResult(**numbers, checkpoints=kept)
-    return TrainedNetwork(config, seed, start.model, start.data, result)
+def _header(key: Key, values: Mapping[str, Any]) -> str:
+    return json.dumps({**vars(key), "values": dict(values)})
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as stored:
-            header = json.loads((stored.metadata() or {}).get(_KEY, "{}"))
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, OSError) as error:
-        raise InvalidInputError(
-            "folder",
-            "hold undamaged networks",
-            because=f"{str(path)!r} is none ({type(error).__name__})",
-        ) from None
-    return header, tensors
-
-
-def _described(lineage: Sequence[ExperimentConfig]) -> str:
-    """A hash of all that decides the network, its parents' configurations included."""
-    parent = _described(lineage[1:]) if len(lineage) > 1 else None
-    config = lineage[0]
-    dataset = {key: value for key, value in config.dataset.items() if key != "directory"}
-    text = json.dumps([dataset, config.network, config.regime, config.training, parent])
-    return hashlib.sha256(text.encode()).hexdigest()
+def _difference(was: Any, now: Any, place: str = "") -> str | None:
+    """Name the first setting in which two configurations differ."""
+    if was == now:
+        return None
+    if isinstance(was, dict) and isinstance(now, dict):
+        for key in {**now, **was}:
+            inner = f"{place}.{key}".lstrip(".")
+            if difference := _difference(was.get(key), now.get(key), inner):
+                return difference
+    return f"{place} {was!r}, not {now!r}"

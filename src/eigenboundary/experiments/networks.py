@@ -1,4 +1,4 @@
-"""The experiments' networks, as plain torch modules; initial weights by a seed."""
+"""Networks of the experiments as plain torch modules, their initial weights drawn by a seed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from eigenboundary.runtime.arguments import check_choice, check_positive_integer, check_seed
+from eigenboundary.runtime.arguments import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_seed,
+)
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.random_state import preserved_random_state
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
-}
+ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 
 
 def fnn(
@@ -27,7 +28,7 @@ def fnn(
     activation: str = "relu",
     log_softmax: bool = False,
 ) -> nn.Sequential:
-    """A fully connected network with one hidden layer a width in ``hidden``.
+    """Build a fully connected network with one hidden layer a width in ``hidden``.
 
     Examples
     --------
@@ -36,15 +37,14 @@ def fnn(
     """
     widths = [inputs, *_widths(hidden, "hidden")]
     for width in (*widths, classes):
-        check_positive_integer(width, "inputs, classes and hidden")
+        check_integer(width, "inputs, classes and hidden")
     check_choice(activation, "activation", tuple(ACTIVATIONS))
-    if not isinstance(log_softmax, bool):
-        raise InvalidInputError("log_softmax", "be true or false", repr(log_softmax))
+    check_flag(log_softmax, "log_softmax")
     layers: list[nn.Module] = []
     for width, following in pairwise(widths):
         layers += [nn.Linear(width, following), ACTIVATIONS[activation]()]
-    layers.append(nn.Linear(widths[-1], classes))
-    return nn.Sequential(*layers, *([nn.LogSoftmax(-1)] if log_softmax else []))
+    layers += [nn.Linear(widths[-1], classes), *([nn.LogSoftmax(-1)] if log_softmax else [])]
+    return nn.Sequential(*layers)
 
 
 def _widths(widths: Any, name: str) -> tuple[int, ...]:
@@ -54,28 +54,26 @@ def _widths(widths: Any, name: str) -> tuple[int, ...]:
 
 
 def cnn(classes: int = 3) -> nn.Sequential:
-    """The paper's small convolutional network for images (n, 1, 28, 28).
+    """Build the paper's small convolutional network for images (n, 1, 28, 28).
 
     Examples
     --------
     >>> sum(p.numel() for p in cnn(3).parameters())
     7203
     """
-    check_positive_integer(classes, "classes")
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(32 * 5 * 5, classes),
-    )
+    check_integer(classes, "classes")
+    convolutions = _pooled(nn.Conv2d(1, 16, 3), nn.Conv2d(16, 32, 3))
+    return nn.Sequential(*convolutions, nn.Linear(32 * 5 * 5, classes))
+
+
+def _pooled(*convolutions: nn.Module) -> list[nn.Module]:
+    """Follow each convolution with ReLU and max-pooling, and flatten the last."""
+    layers = [part for each in convolutions for part in (each, nn.ReLU(), nn.MaxPool2d(2))]
+    return [*layers, nn.Flatten()]
 
 
 def digits_cnn(classes: int = 3, channels: Sequence[int] = (8, 16)) -> nn.Sequential:
-    """The same kind of network for images (n, 1, 8, 8).
+    """Build a small convolutional network for images (n, 1, 8, 8).
 
     Examples
     --------
@@ -88,21 +86,13 @@ def digits_cnn(classes: int = 3, channels: Sequence[int] = (8, 16)) -> nn.Sequen
         raise InvalidInputError("channels", "be two integers", repr(channels))
     first, second = widths
     for width in (classes, first, second):
-        check_positive_integer(width, "classes and channels")
-    return nn.Sequential(
-        nn.Conv2d(1, first, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(first, second, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(4 * second, classes),
-    )
+        check_integer(width, "classes and channels")
+    convolutions = nn.Conv2d(1, first, 3, padding=1), nn.Conv2d(first, second, 3, padding=1)
+    return nn.Sequential(*_pooled(*convolutions), nn.Linear(4 * second, classes))
 
 
 def lenet5(classes: int = 10, channels: int = 3) -> nn.Sequential:
-    """LeNet-5 for images (n, 3, 32, 32), with ReLU and max-pooling.
+    """Build LeNet-5 for images (n, 3, 32, 32), with ReLU and max-pooling.
 
     Source: LeCun et al. (1998), in the form that is usual for CIFAR-10.
 
@@ -111,22 +101,11 @@ def lenet5(classes: int = 10, channels: int = 3) -> nn.Sequential:
     >>> sum(p.numel() for p in lenet5().parameters())
     62006
     """
-    check_positive_integer(classes, "classes")
-    check_positive_integer(channels, "channels")
-    return nn.Sequential(
-        nn.Conv2d(channels, 6, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(6, 16, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(16 * 5 * 5, 120),
-        nn.ReLU(),
-        nn.Linear(120, 84),
-        nn.ReLU(),
-        nn.Linear(84, classes),
-    )
+    check_integer(classes, "classes")
+    check_integer(channels, "channels")
+    convolutions = _pooled(nn.Conv2d(channels, 6, 5), nn.Conv2d(6, 16, 5))
+    dense = (nn.Linear(16 * 5 * 5, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU())
+    return nn.Sequential(*convolutions, *dense, nn.Linear(84, classes))
 
 
 class ResidualBlock(nn.Module):
@@ -154,7 +133,7 @@ class ResidualBlock(nn.Module):
 
 
 def resnet18(classes: int = 10, width: int = 64) -> nn.Sequential:
-    """ResNet-18 for images (n, 3, 32, 32): a 3×3 first convolution and no pooling after it.
+    """Build ResNet-18 for images (n, 3, 32, 32): a 3×3 first convolution, no pooling after it.
 
     Source: He et al. (2016), in the form that is usual for CIFAR-10.
 
@@ -163,38 +142,30 @@ def resnet18(classes: int = 10, width: int = 64) -> nn.Sequential:
     >>> sum(p.numel() for p in resnet18().parameters())
     11173962
     """
-    check_positive_integer(classes, "classes")
-    check_positive_integer(width, "width")
+    check_integer(classes, "classes")
+    check_integer(width, "width")
     stem = [nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
     blocks: list[nn.Module] = []
-    channels = width
     for stage in range(4):
-        for block in range(2):
-            following = width * 2**stage
-            stride = 2 if stage and not block else 1
-            blocks.append(ResidualBlock(channels, following, stride))
-            channels = following
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
+        before, after = width * 2 ** max(stage - 1, 0), width * 2**stage
+        blocks += [ResidualBlock(before, after, 2 if stage else 1), ResidualBlock(after, after, 1)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8 * width, classes)]
     return nn.Sequential(*stem, *blocks, *head)
 
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "fnn": fnn,
-    "cnn": cnn,
-    "digits_cnn": digits_cnn,
-    "lenet5": lenet5,
-    "resnet18": resnet18,
+    function.__name__: function for function in (fnn, cnn, digits_cnn, lenet5, resnet18)
 }
 
 
 def build(name: str, *, seed: int = 0, **options: object) -> nn.Module:
-    """A network by its name, with seeded initial weights.
+    """Build a network by its name, with seeded initial weights.
 
     Parameters
     ----------
     name : {"fnn", "cnn", "digits_cnn", "lenet5", "resnet18"}
     seed : int
-        Of the initial weights; the caller's random state is left alone.
+        Seed of the initial weights; the caller's random state stays as it is.
     **options
         The arguments of the function of that name.
 
@@ -216,13 +187,11 @@ def build(name: str, *, seed: int = 0, **options: object) -> nn.Module:
 
 
 def check_options(name: str, options: dict[str, Any], *, complete: bool = True) -> None:
-    """Refuse options that a network does not take, and where complete, missing ones."""
+    """Raise an error for options that a network does not take, and where complete, missing ones."""
     wanted = inspect.signature(NETWORKS[name])
     try:
         (wanted.bind if complete else wanted.bind_partial)(**options)
     except TypeError as error:
-        raise InvalidInputError(
-            "options",
-            f"be ones that network {name!r} takes, {', '.join(wanted.parameters)}",
-            f"{', '.join(options) or 'none'} ({error})",
-        ) from None
+        takes = f"be ones that network {name!r} takes, {', '.join(wanted.parameters)}"
+        got = f"{', '.join(options) or 'none'} ({error})"
+        raise InvalidInputError("options", takes, got) from None

@@ -1,4 +1,4 @@
-"""Threads for small networks: one."""
+"""Limit the threads of small networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from threads, and lose much on a busy machine."""
+    """Use one thread: small networks gain nothing from more, and lose much on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -25,7 +25,7 @@ from torch import Tensor
 from eigenboundary.landscape.points import as_point, as_steps, blocks_of, values_at
 from eigenboundary.landscape.slices import LossCurve, loss_between
 from eigenboundary.problem.problem import Model, Problem, as_problem
-from eigenboundary.runtime.arguments import check_choice, check_positive_integer, check_seed
+from eigenboundary.runtime.arguments import check_choice, check_integer, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import safe_point
 from eigenboundary.runtime.precision import full_precision
@@ -140,9 +140,9 @@ def low_loss_curve(
     True
     """
     problem = as_problem(model, data, **options)
-    check_positive_integer(iterations, "iterations")
+    check_integer(iterations, "iterations")
     check_choice(optimizer, "optimizer", tuple(OPTIMIZERS))
-    check_positive_integer(batch_size, "batch_size", optional=True)
+    check_integer(batch_size, "batch_size", optional=True)
     check_seed(seed)
     if not (isinstance(learning_rate, Real) and 0 < float(learning_rate) < math.inf):
         raise InvalidInputError("learning_rate", "be a positive number", repr(learning_rate))

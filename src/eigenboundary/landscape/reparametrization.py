@@ -28,7 +28,7 @@ from eigenboundary.problem.module import (
     check_model,
     unwrapped,
 )
-from eigenboundary.runtime.arguments import check_positive_integer, check_seed
+from eigenboundary.runtime.arguments import check_integer, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 
 Layer = tuple[str, str | None]
@@ -81,7 +81,7 @@ def random_alphas(
     >>> bool(((alphas > 0.1) & (alphas < 10)).all()), round(float(alphas.prod()), 12)
     (True, 1.0)
     """
-    check_positive_integer(n_layers, "n_layers")
+    check_integer(n_layers, "n_layers")
     check_seed(seed)
     real = isinstance(low, Real) and isinstance(high, Real)
     if not (real and np.isfinite([low, high]).all() and 0 < low < 1 < high):

@@ -28,7 +28,7 @@ from eigenboundary.landscape.points import (
     values_at,
 )
 from eigenboundary.problem.problem import Model, Problem, as_problem
-from eigenboundary.runtime.arguments import check_positive_integer
+from eigenboundary.runtime.arguments import check_integer
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.linalg import inner
 from eigenboundary.runtime.precision import full_precision
@@ -288,7 +288,7 @@ def plane_through(
     [0.0, 0.0]
     """
     problem = as_problem(model, data, **options)
-    check_positive_integer(resolution, "resolution")
+    check_integer(resolution, "resolution")
     if not isinstance(margin, Real) or not np.isfinite(margin) or margin < 0:
         raise InvalidInputError("margin", "be a number of at least 0", repr(margin))
     named = {"a": a, "b": b, "c": c}

@@ -30,7 +30,7 @@ from eigenboundary.problem.module import (
     training_mode_notes,
     unwrapped,
 )
-from eigenboundary.runtime.arguments import check_positive_integer
+from eigenboundary.runtime.arguments import check_integer
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.memory import Memory
 from eigenboundary.runtime.precision import full_precision, program_default
@@ -115,7 +115,7 @@ class UnseenNetwork:
         """
         check_model(model)
         model = unwrapped(model)
-        check_positive_integer(batch_size, "batch_size", optional=True)
+        check_integer(batch_size, "batch_size", optional=True)
         place, precision = resolve_device(device, model), resolve_dtype(dtype, model)
         names = select_parameters(model, parameters)
         notes = training_mode_notes(model)

@@ -39,9 +39,6 @@ def check_integer(
         raise InvalidInputError(name, f"be an integer {bounds}", repr(value))
 
 
-check_positive_integer = check_integer  # the name that older callers use
-
-
 def check_number(
     value: Any,
     name: str,

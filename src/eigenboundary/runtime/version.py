@@ -7,7 +7,7 @@ compares small golden results, and fails where they have changed and the version
 
 __version__ = "0.2.0"
 
-#: Which weights a training ends at.
+#: The weights that a training ends at, and so when it ends: its targets, its evaluation.
 TRAINING_ALGORITHM = 1
 #: The numbers of an analysis.
 ANALYSIS_ALGORITHM = 1

@@ -25,7 +25,7 @@ def network(seed: int = 0) -> nn.Module:
 
 
 def blobs(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    return eb.datasets.load("gaussian_blobs", seed).train
+    return eb.datasets.load("gaussian_blobs", seed=seed).train
 
 
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
@@ -113,7 +113,7 @@ def test_the_ascent_against_a_confident_network_goes_where_the_worst_case_is(pla
     model = nn.Linear(2, 2)
     model.weight.data, model.bias.data = torch.eye(2), torch.zeros(2)
     x, y = torch.tensor([[[200.0, 0.0], [60.0, 0.0], [1.0, 0.0]]]), torch.tensor([[0, 0, 0]])
-    plan = TrainingPlan(1, 0.1, loss=loss, attack_radius=0.5)
+    plan = TrainingPlan(epochs=1, learning_rate=0.1, loss=loss, attack_radius=0.5)
     make = PlainNetwork(model, plan.mean_loss) if plain else TracedEnsemble([model], plan.mean_loss)
     slope = make.input_gradients(x, y, plan.attacked_loss)[0]
     expected = torch.tensor([-1.0, 1.0]).expand(3, 2) / 3
@@ -121,7 +121,7 @@ def test_the_ascent_against_a_confident_network_goes_where_the_worst_case_is(pla
 
 
 def test_a_loss_of_ones_own_is_ascended_as_it_is():
-    plan = TrainingPlan(1, 0.1, loss="mse", attack_radius=0.5)
+    plan = TrainingPlan(epochs=1, learning_rate=0.1, loss="mse", attack_radius=0.5)
     outputs, y = torch.randn(5, 3), torch.tensor([0, 1, 2, 0, 1])
     assert torch.equal(plan.attacked_loss(outputs, y), plan.mean_loss(outputs, y))
 
@@ -280,18 +280,19 @@ def test_adversarial_training_widens_the_margins_of_a_linear_classifier():
 def test_a_robust_configuration_is_the_normal_one_with_an_attack(name):
     normal, robust = load_config(f"{name}-normal"), load_config(f"{name}-robust")
     assert (normal.dataset, normal.network) == (robust.dataset, robust.network)
-    rest = {k: v for k, v in robust.training.items() if not k.startswith("attack_")}
-    assert rest == normal.training
-    assert robust.plan.attack is not None
-    assert normal.plan.attack is None
+    plans = (dict(config.training) for config in (robust, normal))
+    one, other = ({k: v for k, v in p.items() if not k.startswith("attack_")} for p in plans)
+    assert one == other
+    assert robust.training.attack is not None
+    assert normal.training.attack is None
 
 
 def test_every_robust_configuration_of_images_keeps_to_the_range_of_their_pixels():
     boxes = {}
     for name in config_names():
         config = load_config(name)
-        if config.plan.attack is not None:
-            boxes[name] = config.plan.attack.geometry.box
+        if config.training.attack is not None:
+            boxes[name] = config.training.attack.geometry.box
     assert boxes == {
         "blobs-robust": None,
         "digits-robust": (0.0, 1.0),
@@ -312,7 +313,7 @@ def test_the_attack_of_a_file_may_be_of_the_maximum_norm():
     attack_norm = inf
     attack_box = [0, 1]
     """
-    attack = parse_config(text, "mine").plan.attack
+    attack = parse_config(text, "mine").training.attack
     assert attack is not None
     assert (attack.geometry.norm, attack.geometry.box) == (INF, (0.0, 1.0))
 
@@ -351,7 +352,7 @@ def test_the_attack_of_a_file_may_be_of_the_maximum_norm():
 )
 def test_a_bad_attack_is_refused_in_one_sentence(settings, sentence):
     with pytest.raises(eb.InvalidInputError) as error:
-        TrainingPlan(1, 0.1, **settings)
+        TrainingPlan(epochs=1, learning_rate=0.1, **settings)
     assert str(error.value) == sentence
 
 

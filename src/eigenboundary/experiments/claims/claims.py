@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from eigenboundary.experiments.claims.measures import MEASURES, Numbers
@@ -25,16 +26,16 @@ class Claim:
     Attributes
     ----------
     number : int
-        Of the paper's claim, as the documentation lists them.
+        Number of the paper's claim, as the documentation lists them.
     statement : str
     dataset : str
         The configurations that are compared.
     measure : str
         What the effect is.
     needs : tuple of (str, str)
-        (measure, configuration) whose numbers the effect is made of.
+        (measure, configuration) pairs whose numbers give the effect.
     effect : callable
-        From the numbers of one seed to the effect; NaN where they do not tell it.
+        Function of the numbers of one seed; NaN where they do not determine the effect.
     threshold : Threshold
     """
 
@@ -49,15 +50,15 @@ class Claim:
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """What came out for a claim.
+    """The outcome of a claim.
 
     Attributes
     ----------
     claim : Claim
     effects : tuple of float
-        One for each seed that has it.
+        The effects of the seeds that have one.
     effect : float
-        Their mean; NaN if there is none.
+        The mean effect; NaN without effects.
     interval : (float, float)
         Bootstrap interval of the mean, 95 %.
     verdict : {"supported", "not supported", "undecided"}
@@ -70,7 +71,7 @@ class ClaimResult:
     verdict: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; an end of the interval that is not known is None."""
+        """Return plain values, with None for an unknown end of the interval."""
         low, high = (bound if math.isfinite(bound) else None for bound in self.interval)
         return {
             "claim": f"{self.claim.number}: {self.claim.statement}",
@@ -85,7 +86,7 @@ class ClaimResult:
 
 
 def judge(claim: Claim, measured: list[Measured]) -> ClaimResult:
-    """Effects over seeds, their interval, and the verdict."""
+    """Judge a claim by its effects over seeds and their interval."""
     every = (float(claim.effect(numbers)) for numbers in measured)
     effects = tuple(effect for effect in every if not math.isnan(effect))
     if not effects:
@@ -101,63 +102,34 @@ def judge(claim: Claim, measured: list[Measured]) -> ClaimResult:
 def _one(
     number: int, statement: str, measure: str, config: str, name: str, text: str, bound: Threshold
 ) -> Claim:
-    """The effect is one number of one network."""
+    """Make a claim about one number of one network."""
     key = (measure, config)
     return Claim(number, statement, config, text, (key,), lambda m: m[key][name], bound)
 
 
-def _log_ratio(
-    number: int, statement: str, measure: str, more: str, less: str, name: str, text: str
+def _compared(
+    number: int, statement: str, more: str, less: str, measure: str, name: str, text: str
 ) -> Claim:
-    """The effect is the binary logarithm of how many times larger a number is."""
-    above, below = (measure, more), (measure, less)
+    """Make a claim that a number rises: by a log₂ ratio, or for claim 3 a difference."""
+    keys = (measure, more), (measure, less)
     # One is added to counts, which may be zero.
     added = 1 if name in ("outliers", "eigenvectors_for_95") else 0
 
     def effect(m: Measured) -> float:
-        if name == "outliers" and not _counted(m[above], m[below]):
+        above, below = (m[key] for key in keys)
+        # Where outliers are only bounded from below, the effect is not known.
+        if name == "outliers" and not (above["outliers_resolved"] and below["outliers_resolved"]):
             return math.nan
-        return math.log2((m[above][name] + added) / (m[below][name] + added))
+        if number == 3:
+            return above[name] - below[name]
+        return math.log2((above[name] + added) / (below[name] + added))
 
-    return Claim(
-        number,
-        statement,
-        f"{less} → {more}",
-        f"log₂ ratio of {text}",
-        (above, below),
-        effect,
-        Threshold(0.0, "above"),
-    )
-
-
-def _counted(*networks: Numbers) -> bool:
-    """Whether the outliers of all are known, and not only a lower bound on their number."""
-    return all(numbers["outliers_resolved"] for numbers in networks)
-
-
-def _difference(number: int, statement: str, more: str, less: str) -> Claim:
-    above, below = _outliers_of(more), _outliers_of(less)
-    return Claim(
-        number,
-        statement,
-        f"{less} → {more}",
-        "difference in outliers",
-        (above, below),
-        lambda m: (
-            m[above]["outliers"] - m[below]["outliers"]
-            if _counted(m[above], m[below])
-            else math.nan
-        ),
-        Threshold(0.0, "above"),
-    )
-
-
-def _outliers_of(config: str) -> tuple[str, str]:
-    return ("outliers" if config in MEASURES["outliers"][1] else "complexity"), config
+    data = f"{less} → {more}"
+    return Claim(number, statement, data, text, keys, effect, Threshold(0.0, "above"))
 
 
 def _preferred(dataset: str, first: str, second: str) -> Claim:
-    """Whether the rule prefers the minimum that is right more often on fresh samples."""
+    """Make the claim that the rule prefers the minimum that is right more often."""
     keys = ("minimum", first), ("minimum", second)
 
     def effect(measured: Measured) -> float:
@@ -179,59 +151,61 @@ def _preferred(dataset: str, first: str, second: str) -> Claim:
 
 
 def _prefer_first(one: Numbers, other: Numbers) -> bool:
-    """The simpler boundary; of boundaries about as simple (within a fifth), the wider margin."""
+    """Prefer the simpler boundary, or the wider margin where complexities are within a fifth."""
     ratio = one["effective_number"] / other["effective_number"]
     if not 1 / 1.2 <= ratio <= 1.2:
         return ratio < 1
     return one["margin"] > other["margin"]
 
 
+def _controls(config: str) -> Claim:
+    """Make the claim that no kind of control direction holds most of the alignment."""
+    key = ("boundary_mass", config)
+    return Claim(
+        1,
+        "lowest, random eigenvectors and random directions do not",
+        config,
+        "largest mass in 10 of these",
+        (key,),
+        lambda m: max(value for kind, value in m[key].items() if kind != "top"),
+        Threshold(0.5, "below"),
+    )
+
+
 def _claims() -> tuple[Claim, ...]:
-    above, below = (lambda value: Threshold(value, "above")), (lambda v: Threshold(v, "below"))
+    above, below = partial(Threshold, side="above"), partial(Threshold, side="below")
     claims: list[Claim] = []
+
+    def add(number: int, statement: str, *how: Any) -> None:
+        claims.append(_one(number, statement, *how))
+
     for config in MEASURES["boundary_mass"][1]:
-        key = ("boundary_mass", config)
-        claims.append(
-            _one(
-                1,
-                "top eigenvectors carry most of the squared alignment at boundary points",
-                *("boundary_mass", config, "top", "mass in the top 10", above(0.5)),
-            )
-        )
-        claims.append(
-            Claim(
-                1,
-                "lowest, random eigenvectors and random directions do not",
-                config,
-                "largest mass in 10 of these",
-                (key,),
-                lambda m, key=key: max(v for k, v in m[key].items() if k != "top"),  # type: ignore[misc]
-                below(0.5),
-            )
-        )
+        statement = "top eigenvectors carry most of the squared alignment at boundary points"
+        add(1, statement, "boundary_mass", config, "top", "mass in the top 10", above(0.5))
+        claims.append(_controls(config))
     for more, less in (
         ("blobs-large-norm", "blobs-normal"),
         ("blobs-adversarial", "blobs-large-norm"),
     ):
+        statement = "complexity rises normal < large norm < adversarial"
         for name, text in (
             ("outliers", "outliers"),
             ("generalization", "G_θ (ε = 1e-3)"),
             ("effective_number", "effective number"),
             ("eigenvectors_for_95", "eigenvectors for 95 % of the mass at the boundary"),
         ):
-            statement = "complexity rises normal < large norm < adversarial"
-            claims.append(_log_ratio(2, statement, "complexity", more, less, name, text))
+            effect = f"log₂ ratio of {text}"
+            claims.append(_compared(2, statement, more, less, "complexity", name, effect))
     same = "with as many classes, a more complex boundary has more outliers"
-    claims += [
-        _difference(3, same, "circles-normal", "hierarchical-two"),
-        _difference(3, same, "half-moons-normal", "hierarchical-two"),
-        _difference(3, same, "blobs-adversarial", "blobs-normal"),
-        _difference(
-            3,
-            "with more classes on the same data there are more outliers",
-            *("hierarchical-four", "hierarchical-two"),
-        ),
-    ]
+    more_classes = "with more classes on the same data there are more outliers"
+    for statement, more, less, measure in (
+        (same, "circles-normal", "hierarchical-two", "outliers"),
+        (same, "half-moons-normal", "hierarchical-two", "outliers"),
+        (same, "blobs-adversarial", "blobs-normal", "complexity"),
+        (more_classes, "hierarchical-four", "hierarchical-two", "outliers"),
+    ):
+        effect = "difference in outliers"
+        claims.append(_compared(3, statement, more, less, measure, "outliers", effect))
     for name, text in (
         ("generalization", "G_θ (ε = 1e-2)"),
         ("effective_number", "effective number"),
@@ -239,45 +213,26 @@ def _claims() -> tuple[Claim, ...]:
         ("largest_eigenvalue", "λ_1"),
     ):
         for prefix, where in (("", ""), ("normalized_", ", layer-normalised")):
-            claims.append(
-                _one(
-                    4,
-                    f"{text}{where} is invariant under reparametrization",
-                    *("reparametrization", "blobs-normal", prefix + name),
-                    *("largest / smallest over α from 0.1 to 10", below(1.01)),
-                )
-            )
+            statement = f"{text}{where} is invariant under reparametrization"
+            key = ("reparametrization", "blobs-normal", prefix + name)
+            add(4, statement, *key, "largest / smallest over α from 0.1 to 10", below(1.01))
     for config in MEASURES["margins"][1]:
-        claims.append(
-            _one(
-                5,
-                "the order of the top eigenvectors follows the margin of their sections",
-                *("margins", config, "order", "Kendall's τ over the top 10", above(0.0)),
-            )
-        )
+        statement = "the order of the top eigenvectors follows the margin of their sections"
+        effect = "Kendall's τ over the top 10"
+        add(5, statement, "margins", config, "order", effect, above(0.0))
         for name, text in (
             ("eigenvector", "the sample most aligned with v_1"),
             ("logit_gap", "the sample of smallest logit gap (no Hessian)"),
             ("gradient", "the sample of largest reinforcing gradient (no Hessian)"),
         ):
-            claims.append(
-                _one(
-                    6,
-                    f"{text} is among the nearest to the boundary",
-                    *("margins", config, f"rank_{name}", "share of samples that are nearer"),
-                    below(0.05),
-                )
-            )
+            statement = f"{text} is among the nearest to the boundary"
+            effect = "share of samples that are nearer"
+            add(6, statement, "margins", config, f"rank_{name}", effect, below(0.05))
     for config in MEASURES["loss_change"][1]:
         for step in ("0.01", "0.1", "1"):
-            claims.append(
-                _one(
-                    7,
-                    f"½ t² Σ λ_i A_i² is the loss' change for a step of t = {step} along g",
-                    *("loss_change", config, f"step_{step}", "median relative error"),
-                    below(0.1),
-                )
-            )
+            statement = f"½ t² Σ λ_i A_i² is the loss' change for a step of t = {step} along g"
+            effect = "median relative error"
+            add(7, statement, "loss_change", config, f"step_{step}", effect, below(0.1))
     claims.append(_preferred("checkerboard", "checkerboard-normal", "checkerboard-wide"))
     claims.append(_preferred("blobs", "blobs-normal", "blobs-adversarial"))
     return tuple(claims)

@@ -1,7 +1,7 @@
-"""What is measured of one trained network, as plain numbers: the material of the claims.
+"""Measures of one trained network as plain numbers, by which the claims are tested.
 
-Each function takes a :class:`Subject` and returns a dict of numbers; :data:`MEASURES` says of
-which configurations each is taken.
+Each function takes a :class:`Subject` and returns a dict of numbers; :data:`MEASURES` lists the
+configurations of each.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from eigenboundary.curvature import Eigenpairs, GaussNewtonOperator, HessianOper
 from eigenboundary.curvature.spectrum.controls import CONTROLS, control_vectors
 from eigenboundary.curvature.spectrum.outliers import count_outliers
 from eigenboundary.experiments import datasets
-from eigenboundary.experiments.archive import TrainedNetwork
+from eigenboundary.experiments.train import TrainedNetwork
 from eigenboundary.experiments.training import evaluate
+from eigenboundary.experiments.unit_gradients import loss_gradients
 from eigenboundary.landscape import loss_at
 from eigenboundary.landscape.coordinates import layer_normalized
 from eigenboundary.landscape.reparametrization import layer_parameters, random_alphas, reparametrize
-from eigenboundary.problem.derivatives import pullback
 from eigenboundary.problem.problem import Problem
 
 Array = NDArray[np.float64]
@@ -41,12 +41,12 @@ _DRAWS = 5
 _FRESH_SAMPLES = 20_000
 _STEPS = (0.01, 0.1, 1.0)
 _FRESH_SEED = 10**6
-#: Samples whose margins are measured.
+# Samples whose margins are measured.
 _MARGIN_SAMPLES = 200
 
 
 class Subject:
-    """A trained network under study; what several measures need is computed once."""
+    """A trained network under study; values that several measures need are computed once."""
 
     def __init__(self, trained: TrainedNetwork) -> None:
         self.trained, self.seed = trained, trained.seed
@@ -58,47 +58,42 @@ class Subject:
 
     @cached_property
     def operator(self) -> HessianOperator:
-        """Its Hessian."""
+        """The Hessian of the training loss."""
         return HessianOperator(self.problem)
 
     @cached_property
     def pairs(self) -> Eigenpairs:
         """All non-null eigenpairs of the Hessian."""
-        return _eigenpairs(self, None)
+        return _eigenpairs(self.operator, None, self.seed)
 
     @cached_property
     def points(self) -> Tensor:
         """Points on the decision boundary."""
-        found = boundary_points(
-            self.problem, self.trained.data.train, n=_BOUNDARY_POINTS, seed=self.seed
-        )
+        found = boundary_points(self.problem, n=_BOUNDARY_POINTS, seed=self.seed)
         return torch.as_tensor(found.points)
 
     @cached_property
     def distances(self) -> Array:
-        """Distance of the first training samples to the boundary."""
+        """Distances of the first training samples to the boundary."""
         x = self.trained.data.train[0][:_MARGIN_SAMPLES].double()
         return np.asarray(boundary_distance(self.problem, x, seed=self.seed).value)
 
+    @cached_property
     def complexity(self) -> Complexity:
         """The complexity numbers from all non-null eigenpairs."""
         return _complexity(self.problem, self.pairs)
 
 
-def _eigenpairs(subject: Subject, k: int | None, guard: int = 0) -> Eigenpairs:
-    """Those of the Hessian."""
-    return _checked(top_eigenpairs(subject.operator, k, guard=guard, seed=subject.seed))
-
-
-def _checked(pairs: Eigenpairs) -> Eigenpairs:
-    # What was only half found would be measured, and kept, as if it were the result.
+def _eigenpairs(operator: HessianOperator, k: int | None, seed: int, guard: int = 0) -> Eigenpairs:
+    pairs = top_eigenpairs(operator, k, guard=guard, seed=seed)
+    # Pairs that were only half found must not be measured, and kept, as if they were the result.
     pairs.outcome.raise_if_interrupted()
     return pairs
 
 
 def _problem(trained: TrainedNetwork, model: nn.Module) -> Problem:
     return Problem(
-        model, trained.data.train, trained.config.loss, dtype="float64", seed=trained.seed
+        model, trained.data.train, trained.config.training.loss, dtype="float64", seed=trained.seed
     )
 
 
@@ -108,34 +103,36 @@ def _complexity(problem: Problem, pairs: Eigenpairs) -> Complexity:
 
 
 def _outliers(pairs: Eigenpairs) -> Numbers:
-    """The number of outliers, and one or zero for whether a bulk below them is in sight."""
+    """Return the number of outliers, and one where a bulk below them is in sight, else zero."""
     noise = float(pairs.residuals.max()) * pairs.scale
     found = count_outliers(pairs.all_values.cpu().double().numpy(), noise=noise)
     return {"outliers": found.count, "outliers_resolved": float(found.resolved)}
 
 
 def _mass(problem: Problem, x: Tensor, vectors: Tensor) -> Array:
-    """Mean squared alignment with each direction."""
-    squares = alignments(problem, x, vectors).double().square().mean(0)
-    return np.asarray(squares.cpu().numpy())
+    """Return the mean squared alignment with each direction."""
+    return np.asarray(alignments(problem, x, vectors).double().square().mean(0).cpu().numpy())
 
 
 # ----------------------------------------------------------------------------- claims 1, 2 and 3
 
 
 def boundary_mass(subject: Subject) -> Numbers:
-    """Share of the squared alignment at boundary points, in ten directions of each kind."""
-    pairs, points = subject.pairs, subject.points
-    numbers = {"top": float(_mass(subject.problem, points, pairs.vectors[:, :_TOP]).sum())}
-    for kind in CONTROLS:
-        vectors = control_vectors(subject.operator, kind, _TOP, seed=subject.seed, eigenpairs=pairs)
-        numbers[kind] = float(_mass(subject.problem, points, vectors).sum())
-    return numbers
+    """Measure the squared alignment at boundary points, in ten directions of each kind."""
+    pairs, operator, seed = subject.pairs, subject.operator, subject.seed
+    directions = {"top": pairs.vectors[:, :_TOP]} | {
+        kind: control_vectors(operator, kind, _TOP, seed=seed, eigenpairs=pairs)
+        for kind in CONTROLS
+    }
+    return {
+        kind: float(_mass(subject.problem, subject.points, vectors).sum())
+        for kind, vectors in directions.items()
+    }
 
 
 def complexity(subject: Subject) -> Numbers:
-    """The complexity numbers, from all non-null eigenpairs of the Hessian."""
-    pairs, found = subject.pairs, subject.complexity()
+    """Measure complexity from all non-null eigenpairs of the Hessian."""
+    pairs, found = subject.pairs, subject.complexity
     measure = found.generalization(1e-3)
     mass = _mass(subject.problem, subject.points, pairs.vectors)
     reached = np.flatnonzero(np.cumsum(mass) >= 0.95)
@@ -146,7 +143,7 @@ def complexity(subject: Subject) -> Numbers:
         "generalization_high": measure.interval[1],
         "effective_number": found.effective_number,
         "mass_outside": found.mass_outside,
-        # Where all that is not null holds less, one more than there are.
+        # One more than there are, where all that are not null hold less.
         "eigenvectors_for_95": float(reached[0] + 1 if len(reached) else len(mass) + 1),
         "largest_eigenvalue": float(pairs.values[0]),
         "trace": float(pairs.values.sum()),
@@ -154,20 +151,20 @@ def complexity(subject: Subject) -> Numbers:
 
 
 def outliers(subject: Subject) -> Numbers:
-    """The number of outliers alone."""
-    return _outliers(_eigenpairs(subject, _TOP, guard=20))
+    """Count the outliers alone."""
+    return _outliers(_eigenpairs(subject.operator, _TOP, subject.seed, guard=20))
 
 
 # ---------------------------------------------------------------------------------------- claim 4
 
 
 def reparametrization(subject: Subject) -> Numbers:
-    """By how much each number changes when layers pass factors to each other.
+    """Measure by how much each number changes when layers pass factors to each other.
 
-    The largest over the smallest value, among the network and five reparametrizations of it. G_θ
-    and the effective number are those of the Gauss–Newton matrix, all of whose eigenpairs are
-    cheap. Its trace is that of the Hessian too: the output of a ReLU network is piecewise linear in
-    each single parameter, so what the two differ by has a diagonal of zeros.
+    The result is the largest over the smallest value among the network and five reparametrizations
+    of it. G_θ and the effective number belong to the Gauss–Newton matrix, all of whose eigenpairs
+    are cheap. Its trace equals the Hessian's: the output of a ReLU network is piecewise linear in
+    each single parameter, so the difference of the two matrices has a zero diagonal.
     """
     original = copy.deepcopy(subject.trained.model).double()
     layers = len(layer_parameters(original))
@@ -181,34 +178,28 @@ def reparametrization(subject: Subject) -> Numbers:
         for prefix, seen in (("", problem), ("normalized_", layer_normalized(problem))):
             pairs = top_eigenpairs(GaussNewtonOperator(seen), None, method="gram")
             found = _complexity(seen, pairs)
+            largest = _eigenpairs(HessianOperator(seen), 1, subject.seed).values[0]
             for name, value in {
                 "generalization": found.generalization(1e-2).value,
                 "effective_number": found.effective_number,
-                "largest_eigenvalue": _largest_eigenvalue(seen, subject.seed),
+                "largest_eigenvalue": float(largest),
                 "trace": float(pairs.values.sum()),
             }.items():
                 rows.setdefault(prefix + name, []).append(value)
     return {name: max(values) / min(values) for name, values in rows.items()}
 
 
-def _largest_eigenvalue(problem: Problem, seed: int) -> float:
-    """λ_1 of the Hessian."""
-    return float(_checked(top_eigenpairs(HessianOperator(problem), 1, seed=seed)).values[0])
-
-
 # ---------------------------------------------------------------------------------- claims 5 and 6
 
 
 def margins(subject: Subject) -> Numbers:
-    """How eigenvectors and simpler rivals find the samples nearest to the boundary."""
-    pairs = _eigenpairs(subject, _TOP)
-    aligned = training_alignment(subject.problem, pairs.vectors)
-    distances = subject.distances
-    n = len(distances)
+    """Measure how eigenvectors and simpler rivals find the samples nearest to the boundary."""
+    pairs, distances = _eigenpairs(subject.operator, _TOP, subject.seed), subject.distances
+    aligned, n = training_alignment(subject.problem, pairs.vectors), len(distances)
     cosines = aligned.cosines.cpu().double().numpy()[:n]
     outputs = subject.problem.network.predict(subject.trained.data.train[0][:n].double())
     leading = outputs.topk(2, dim=1).values.cpu().numpy()
-    # Of each section the narrower of its two sides.
+    # The narrower of the two sides of each section.
     section = [min(distances[c.argmax()], distances[c.argmin()]) for c in cosines.T]
     order = kendalltau(np.arange(len(section)), section).statistic
     chosen = {
@@ -226,9 +217,9 @@ def margins(subject: Subject) -> Numbers:
 
 
 def loss_change(subject: Subject) -> Numbers:
-    """Median relative error of ½ t² Σ λ_i A_i² for steps of length t along g/‖g‖."""
+    """Measure the median relative error of ½ t² Σ λ_i A_i² for steps of length t along g/‖g‖."""
     problem = subject.problem
-    directions = _unit_gradients(problem)
+    directions = loss_gradients(problem, reinforcing=True).T
     curvatures = (directions * (subject.operator @ directions)).sum(0)  # Σ λ_i A_i², all i
     numbers = {}
     for step in _STEPS:
@@ -240,53 +231,36 @@ def loss_change(subject: Subject) -> Numbers:
     return numbers
 
 
-def _unit_gradients(problem: Problem) -> Tensor:
-    """Reinforcing gradients of the training samples as unit columns (p, n)."""
-    rows = []
-    for x, _ in problem.samples.batches(64):
-        outputs = problem.network.evaluate(x)
-        residual, _ = problem.loss.residual(outputs, outputs.argmax(-1))
-        gradients = pullback(problem.network, x, residual.unsqueeze(1)).squeeze(1)
-        rows.append(gradients / torch.linalg.vector_norm(gradients, dim=1, keepdim=True))
-    return torch.cat(rows).T
-
-
 # ---------------------------------------------------------------------------------------- claim 8
 
 
 def minimum(subject: Subject) -> Numbers:
-    """Complexity and margin of a minimum, and its accuracy on fresh samples."""
-    dataset = subject.trained.config.dataset
-    options = {**dataset, "samples": _FRESH_SAMPLES}
-    name, seed = options.pop("name"), _FRESH_SEED + subject.seed
-    fresh = datasets.load(name, seed, **options)
+    """Measure the complexity and margin of a minimum, and its accuracy on fresh samples."""
+    options = {**subject.trained.config.dataset, "samples": _FRESH_SAMPLES}
+    fresh = datasets.load(**options, seed=_FRESH_SEED + subject.seed)
     x, y = (
         torch.cat(parts) for parts in zip(fresh.train, fresh.validation, fresh.test, strict=True)
     )
     return {
-        "effective_number": subject.complexity().effective_number,
+        "effective_number": subject.complexity.effective_number,
         "margin": float(subject.distances.min()),
         "accuracy": evaluate(subject.trained.model, (x, y))[1],
     }
 
 
 _PLANE = ("blobs-normal", "circles-normal", "half-moons-normal", "checkerboard-normal")
+_OTHERS = ("hierarchical-four", "iris-normal", "digits-normal")
+_REGIMES = ("blobs-normal", "blobs-large-norm", "blobs-adversarial")
+_COUNTED = ("hierarchical-two", "hierarchical-four", "circles-normal", "half-moons-normal")
+_STEPPED = ("blobs-normal", "circles-normal", "hierarchical-four")
+_MINIMA = ("checkerboard-normal", "checkerboard-wide", "blobs-normal", "blobs-adversarial")
 #: Measures by name: the function, and the configurations that are measured.
 MEASURES: dict[str, tuple[Callable[[Subject], Numbers], tuple[str, ...]]] = {
-    "boundary_mass": (
-        boundary_mass,
-        (*_PLANE, "hierarchical-four", "iris-normal", "digits-normal"),
-    ),
-    "complexity": (complexity, ("blobs-normal", "blobs-large-norm", "blobs-adversarial")),
-    "outliers": (
-        outliers,
-        ("hierarchical-two", "hierarchical-four", "circles-normal", "half-moons-normal"),
-    ),
+    "boundary_mass": (boundary_mass, (*_PLANE, *_OTHERS)),
+    "complexity": (complexity, _REGIMES),
+    "outliers": (outliers, _COUNTED),
     "reparametrization": (reparametrization, ("blobs-normal",)),
     "margins": (margins, _PLANE),
-    "loss_change": (loss_change, ("blobs-normal", "circles-normal", "hierarchical-four")),
-    "minimum": (
-        minimum,
-        ("checkerboard-normal", "checkerboard-wide", "blobs-normal", "blobs-adversarial"),
-    ),
+    "loss_change": (loss_change, _STEPPED),
+    "minimum": (minimum, _MINIMA),
 }

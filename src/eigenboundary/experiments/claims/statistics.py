@@ -1,4 +1,4 @@
-"""Effects over seeds: their bootstrap interval, and what it says about a claim."""
+"""Effects over seeds: their bootstrap interval, and the verdict it gives on a claim."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from eigenboundary.runtime.errors import InvalidInputError
 Verdict = Literal["supported", "not supported", "undecided"]
 
 _RESAMPLES = 9999
-#: With fewer seeds an interval over them says nothing.
+#: With fewer seeds an interval has no meaning.
 LEAST_SEEDS = 3
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """What an effect must reach for its claim to hold.
+    """The threshold that an effect must pass for its claim to hold.
 
     Attributes
     ----------
     value : float
     side : {"above", "below"}
-        On which side of the value the claim has the effect.
+        The side of the value on which the claim puts the effect.
     """
 
     value: float
@@ -36,17 +36,12 @@ class Threshold:
         return f"{'>' if self.side == 'above' else '<'} {self.value:g}"
 
 
-def bootstrap_interval(
-    effects: ArrayLike, *, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean effect over seeds.
+def bootstrap_interval(effects: ArrayLike) -> tuple[float, float]:
+    """Compute the 95 % percentile bootstrap interval of the mean effect over seeds.
 
     Parameters
     ----------
     effects : array, shape (n_seeds,)
-    level : float
-    seed : int
-        Of the resampling.
 
     Returns
     -------
@@ -73,16 +68,16 @@ def bootstrap_interval(
     found = bootstrap(
         (values,),
         np.mean,
-        confidence_level=level,
+        confidence_level=0.95,
         n_resamples=_RESAMPLES,
         method="percentile",
-        random_state=np.random.default_rng(seed),
+        random_state=np.random.default_rng(0),
     ).confidence_interval
     return float(found.low), float(found.high)
 
 
 def verdict(interval: tuple[float, float], threshold: Threshold) -> Verdict:
-    """What an interval says: supported if all of it lies on the claim's side of the threshold.
+    """Return "supported" if the whole interval lies on the claim's side of the threshold.
 
     Examples
     --------
@@ -92,12 +87,8 @@ def verdict(interval: tuple[float, float], threshold: Threshold) -> Verdict:
     >>> verdict((0.4, 0.6), above_half)
     'undecided'
     """
-    low, high = interval
-    if threshold.side == "below":
-        low, high = -high, -low
-    value = threshold.value if threshold.side == "above" else -threshold.value
-    if low > value:
+    sign = 1 if threshold.side == "above" else -1
+    low, high = sorted(sign * end for end in interval)
+    if low > sign * threshold.value:
         return "supported"
-    if high <= value:
-        return "not supported"
-    return "undecided"
+    return "not supported" if high <= sign * threshold.value else "undecided"

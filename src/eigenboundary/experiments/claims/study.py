@@ -1,27 +1,21 @@
-"""The whole study: train every network, measure it, judge every claim. Resumable."""
+"""Train every network, measure it, and judge every claim, in a study that can be resumed."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from joblib import Parallel, delayed
 
-from eigenboundary.experiments.archive import TrainedNetwork
+from eigenboundary.experiments.archive import Archive
 from eigenboundary.experiments.claims.claims import CLAIMS, Claim, ClaimResult, judge
 from eigenboundary.experiments.claims.measures import MEASURES, Numbers, Subject
 from eigenboundary.experiments.config import load_config
 from eigenboundary.experiments.threads import one_thread
-from eigenboundary.experiments.train import train_experiment
+from eigenboundary.experiments.train import TrainedNetwork, check_seeds, train_experiment
 from eigenboundary.runtime import version
-from eigenboundary.runtime.arguments import check_positive_integer, check_seed
-from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.arguments import check_integer
 from eigenboundary.runtime.interrupts import deferred_interrupts
-
-_log = logging.getLogger(__name__)
 
 #: Called with (what, done, total).
 ClaimsProgress = Callable[[str, int, int], None]
@@ -35,19 +29,19 @@ def check_claims(
     jobs: int = 1,
     progress: ClaimsProgress | None = None,
 ) -> list[ClaimResult]:
-    """Put the paper's claims to the test.
+    """Test the paper's claims.
 
     Parameters
     ----------
     seeds : int or sequence of int
-        So many, from 0, or these. Each is another draw of the data, the initial weights and the
-        order of the samples.
+        Number of seeds, from 0, or the seeds. Each is another draw of the data, the initial
+        weights and the order of the samples.
     folder : path
-        Networks and measurements are kept here as soon as they are there: the same call goes on
-        where an earlier one stopped, and takes what is there already.
+        Folder that keeps networks and measurements as soon as they are there: the same call goes
+        on where an earlier one stopped.
     claims : sequence of Claim
     jobs : int
-        Processes that measure side by side; training takes one.
+        Processes that measure in parallel; training takes one.
     progress : callable, optional
         Called as ``progress(what, done, total)``.
 
@@ -63,8 +57,11 @@ def check_claims(
     KeyboardInterrupt
         On Ctrl-C.
     """
-    chosen = _seeds(seeds)
-    check_positive_integer(jobs, "jobs")
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        check_integer(seeds, "seeds")
+        seeds = range(seeds)
+    chosen = check_seeds(list(seeds))
+    check_integer(jobs, "jobs")
     place = Path(folder)
     needed = list(dict.fromkeys(key for claim in claims for key in claim.needs))
     measured: list[dict[tuple[str, str], Numbers]] = [{} for _ in chosen]
@@ -77,27 +74,15 @@ def check_claims(
     return [judge(claim, list(measured)) for claim in claims]
 
 
-def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    if not isinstance(seeds, Iterable) or isinstance(seeds, str):
-        check_positive_integer(seeds, "seeds")
-        return list(range(seeds))
-    chosen = list(seeds)
-    if not chosen or len(set(chosen)) < len(chosen):
-        raise InvalidInputError("seeds", "be different integers, at least one", repr(seeds))
-    for seed in chosen:
-        check_seed(seed)
-    return chosen
-
-
 def _measure(
     config: str,
     kinds: list[str],
-    seeds: list[int],
+    seeds: Sequence[int],
     folder: Path,
     jobs: int,
     progress: ClaimsProgress | None,
 ) -> list[dict[tuple[str, str], Numbers]]:
-    """All measures of one configuration, one dict a seed."""
+    """Take all measures of one configuration, one dict a seed."""
 
     def training(which: object, epoch: int, epochs: int) -> None:
         if progress is not None:
@@ -117,37 +102,19 @@ def _measure(
 
 
 def _measure_one(network: TrainedNetwork, kinds: list[str], folder: Path) -> dict[str, Numbers]:
-    """All measures of one network; a process of its own has threads of its own to limit."""
+    """Take all measures of one network; a process of its own has threads of its own to limit."""
+    archive = Archive(folder / "measures")
+    algorithms = f"analysis {version.ANALYSIS_ALGORITHM}, measures {version.MEASURES_ALGORITHM}"
+    key = network.derived_key(algorithms, network.data.train)
+    name = f"{network.config.name}-{network.seed}.safetensors"
+    files = {kind: (f"{kind}-{name}", key) for kind in kinds}
     with one_thread(), deferred_interrupts():
-        subject = Subject(network)
-        return {kind: _numbers(kind, subject, folder) for kind in kinds}
-
-
-def _numbers(kind: str, subject: Subject, folder: Path) -> Numbers:
-    """One measure of one network, from the folder where it is there."""
-    network = subject.trained
-    path = folder / "measures" / f"{kind}-{network.config.name}-{network.seed}.json"
-    made_from = _made_from(network)
-    if path.exists():
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            if stored["made_from"] == made_from:
-                return dict(stored["numbers"])
-        except (ValueError, KeyError, TypeError):
-            _log.warning("%s is damaged: measured again", path)
-    function, _ = MEASURES[kind]
-    numbers = {name: float(value) for name, value in function(subject).items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"made_from": made_from, "numbers": numbers}), encoding="utf-8")
-    partial.replace(path)
-    return numbers
-
-
-def _made_from(network: TrainedNetwork) -> str:
-    """A hash of the weights and of the algorithms that measure them."""
-    versions = f"{version.ANALYSIS_ALGORITHM} {version.MEASURES_ALGORITHM}"
-    digest = hashlib.sha256(versions.encode())
-    for tensor in network.model.state_dict().values():
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+        kept, subject, result = archive.find(files, strict=False), Subject(network), {}
+        for kind, (file, _) in files.items():
+            if kind in kept:
+                result[kind] = kept[kind].values
+                continue
+            function, _ = MEASURES[kind]
+            result[kind] = {name: float(value) for name, value in function(subject).items()}
+            archive.write(file, key, {}, result[kind])
+        return result

@@ -49,22 +49,14 @@ __all__ = [
     "toy_1d",
 ]
 
+_DRAWN = (toy_1d, gaussian_blobs, circles, half_moons, hierarchical, checkerboard)
 DATASETS: dict[str, Callable[..., DataSplit]] = {
-    "toy_1d": toy_1d,
-    "gaussian_blobs": gaussian_blobs,
-    "circles": circles,
-    "half_moons": half_moons,
-    "hierarchical": hierarchical,
-    "checkerboard": checkerboard,
-    "iris": iris,
-    "digits": digits,
-    "mnist": mnist,
-    "cifar10": cifar10,
+    function.__name__: function for function in (*_DRAWN, iris, digits, mnist, cifar10)
 }
 
 
-def load(name: str, seed: int = 0, **options: object) -> DataSplit:
-    """A data set by its name.
+def load(name: str, *, seed: int = 0, **options: object) -> DataSplit:
+    """Load a data set by its name.
 
     Parameters
     ----------
@@ -72,9 +64,9 @@ def load(name: str, seed: int = 0, **options: object) -> DataSplit:
         "toy_1d", "gaussian_blobs", "circles", "half_moons", "hierarchical", "checkerboard",
         "iris", "digits", "mnist" or "cifar10".
     seed : int
-        Of the split, and of the samples where these are drawn.
+        Seed of the split, and of samples that are drawn.
     **options
-        Those of the function of that name.
+        Options of the function of that name.
 
     Returns
     -------
@@ -92,16 +84,13 @@ def load(name: str, seed: int = 0, **options: object) -> DataSplit:
     """
     check_choice(name, "name", tuple(DATASETS))
     check_options(name, options)
-    return DATASETS[name](seed, **options)
+    return DATASETS[name](seed=seed, **options)
 
 
 def check_options(name: str, options: dict[str, Any]) -> None:
-    """Refuse options that a data set does not take."""
+    """Raise an error for options that a data set does not take."""
     known = [option for option in inspect.signature(DATASETS[name]).parameters if option != "seed"]
     unknown = [option for option in options if option not in known]
     if unknown:
-        raise InvalidInputError(
-            "options",
-            f"be ones that data set {name!r} takes ({', '.join(known) or 'none'})",
-            f"{', '.join(unknown)}",
-        )
+        wanted = f"be ones that data set {name!r} takes ({', '.join(known) or 'none'})"
+        raise InvalidInputError("options", wanted, ", ".join(unknown))

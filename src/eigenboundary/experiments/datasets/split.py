@@ -1,4 +1,4 @@
-"""A labelled data set in three parts, each class divided alike by a seed."""
+"""A labelled data set in three parts, each class divided in the same shares by a seed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DataSplit:
     class_names: tuple[str, ...]
 
     def with_inputs(self, transform: Callable[[Tensor], Tensor]) -> DataSplit:
-        """The same split with every part's inputs transformed.
+        """Return the split with every part's inputs transformed.
 
         Examples
         --------

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eigenboundary.experiments.datasets import options
 from eigenboundary.experiments.datasets.split import DataSplit, Labels, split_by_class
-from eigenboundary.runtime.arguments import check_choice, check_seed
+from eigenboundary.runtime.arguments import check_choice, check_flag, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 
 Plane = tuple[float, float]
@@ -41,11 +41,11 @@ _CHECKERBOARD_DEVIATION = (0.3, 0.1)
 _CIRCLES_FACTOR = 0.5
 
 
-def toy_1d(seed: int = 0) -> DataSplit:
-    """Six points on the line, of which the three in the middle make a class.
+def toy_1d(*, seed: int = 0) -> DataSplit:
+    """Return six points on the line, of which the three in the middle make a class.
 
-    There is nothing to split: ``train`` holds all six, in order, and ``validation`` and ``test``
-    hold none. The seed changes nothing.
+    They are not split: ``train`` holds all six, in order, and ``validation`` and ``test`` hold
+    none. The seed has no effect.
 
     Examples
     --------
@@ -60,17 +60,17 @@ def toy_1d(seed: int = 0) -> DataSplit:
     return DataSplit((x, y), none, none, ("outside", "inside"))
 
 
-def gaussian_blobs(seed: int = 0, *, noise: float = 1.0, samples: int = 300) -> DataSplit:
-    """Three Gaussians in the plane: the paper's `gauss` data.
+def gaussian_blobs(*, seed: int = 0, noise: float = 1.0, samples: int = 300) -> DataSplit:
+    """Draw three Gaussians in the plane: the paper's `gauss` data.
 
     Parameters
     ----------
     seed : int
     noise : float
-        Multiplies the standard deviations. A network that is to have a wide margin is first
-        fitted to a noisier version, and then trained on the data themselves.
+        Factor of the standard deviations. A network with a wide margin is first fitted to a
+        noisier version, and then trained on the data themselves.
     samples : int
-        In all, shared out evenly.
+        Number of samples, shared out evenly.
 
     Examples
     --------
@@ -84,20 +84,20 @@ def gaussian_blobs(seed: int = 0, *, noise: float = 1.0, samples: int = 300) -> 
 def hierarchical(
     seed: int = 0, *, classes: int = 4, noise: float = 1.0, samples: int = 300
 ) -> DataSplit:
-    """Four Gaussians at (±2, ±1): two pairs far apart, the two of a pair close together.
+    """Draw four Gaussians at (±2, ±1): two pairs far apart, the two of a pair close together.
 
-    Four classes are told apart in two steps, left from right and then upper from lower. With
-    two classes only the first is left: blobs on the same side of the second axis share a label.
+    Four classes are told apart in two steps, left from right and then upper from lower. Two
+    classes need only the first step: blobs on one side of the second axis share a label.
 
     Parameters
     ----------
     seed : int
     classes : {4, 2}
-        Every blob its own class, or every pair.
+        Every blob is a class, or every pair.
     noise : float
-        Multiplies the standard deviations.
+        Factor of the standard deviations.
     samples : int
-        In all, shared out evenly.
+        Number of samples, shared out evenly.
 
     Examples
     --------
@@ -116,17 +116,17 @@ def hierarchical(
 
 
 def checkerboard(
-    seed: int = 0,
     *,
+    seed: int = 0,
     version: str = "separable",
     noise: float = 1.0,
     samples: int = 400,
     redraw: bool = True,
 ) -> DataSplit:
-    """Four flat Gaussians, one above the other, which belong to the two classes in turn.
+    """Draw four flat Gaussians, one above the other, which belong to the two classes in turn.
 
     The first coordinate alone separates the classes, by a straight line with a narrow margin.
-    The second does it by stripes, which is less simple but leaves a far wider margin.
+    The second separates them by stripes, which are less simple but leave a far wider margin.
 
     Parameters
     ----------
@@ -134,15 +134,14 @@ def checkerboard(
     version : {"separable", "noisy"}
         Means of ±0.8 or ±0.5 in the first coordinate, positive for class 0.
     noise : float
-        Multiplies the standard deviations.
+        Factor of the standard deviations.
     samples : int
-        In all, shared out evenly.
+        Number of samples, shared out evenly.
     redraw : bool
         Whether samples of the separable version that fall across the line between the classes
         are drawn again, so that there is a line for every seed. This departs from the paper,
-        whose blobs are Gaussians and nothing else: at ±0.8 four samples in a thousand fall
-        across, one or two in 400. False gives the paper's draws. It changes nothing in the noisy
-        version.
+        whose blobs are plain Gaussians: at ±0.8 four samples in a thousand fall across, one or
+        two in 400. False gives the paper's draws. It has no effect on the noisy version.
 
     Examples
     --------
@@ -151,8 +150,7 @@ def checkerboard(
     True
     """
     check_choice(version, "version", tuple(_CHECKERBOARD_FIRST))
-    if not isinstance(redraw, bool):
-        raise InvalidInputError("redraw", "be true or false", repr(redraw))
+    check_flag(redraw, "redraw")
     first = _CHECKERBOARD_FIRST[version]
     blobs = [
         _Blob((side * first, second), _CHECKERBOARD_DEVIATION, label)
@@ -164,8 +162,8 @@ def checkerboard(
     )
 
 
-def circles(seed: int = 0, *, noise: float = 0.1, samples: int = 200) -> DataSplit:
-    """A circle of radius one around another of half that radius.
+def circles(*, seed: int = 0, noise: float = 0.1, samples: int = 200) -> DataSplit:
+    """Draw a circle of radius one around another of half that radius.
 
     Parameters
     ----------
@@ -173,7 +171,7 @@ def circles(seed: int = 0, *, noise: float = 0.1, samples: int = 200) -> DataSpl
     noise : float
         Standard deviation of the noise on each coordinate.
     samples : int
-        In all.
+        Number of samples.
 
     Examples
     --------
@@ -184,14 +182,13 @@ def circles(seed: int = 0, *, noise: float = 0.1, samples: int = 200) -> DataSpl
     from sklearn.datasets import make_circles
 
     rng = _checked(seed, noise, samples, blobs=2)
-    x, y = make_circles(
-        int(samples), noise=noise, random_state=_sklearn_seed(rng), factor=_CIRCLES_FACTOR
-    )
+    seed = int(rng.integers(2**32))  # scikit-learn takes seeds of 32 bits only
+    x, y = make_circles(int(samples), noise=noise, random_state=seed, factor=_CIRCLES_FACTOR)
     return split_by_class(x, y, rng, ("outer", "inner"))
 
 
-def half_moons(seed: int = 0, *, noise: float = 0.1, samples: int = 200) -> DataSplit:
-    """Two half circles of radius one, each reaching into the other.
+def half_moons(*, seed: int = 0, noise: float = 0.1, samples: int = 200) -> DataSplit:
+    """Draw two half circles of radius one, each reaching into the other.
 
     Parameters
     ----------
@@ -199,7 +196,7 @@ def half_moons(seed: int = 0, *, noise: float = 0.1, samples: int = 200) -> Data
     noise : float
         Standard deviation of the noise on each coordinate.
     samples : int
-        In all.
+        Number of samples.
 
     Examples
     --------
@@ -209,7 +206,7 @@ def half_moons(seed: int = 0, *, noise: float = 0.1, samples: int = 200) -> Data
     from sklearn.datasets import make_moons
 
     rng = _checked(seed, noise, samples, blobs=2)
-    x, y = make_moons(int(samples), noise=noise, random_state=_sklearn_seed(rng))
+    x, y = make_moons(int(samples), noise=noise, random_state=int(rng.integers(2**32)))
     return split_by_class(x, y, rng, ("upper", "lower"))
 
 
@@ -218,11 +215,6 @@ def _checked(seed: int, noise: float, samples: int, blobs: int) -> np.random.Gen
     options.check_noise(noise)
     options.check_samples(samples, blobs)
     return np.random.default_rng(seed)
-
-
-def _sklearn_seed(rng: np.random.Generator) -> int:
-    # scikit-learn takes seeds of 32 bits only.
-    return int(rng.integers(2**32))
 
 
 def _mixture(
@@ -235,22 +227,16 @@ def _mixture(
 ) -> DataSplit:
     rng = _checked(seed, noise, samples, len(blobs))
     counts = [len(share) for share in np.array_split(np.arange(samples), len(blobs))]
-    draw = _draw_one_sided if one_sided else _draw
-    x = np.concatenate(
-        [draw(blob, noise, count, rng) for blob, count in zip(blobs, counts, strict=True)]
-    )
+    pairs = zip(blobs, counts, strict=True)
+    x = np.concatenate([_draw(blob, noise, count, rng, one_sided) for blob, count in pairs])
     y: Labels = np.repeat([blob.label for blob in blobs], counts)
     return split_by_class(x, y, rng, class_names)
 
 
-def _draw(blob: _Blob, noise: float, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    return rng.normal(blob.mean, noise * np.array(blob.deviation), (count, 2))
-
-
-def _draw_one_sided(
-    blob: _Blob, noise: float, count: int, rng: np.random.Generator
+def _draw(
+    blob: _Blob, noise: float, count: int, rng: np.random.Generator, one_sided: bool = False
 ) -> NDArray[np.float64]:
-    x = _draw(blob, noise, count, rng)
-    while (across := x[:, 0] * blob.mean[0] <= 0).any():
+    x = rng.normal(blob.mean, noise * np.array(blob.deviation), (count, 2))
+    while one_sided and (across := x[:, 0] * blob.mean[0] <= 0).any():
         x[across] = _draw(blob, noise, int(across.sum()), rng)
     return x

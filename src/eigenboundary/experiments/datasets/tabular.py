@@ -11,8 +11,8 @@ from eigenboundary.experiments.datasets.split import DataSplit, split_by_class
 from eigenboundary.runtime.arguments import check_seed
 
 
-def iris(seed: int = 0) -> DataSplit:
-    """Fisher's irises: four measures of 150 flowers, standardised over the training part.
+def iris(*, seed: int = 0) -> DataSplit:
+    """Load Fisher's irises: four measures of 150 flowers, standardised over the training part.
 
     Examples
     --------
@@ -29,8 +29,8 @@ def iris(seed: int = 0) -> DataSplit:
     return split.with_inputs(lambda x: (x - mean) / deviation)
 
 
-def digits(seed: int = 0, *, classes: Sequence[int] = (0, 1, 7)) -> DataSplit:
-    """Handwritten digits of 8×8 pixels in [0, 1], relabelled 0, 1, … in the order of ``classes``.
+def digits(*, seed: int = 0, classes: Sequence[int] = (0, 1, 7)) -> DataSplit:
+    """Load digits of 8×8 pixels in [0, 1], relabelled 0, 1, … in the order of ``classes``.
 
     Examples
     --------

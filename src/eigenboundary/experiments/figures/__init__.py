@@ -1,9 +1,9 @@
 """The paper's figures (arXiv:2306.07104), each in two steps: its numbers, then the drawing.
 
 ========================  ==========================================================
-:mod:`.workshop`          networks and analyses, made once and kept in a folder
+:mod:`.workshop`          networks and analyses, each made once and kept in a folder
 :mod:`.page`              a page of a paper, panels placed in inches
-:mod:`.panels`            panels that several figures have
+:mod:`.panels`            panels that several figures share
 :mod:`.toy`               Fig. 1
 :mod:`.encoding`          Fig. 2
 :mod:`.regimes`           Figs. 3 and 4
@@ -12,7 +12,8 @@
 :mod:`.directions`        control directions
 :mod:`.gradients`         coherence of gradients
 :mod:`.dynamics`          alignment through training
-:mod:`.landscapes`        the boundary and the loss along directions
+:mod:`.motion`            the boundary along eigenvectors
+:mod:`.landscapes`        the loss along directions and between networks
 :mod:`.catalogue`         the figures by name
 ========================  ==========================================================
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from eigenboundary.experiments.figures import (
     gradients,
     landscapes,
     margins,
+    motion,
     regimes,
     rows,
     toy,
@@ -26,40 +28,37 @@ from eigenboundary.runtime.errors import InvalidInputError
 
 @dataclass(frozen=True)
 class Figure:
-    """How a figure is made.
+    """How a figure is made: its numbers from a workshop, a page from the numbers."""
 
-    Attributes
-    ----------
-    name : str
-        Also that of its files.
-    title : str
-    compute : callable
-        From a workshop, the figure's numbers.
-    draw : callable
-        From the numbers, the page.
-    films : callable, optional
-        Writes animations of the numbers into a folder, and returns the files.
-    """
-
-    name: str
+    name: str  # also the name of its files
     title: str
     compute: Callable[[Workshop], Any]
     draw: Callable[[Any], Page]
+    #: Writes animations of the numbers into a folder, and returns their files.
     films: Callable[[Any, Path], tuple[Path, ...]] | None = None
+
+
+def _appendix(name: str, title: str, module: Any) -> Figure:
+    films = getattr(module, "write_animations", None)
+    return Figure(f"appendix-{name}", title, module.compute, module.draw, films)
+
+
+def _rows(name: str, title: str, configs: dict[str, str]) -> Figure:
+    return Figure(f"appendix-{name}", title, partial(rows.compute, configs), rows.draw)
 
 
 @dataclass(frozen=True)
 class Reproduced:
-    """A figure that was made.
+    """A reproduced figure.
 
     Attributes
     ----------
     name, title : str
     files : tuple of Path
     seconds : dict of float
-        By part: training, analysis, drawing.
+        Seconds by part: training, analysis, drawing.
     note : str
-        What its reader has to know.
+        A remark for the reader.
     """
 
     name: str
@@ -70,77 +69,21 @@ class Reproduced:
 
 
 _ALL = (
-    Figure("fig1", "Six points on a line", toy.compute_toy, toy.draw_toy),
-    Figure(
-        "fig2",
-        "The top eigenvectors encode the boundary",
-        encoding.compute_encoding,
-        encoding.draw_encoding,
-    ),
-    Figure(
-        "fig3",
-        "Boundaries of different complexity",
-        regimes.compute_regimes,
-        regimes.draw_regimes,
-    ),
-    Figure(
-        "fig4",
-        "All training gradients against the top eigenvectors",
-        regimes.compute_regimes,
-        regimes.draw_alignments,
-    ),
-    Figure(
-        "fig5",
-        "Simplicity bias and margins",
-        margins.compute_margins,
-        margins.draw_margins,
-    ),
-    Figure(
-        "fig6",
-        "Images, on a t-SNE embedding",
-        rows.compute_images,
-        rows.draw_rows,
-    ),
-    Figure("appendix-datasets", "Other data sets", rows.compute_datasets, rows.draw_rows),
-    Figure(
-        "appendix-directions",
-        "Top eigenvectors and control directions",
-        directions.compute_directions,
-        directions.draw_directions,
-    ),
-    Figure(
-        "appendix-variants",
-        "Other losses, units and optimizers",
-        rows.compute_variants,
-        rows.draw_rows,
-    ),
-    Figure("appendix-robust", "Adversarial training", rows.compute_robust, rows.draw_rows),
-    Figure("appendix-subsets", "The Hessian of two classes", rows.compute_subsets, rows.draw_rows),
-    Figure(
-        "appendix-coherence",
-        "Coherence of gradients",
-        gradients.compute_coherence,
-        gradients.draw_coherence,
-    ),
-    Figure(
-        "appendix-dynamics",
-        "Alignment through training",
-        dynamics.compute_dynamics,
-        dynamics.draw_dynamics,
-    ),
-    Figure(
-        "appendix-motion",
-        "The boundary along eigenvectors",
-        landscapes.compute_motion,
-        landscapes.draw_motion,
-        landscapes.write_animations,
-    ),
-    Figure(
-        "appendix-landscape",
-        "The loss along and between",
-        landscapes.compute_landscape,
-        landscapes.draw_landscape,
-    ),
+    Figure("fig1", "Six points on a line", toy.compute, toy.draw),
+    Figure("fig2", "The top eigenvectors encode the boundary", encoding.compute, encoding.draw),
+    Figure("fig3", "Boundaries of different complexity", regimes.compute, regimes.draw),
+    Figure("fig4", "Gradients against top eigenvectors", regimes.compute, regimes.draw_alignments),
+    Figure("fig5", "Simplicity bias and margins", margins.compute, margins.draw),
+    Figure("fig6", "Images, on a t-SNE embedding", rows.compute_images, rows.draw),
+    _rows("datasets", "Other data sets", rows.DATASETS),
+    _appendix("directions", "Top eigenvectors and control directions", directions),
+    _rows("variants", "Other losses, units and optimizers", rows.VARIANTS),
+    _rows("robust", "Adversarial training", rows.ROBUST),
+    Figure("appendix-subsets", "The Hessian of two classes", rows.compute_subsets, rows.draw),
+    _appendix("coherence", "Coherence of gradients", gradients),
+    _appendix("dynamics", "Alignment through training", dynamics),
+    _appendix("motion", "The boundary along eigenvectors", motion),
+    _appendix("landscape", "The loss along and between", landscapes),
 )
 
 #: The figures by name, in the paper's order.
@@ -153,12 +96,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 def figure_names(chosen: Sequence[str]) -> list[str]:
-    """The figures that some names stand for, each once, in the paper's order.
+    """Return the figures that some names stand for, each once, in the paper's order.
 
     Raises
     ------
     InvalidInputError
-        If there is no figure of that name, or no name at all.
+        If a name is not one of a figure or group, or there is no name.
 
     Examples
     --------
@@ -166,11 +109,10 @@ def figure_names(chosen: Sequence[str]) -> list[str]:
     ['fig1', 'fig2']
     """
     known = (*FIGURES, *GROUPS)
-    for name in chosen:
-        if name not in known:
-            raise InvalidInputError("figure", f"be one of {', '.join(known)}", repr(name))
-    if not chosen:
-        raise InvalidInputError("figure", f"be one of {', '.join(known)}", "none")
+    unknown = [repr(name) for name in chosen if name not in known]
+    if unknown or not chosen:
+        got = unknown[0] if unknown else "none"
+        raise InvalidInputError("figure", f"be one of {', '.join(known)}", got)
     wanted = {each for name in chosen for each in GROUPS.get(name, (name,))}
     return [name for name in FIGURES if name in wanted]
 
@@ -183,28 +125,28 @@ def reproduce(
     directory: str | Path | None = None,
     configs: str | Path | None = None,
     resolution: int = 120,
-    force: bool = False,
+    overwrite: bool = False,
     progress: FigureProgress | None = None,
     done: Callable[[Reproduced], None] | None = None,
 ) -> list[Reproduced]:
-    """Make some of the paper's figures: train, analyse, draw, and write PNG and PDF.
+    """Reproduce some of the paper's figures: train, analyse, draw, and write PNG and PDF.
 
     Parameters
     ----------
     figures : sequence of str
         Names of :data:`FIGURES` and :data:`GROUPS`.
     folder : path
-        For the figures; networks and analyses are kept in it and taken from it.
+        Folder for the figures; it keeps networks and analyses, which later calls use again.
     seed : int
-        Of everything random.
+        Seed of everything random.
     directory : path, optional
         Where the files of MNIST are. Without it Fig. 6 shows digits that come with scikit-learn.
     configs : path, optional
         A folder whose configurations take the place of shipped ones of the same name.
     resolution : int
         Points a side of pictures of the plane.
-    force : bool
-        Make anew what the folder holds.
+    overwrite : bool
+        Compute anew what the folder holds.
     progress : callable, optional
         Called as ``progress(figure, stage, done, total)``.
     done : callable, optional
@@ -217,8 +159,8 @@ def reproduce(
     Raises
     ------
     InvalidInputError
-        If there is no such figure, the folder cannot be written to or holds networks trained
-        otherwise, or the directory has no files of MNIST.
+        If there is no such figure, the folder cannot be written to or holds networks of other
+        configurations, or the directory has no files of MNIST.
     KeyboardInterrupt
         On Ctrl-C; the same call goes on from there.
     """
@@ -229,7 +171,7 @@ def reproduce(
         directory=directory,
         configs=None if configs is None else Path(configs),
         resolution=resolution,
-        force=force,
+        overwrite=overwrite,
         progress=progress,
     )
     made = []

@@ -1,4 +1,4 @@
-"""Appendix: only the top eigenvectors know the boundary; others and random directions do not."""
+"""Appendix: top eigenvectors align with the boundary; control directions do not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eigenboundary.curvature import Eigenpairs, HessianOperator
 from eigenboundary.curvature.spectrum.controls import CONTROLS, control_vectors
 from eigenboundary.displays import ControlsDisplay, style
 from eigenboundary.experiments.figures.page import SMALL, Page, fit
-from eigenboundary.experiments.figures.panels import ALIGNMENT, plane_row, vector_name
+from eigenboundary.experiments.figures.panels import ALIGNMENT, plane_row, vector_names
 from eigenboundary.experiments.figures.workshop import Workshop
 
 _SHOWN = 4
@@ -29,26 +29,17 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Directions:
-    """The numbers of the figure.
+    """The numbers of the figure."""
 
-    Attributes
-    ----------
-    analysis : Analysis
-        Of all eigenpairs that are not null.
-    class_names : tuple of str
-    planes : dict of Plane
-        Alignment over the plane with the first few directions of each kind; "top" comes first.
-    alignment : dict of array, shape (n, 10)
-        Of the training samples with the directions of each kind.
-    """
-
-    analysis: Analysis
+    analysis: Analysis  # with all eigenpairs that are not null
     class_names: tuple[str, ...]
+    #: Alignment over the plane with the first directions of each kind; "top" comes first.
     planes: dict[str, Plane]
+    #: Alignment (n, 10) of the training samples with the directions of each kind.
     alignment: dict[str, np.ndarray]
 
 
-def compute_directions(workshop: Workshop) -> Directions:
+def compute(workshop: Workshop) -> Directions:
     """Align the samples, and the plane, with the top eigenvectors and with the controls."""
     network = workshop.network("blobs-normal")
     analysis = workshop.analysis(network, None, grid=False)
@@ -76,7 +67,7 @@ def compute_directions(workshop: Workshop) -> Directions:
 
 
 def _eigenpairs(analysis: Analysis) -> Eigenpairs:
-    """The eigenpairs that an analysis holds."""
+    """Return the eigenpairs that an analysis holds."""
     made_by = analysis.provenance
     return Eigenpairs(
         values=torch.from_numpy(np.array(analysis.eigenvalues)),
@@ -90,8 +81,8 @@ def _eigenpairs(analysis: Analysis) -> Eigenpairs:
     )
 
 
-def draw_directions(data: Directions) -> Page:
-    """A row a kind over the plane, and the distribution over the training samples below."""
+def draw(data: Directions) -> Page:
+    """Draw a row of planes a kind, and below them the distribution over the training samples."""
     left, top, side, gap = 0.05, 0.22, 1.27, 0.07
     step = side + 0.24
     page = Page(top + step * len(data.planes) + 0.25 + 1.75)
@@ -99,8 +90,7 @@ def draw_directions(data: Directions) -> Page:
         down = top + i * step
         axes = page.row(1 + _SHOWN, left, down, (side, side), gap)
         if kind == "top":
-            values = data.analysis.eigenvalues[:_SHOWN]
-            titles = ["decision regions", *map(vector_name, range(_SHOWN), values)]
+            titles = ["decision regions", *vector_names(data.analysis, _SHOWN)]
         else:
             largest = np.abs(plane.alignment).max((0, 1))
             titles = ["", *(f"$|A|$ ≤ {style.format_number(v, 2)}" for v in largest)]
@@ -108,7 +98,7 @@ def draw_directions(data: Directions) -> Page:
             page.write(*(left + side, down + side / 2, _NAMES[kind]), ha="right", va="center")
         plane_row(axes, data.analysis, data.class_names, grid=plane, titles=titles, scale=0.5)
     down = top + step * len(data.planes) - 0.1
-    page.class_legend(range(len(data.class_names)), data.class_names, left, down)
+    page.class_legend(data.class_names, left, down)
     page.bar(ALIGNMENT, 5.5, down + 0.02, "alignment $A(x)$")
     ax = page.axes(1.55, down + 0.6, 5.1, 1.1)
     controls = {kind: values for kind, values in data.alignment.items() if kind != "top"}

@@ -1,4 +1,4 @@
-"""Appendix: when in training the eigenvectors come to know the boundary."""
+"""Appendix: when in training the eigenvectors align with the boundary."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import NullFormatter, NullLocator
 
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.displays import style
-from eigenboundary.experiments.figures.page import SMALL, Page, lettered, restyled
+from eigenboundary.experiments.figures.page import SMALL, Page, lettered, log_axis, restyled
 from eigenboundary.experiments.figures.panels import ALIGNMENT, alignment_map
 from eigenboundary.experiments.figures.workshop import Workshop
 
@@ -22,18 +22,13 @@ _COLUMNS = 2
 
 @dataclass(frozen=True)
 class Dynamics:
-    """The analyses of a network along its training, by epoch."""
+    """The analyses of a network along its training, by epoch, ascending."""
 
     class_names: tuple[str, ...]
     analyses: dict[int, Analysis]
 
-    @property
-    def epochs(self) -> list[int]:
-        """Those whose weights were kept, ascending."""
-        return list(self.analyses)
 
-
-def compute_dynamics(workshop: Workshop) -> Dynamics:
+def compute(workshop: Workshop) -> Dynamics:
     """Analyse every checkpoint of a training."""
     network = workshop.network(_CONFIG)
     analyses = {}
@@ -45,9 +40,10 @@ def compute_dynamics(workshop: Workshop) -> Dynamics:
     return Dynamics(network.data.class_names, analyses)
 
 
-def draw_dynamics(data: Dynamics) -> Page:
-    """Numbers against the epoch, and below a map of alignments for each epoch."""
-    rows = -(-len(data.epochs) // _COLUMNS)
+def draw(data: Dynamics) -> Page:
+    """Draw numbers against the epoch, and below them a map of alignments for each epoch."""
+    epochs = list(data.analyses)
+    rows = -(-len(epochs) // _COLUMNS)
     top, step, height = 1.95, 0.74, 0.52
     page = Page(top + rows * step + 0.46)
     curves = [page.axes(0.42 + i * 1.7, 0.24, 1.2, 1.1) for i in range(4)]
@@ -59,14 +55,14 @@ def draw_dynamics(data: Dynamics) -> Page:
         plural = "s" if epoch != 1 else ""
         title = "at the start" if epoch == 0 else f"after {epoch:,} epoch{plural}"
         shown = min(_VECTORS, analysis.k)
-        last = row == rows - 1 or i + 1 == len(data.epochs)
+        last = row == rows - 1 or i + 1 == len(epochs)
         alignment_map(ax, analysis, data.class_names, shown, title, named=last)
     page.bar(ALIGNMENT, 5.54, page.height - 0.23, "alignment $A_i(x_s)$ with the top five")
     return page
 
 
 def _curves(axes: list[Axes], data: Dynamics) -> None:
-    epochs = np.array(data.epochs)
+    epochs = np.array(list(data.analyses))
     analyses = list(data.analyses.values())
     numbers = [a.complexity for a in analyses]
     low, high = np.array([n.effective_number_interval for n in numbers]).T
@@ -85,25 +81,18 @@ def _curves(axes: list[Axes], data: Dynamics) -> None:
                 bounds = np.array(values)[~resolved]
                 ax.plot(epochs[~resolved], bounds, "o", color=line, mfc="white", ms=3, zorder=4)
                 ax.set_ylim(bottom=0)
-            elif i < 2:
-                ax.set_yscale("log")
-                if i:  # less than two powers of ten
-                    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-                    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+            elif i == 1:  # less than two powers of ten
+                log_axis(ax)
             else:
-                ax.fill_between(epochs, low, high, color=line, alpha=0.18, linewidth=0)
                 ax.set_yscale("log")
+            if i == 3:
+                ax.fill_between(epochs, low, high, color=line, alpha=0.18, linewidth=0)
             ax.grid(axis="y")
             ax.set_xscale("symlog", linthresh=1, linscale=0.5)
             ax.set_xlim(-0.25, 1.6 * max(epochs[-1], 1))
-            ax.set_xticks([0, 1, 10, 100, 1000])
-            ax.xaxis.set_major_formatter(FuncFormatter(_thousands))
+            ax.set_xticks([0, 1, 10, 100, 1000], ["0", "1", "10", "100", "1k"])
             ax.xaxis.set_minor_locator(NullLocator())
             ax.yaxis.set_minor_formatter(NullFormatter())
             ax.tick_params(labelsize=SMALL)
             ax.set_xlabel("epoch", labelpad=1)
             ax.set_title(lettered(i, name), loc="left")
-
-
-def _thousands(x: float, _: int) -> str:
-    return f"{x:g}" if x < 1000 else f"{x / 1000:g}k"

@@ -1,15 +1,15 @@
 r"""Fig. 2: the top eigenvectors encode the boundary.
 
 The paper composes the boundary from the alignments as :math:`\sum_i \lambda_i A_i(x)`, which
-depends on the arbitrary signs of the eigenvectors. What does not is how far the alignments jump
-from one point to the next, :math:`\frac12 \sqrt{\sum_i (\Delta A_i)^2}`: a reinforcing gradient is
-turned round where the prediction changes, so there this is the gradient's share in the span of
-the eigenvectors, and elsewhere close to zero.
+depends on the arbitrary signs of the eigenvectors. The jump of the alignments from one point to
+the next, :math:`\frac12 \sqrt{\sum_i (\Delta A_i)^2}`, does not: a reinforcing gradient reverses
+where the prediction changes, so the jump is the gradient's share in the span of the eigenvectors
+there, and close to zero elsewhere.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,44 +22,34 @@ from eigenboundary.analysis.result import Analysis
 from eigenboundary.boundary.planes import Plane
 from eigenboundary.displays import style
 from eigenboundary.experiments.figures.page import Page, fit, lettered, restyled
-from eigenboundary.experiments.figures.panels import ALIGNMENT, plane_of, plane_row, vector_name
+from eigenboundary.experiments.figures.panels import ALIGNMENT, plane_of, plane_row, vector_names
 from eigenboundary.experiments.figures.workshop import Workshop
 
 Array = NDArray[np.float64]
 
 _VECTORS = 5
-# Jumps are lines of the grid's width.
+# The grid's factor: jumps are lines as wide as its cells.
 _FINER = 2
 _PANEL = (1.58, 1.5)
 _GAP = 0.11
 _JUMP_MAP, _JUMP_RANGE = "Greys", Normalize(0.0, 1.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EncodingData:
-    """The numbers of Fig. 2.
-
-    Attributes
-    ----------
-    analysis : Analysis
-    class_names : tuple of str
-    grid : Plane
-        Finer than that of the analysis.
-    composed : array, shape (r, r)
-        The paper's weighted sum of the top alignments, at most 1 in size.
-    jump : array, shape (r, r)
-        The jumps of the same alignments, in [0, 1].
-    """
+    """The numbers of Fig. 2."""
 
     analysis: Analysis
     class_names: tuple[str, ...]
-    grid: Plane
-    composed: Array = field(repr=False)
-    jump: Array = field(repr=False)
+    grid: Plane  # finer than the analysis' own
+    #: The paper's weighted sum of the top alignments, (r, r), at most 1 in size.
+    composed: Array
+    #: The jumps of the same alignments, (r, r), in [0, 1].
+    jump: Array
 
 
 def weighted_sum(grid: Plane, eigenvalues: Array) -> Array:
-    r""":math:`\sum_i \lambda_i A_i`, divided by its largest size.
+    r"""Compute :math:`\sum_i \lambda_i A_i`, divided by its largest size.
 
     Examples
     --------
@@ -72,7 +62,7 @@ def weighted_sum(grid: Plane, eigenvalues: Array) -> Array:
 
 
 def jumps(grid: Plane, k: int) -> Array:
-    r""":math:`\frac12 \sqrt{\sum_{i \le k} (\Delta A_i)^2}` to the next row or column.
+    r"""Compute :math:`\frac12 \sqrt{\sum_{i \le k} (\Delta A_i)^2}` to the next row or column.
 
     Examples
     --------
@@ -90,38 +80,25 @@ def jumps(grid: Plane, k: int) -> Array:
     return result
 
 
-def compute_encoding(workshop: Workshop) -> EncodingData:
+def compute(workshop: Workshop) -> EncodingData:
     """Train the network on the blobs and analyse it."""
     network = workshop.network("blobs-normal")
     analysis = workshop.analysis(network)
     with workshop.timed("analysis"):
         values = analysis.eigenvalues[:_VECTORS]
         grid = plane_of(workshop, network, analysis, _VECTORS, finer=_FINER)
-        return EncodingData(
-            analysis,
-            network.data.class_names,
-            grid,
-            weighted_sum(grid, values),
-            jumps(grid, len(values)),
-        )
+        composed, jump = weighted_sum(grid, values), jumps(grid, len(values))
+    return EncodingData(analysis, network.data.class_names, grid, composed, jump)
 
 
-def draw_encoding(data: EncodingData) -> Page:
-    """Regions, five alignments and what they compose, in two rows of four."""
+def draw(data: EncodingData) -> Page:
+    """Draw regions, five alignments and what they compose, in two rows of four."""
     page = Page(3.94)
     left, tops = 0.05, (0.22, 2.02)
     rows = [page.row(4, left, top, _PANEL, _GAP) for top in tops]
-    values = data.analysis.eigenvalues[:_VECTORS]
-    names = ["decision regions", *(vector_name(i, value) for i, value in enumerate(values))]
+    names = ["decision regions", *vector_names(data.analysis, _VECTORS)]
     titles = [lettered(i, name) for i, name in enumerate(names)]
-    plane_row(
-        rows[0] + rows[1][:2],
-        data.analysis,
-        data.class_names,
-        grid=data.grid,
-        titles=titles,
-        scale=0.5,
-    )
+    plane_row(rows[0] + rows[1][:2], data.analysis, data.class_names, grid=data.grid, titles=titles)
     sums, jump = rows[1][2:]
     _surface(sums, data.grid, data.composed, style.ALIGNMENT_MAP, style.ALIGNMENT_RANGE)
     # Three cells wide, to be seen.
@@ -129,8 +106,7 @@ def draw_encoding(data: EncodingData) -> Page:
     fit(sums, lettered(6, r"$\Sigma\,\lambda_i A_i$, scaled"))
     fit(jump, lettered(7, r"jumps of $A_1 \ldots A_5$"))
     below = tops[1] + _PANEL[1] + 0.1
-    labels = np.unique(data.analysis.labels).tolist()
-    page.class_legend(labels, data.class_names, left, below)
+    page.class_legend(data.class_names, left, below)
     page.bar(ALIGNMENT, left + 2 * (_PANEL[0] + _GAP) + 0.4, below + 0.02, "alignment $A_i(x)$")
     page.bar(
         ScalarMappable(_JUMP_RANGE, _JUMP_MAP),

@@ -1,12 +1,12 @@
-"""Gradients of single training samples, as unit vectors."""
+"""Appendix: coherence of the gradients of single training samples."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from torch import Tensor
@@ -15,65 +15,37 @@ from eigenboundary.displays import style
 from eigenboundary.experiments.figures.page import Page, fit, restyled
 from eigenboundary.experiments.figures.panels import row_name
 from eigenboundary.experiments.figures.workshop import Workshop
+from eigenboundary.experiments.unit_gradients import loss_gradients, unit
 from eigenboundary.problem.derivatives import pullback
 from eigenboundary.problem.problem import Problem
 
 Array = NDArray[np.float64]
 
 _NETWORKS = {"normal": "blobs-normal", "adversarial": "blobs-adversarial"}
-# Samples pulled back at once.
-_CHUNK = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Coherence:
-    """Cosines between the gradients of training samples, which are sorted by class.
-
-    Attributes
-    ----------
-    name : str
-    class_names : tuple of str
-    labels : array of int, shape (n,)
-        Ascending.
-    loss : array, shape (n, n)
-        Of the losses.
-    logits : array, shape (C, n, n)
-        Of each logit.
-    """
+    """Cosines between the gradients of training samples, which are sorted by class."""
 
     name: str
     class_names: tuple[str, ...]
-    labels: NDArray[np.int64] = field(repr=False)
-    loss: Array = field(repr=False)
-    logits: Array = field(repr=False)
-
-
-def loss_gradients(problem: Problem) -> Tensor:
-    r"""The training gradients :math:`\nabla_\theta \ell(f(x_s), y_s)` at unit length, (n, p)."""
-    pulled = []
-    for x, y in problem.samples.batches(_CHUNK):
-        # Directions: a confident sample's gradient itself would underflow.
-        residual, _ = problem.loss.residual(problem.network.evaluate(x), y)
-        pulled.append(pullback(problem.network, x, residual.unsqueeze(1)).squeeze(1))
-    return _unit(torch.cat(pulled))
+    labels: NDArray[np.int64]  # (n,), ascending
+    loss: Array  # (n, n), between gradients of losses
+    logits: Array  # (C, n, n), between gradients of each logit
 
 
 def logit_gradients(problem: Problem) -> Tensor:
-    r"""The gradients :math:`\nabla_\theta f_c(x_s)` at unit length, shape (C, n, p)."""
+    r"""Compute the gradients :math:`\nabla_\theta f_c(x_s)` at unit length, shape (C, n, p)."""
     pulled = []
-    for x, _ in problem.samples.batches(_CHUNK):
+    for x, _ in problem.samples.batches(64):
         basis = torch.eye(problem.n_classes, dtype=problem.dtype, device=problem.device)
         pulled.append(pullback(problem.network, x, basis.expand(len(x), -1, -1)))
-    return _unit(torch.cat(pulled).transpose(0, 1))
+    return unit(torch.cat(pulled).transpose(0, 1))
 
 
-def _unit(gradients: Tensor) -> Tensor:
-    norms = torch.linalg.vector_norm(gradients, dim=-1, keepdim=True)
-    return gradients / torch.where(norms > 0, norms, torch.ones_like(norms))
-
-
-def compute_coherence(workshop: Workshop) -> list[Coherence]:
-    """The cosines of a simple and a complex boundary's network."""
+def compute(workshop: Workshop) -> list[Coherence]:
+    """Compute the cosines in the networks of a simple and a complex boundary."""
     found = []
     for name, config in _NETWORKS.items():
         network = workshop.network(config)
@@ -82,20 +54,14 @@ def compute_coherence(workshop: Workshop) -> list[Coherence]:
             order = torch.argsort(problem.labels, stable=True)
             losses = loss_gradients(problem)[order]
             logits = logit_gradients(problem)[:, order]
-            found.append(
-                Coherence(
-                    name=name,
-                    class_names=network.data.class_names,
-                    labels=problem.labels[order].cpu().numpy(),
-                    loss=(losses @ losses.T).cpu().numpy(),
-                    logits=(logits @ logits.transpose(1, 2)).cpu().numpy(),
-                )
-            )
+            matrices = (problem.labels[order], losses @ losses.T, logits @ logits.transpose(1, 2))
+            arrays = (matrix.cpu().numpy() for matrix in matrices)
+            found.append(Coherence(name, network.data.class_names, *arrays))
     return found
 
 
-def draw_coherence(found: list[Coherence]) -> Page:
-    """A row a network: the losses, then each logit."""
+def draw(found: list[Coherence]) -> Page:
+    """Draw a row a network: the losses, then each logit."""
     columns = 1 + len(found[0].logits)
     left, top, gap = 0.22, 0.22, 0.1
     side = (6.72 - left - (columns - 1) * gap) / columns
@@ -107,33 +73,19 @@ def draw_coherence(found: list[Coherence]) -> Page:
         names = ["loss", *(f"logit of “{name}”" for name in coherence.class_names)]
         for ax, matrix, name in zip(axes, [coherence.loss, *coherence.logits], names, strict=True):
             with restyled():
-                image = ax.imshow(
-                    matrix,
-                    cmap=style.ALIGNMENT_MAP,
-                    norm=style.ALIGNMENT_RANGE,
-                    interpolation="nearest",
-                )
+                colors: Any = {"cmap": style.ALIGNMENT_MAP, "norm": style.ALIGNMENT_RANGE}
+                image = ax.imshow(matrix, interpolation="nearest", **colors)
                 for edge in np.flatnonzero(np.diff(coherence.labels)):
                     ax.axhline(edge + 0.5, color=style.INK, linewidth=0.5)
                     ax.axvline(edge + 0.5, color=style.INK, linewidth=0.5)
             ax.set(xticks=[], yticks=[])
             fit(ax, name if i == 0 else "", scale=1)
-            _class_strip(ax, coherence.labels)
+            for label in range(len(coherence.class_names)):
+                first, last = np.flatnonzero(coherence.labels == label)[[0, -1]]
+                strip: Any = {"facecolor": style.class_color(label), "linewidth": 0}
+                strip |= {"transform": ax.get_xaxis_transform(), "clip_on": False}
+                ax.add_patch(Rectangle((first - 0.5, -0.045), last - first + 1, 0.03, **strip))
     below = top + step * len(found) - 0.05
-    page.class_legend(np.unique(found[0].labels).tolist(), found[0].class_names, left, below)
+    page.class_legend(found[0].class_names, left, below)
     page.bar(image, 5.5, below + 0.02, "cosine of the gradients of two samples")
     return page
-
-
-def _class_strip(ax: Axes, labels: NDArray[np.int64]) -> None:
-    for label in np.unique(labels):
-        first, last = np.flatnonzero(labels == label)[[0, -1]]
-        bar = Rectangle(
-            (first - 0.5, -0.045),
-            *(last - first + 1, 0.03),
-            transform=ax.get_xaxis_transform(),
-            facecolor=style.class_color(int(label)),
-            clip_on=False,
-            linewidth=0,
-        )
-        ax.add_patch(bar)

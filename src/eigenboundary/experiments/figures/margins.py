@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from eigenboundary.analysis.result import Analysis
@@ -19,11 +19,9 @@ from eigenboundary.boundary import (
     paper_margins,
 )
 from eigenboundary.displays import style
-from eigenboundary.experiments.figures.page import WIDTH, Page, fit, restyled
-from eigenboundary.experiments.figures.panels import ALIGNMENT, plane_row, row_name, vector_name
+from eigenboundary.experiments.figures.page import Page, fit, log_axis, restyled
+from eigenboundary.experiments.figures.panels import ALIGNMENT, plane_row, row_name, vector_names
 from eigenboundary.experiments.figures.workshop import Workshop
-
-Array = NDArray[np.float64]
 
 #: The networks compared, by the name their row has.
 NETWORKS = {"normal": "checkerboard-normal", "wide margin": "checkerboard-wide"}
@@ -38,32 +36,17 @@ _MARK: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Margins:
-    """The numbers of a row.
-
-    Attributes
-    ----------
-    name : str
-    class_names : tuple of str
-    analysis : Analysis
-    inputs : array, shape (n, 2)
-        The training samples.
-    distance : BoundaryDistance
-        Of all training samples.
-    ascended : SectionMargins
-        The paper's: x_b by ascent over all inputs.
-    constrained : SectionMargins
-        x_b among the points of the boundary.
-    """
+    """The numbers of a row."""
 
     name: str
     class_names: tuple[str, ...]
     analysis: Analysis
-    inputs: Array = field(repr=False)
-    distance: BoundaryDistance = field(repr=False)
-    ascended: SectionMargins = field(repr=False)
-    constrained: SectionMargins = field(repr=False)
+    inputs: NDArray[np.float64]  # the training samples, (n, 2)
+    distance: BoundaryDistance  # of all training samples
+    ascended: SectionMargins  # the paper's: x_b by ascent over all inputs
+    constrained: SectionMargins  # x_b among the points of the boundary
 
     @property
     def nearest(self) -> int:
@@ -71,8 +54,8 @@ class Margins:
         return int(self.distance.value.argmin())
 
 
-def compute_margins(workshop: Workshop) -> list[Margins]:
-    """Margins of a simple boundary that is near the samples and of one that keeps away."""
+def compute(workshop: Workshop) -> list[Margins]:
+    """Measure the margins of a boundary near the samples and of one far from them."""
     found = []
     for name, config in NETWORKS.items():
         network = workshop.network(config)
@@ -80,39 +63,33 @@ def compute_margins(workshop: Workshop) -> list[Margins]:
         with workshop.timed("analysis"):
             problem = workshop.problem(network)
             vectors = np.array(analysis.eigenvectors[:, :_MEASURED])
-            inputs = network.data.train[0].double()
+            inputs, seed = network.data.train[0].double(), workshop.seed
             workshop.report(f"margins of {network.config.title}", 0, 1)
-            seed = workshop.seed
-            found.append(
-                Margins(
-                    name=name,
-                    class_names=network.data.class_names,
-                    analysis=analysis,
-                    inputs=inputs.numpy(),
-                    distance=boundary_distance(problem, inputs, seed=seed),
-                    ascended=paper_margins(
-                        problem, vectors, constrained=False, n_steps=_STEPS, seed=seed
-                    ),
-                    constrained=paper_margins(problem, vectors, n_points=_POINTS, seed=seed),
-                )
+            margins = (
+                boundary_distance(problem, inputs, seed=seed),
+                paper_margins(problem, vectors, constrained=False, n_steps=_STEPS, seed=seed),
+                paper_margins(problem, vectors, n_points=_POINTS, seed=seed),
             )
+            names = network.data.class_names
+            found.append(Margins(name, names, analysis, inputs.numpy(), *margins))
     return found
 
 
-def draw_margins(found: list[Margins]) -> Page:
-    """A row a network: regions, three alignments with x_t and x_b, and the margins."""
+def draw(found: list[Margins]) -> Page:
+    """Draw a row a network: regions, three alignments with x_t and x_b, and the margins."""
     width, gap, left, top = 1.19, 0.07, 0.22, 0.22
-    # One scale on both axes: distances are what the figure is about.
-    height = float(np.clip(width * _aspect(found[0]), 0.8, 1.9))
+    grid = found[0].analysis.grid
+    assert grid is not None
+    # One scale on both axes, for the figure shows distances.
+    height = float(np.clip(width * np.ptp(grid.second) / np.ptp(grid.first), 0.8, 1.9))
     step = height + 0.27
     page = Page(top + step * len(found) + 0.42)
     beside = left + 4 * width + 3 * gap + 0.45
     for i, margins in enumerate(found):
         down = top + i * step
         axes = page.row(1 + _SHOWN, left, down, (width, height), gap)
-        values = margins.analysis.eigenvalues[:_SHOWN]
         narrowest = style.format_number(float(margins.distance.value.min()), 2)
-        titles = [f"narrowest {narrowest}", *map(vector_name, range(_SHOWN), values)]
+        titles = [f"narrowest {narrowest}", *vector_names(margins.analysis, _SHOWN)]
         plane_row(axes, margins.analysis, margins.class_names, titles=titles, scale=0.42)
         _narrowest(axes[0], margins)
         for index, ax in enumerate(axes[1:]):
@@ -121,27 +98,21 @@ def draw_margins(found: list[Margins]) -> Page:
         chart = page.axes(beside, down, 6.7 - beside, height)
         _chart(chart, margins, last=i + 1 == len(found))
     below = page.height - 0.46
-    page.class_legend(range(len(found[0].class_names)), found[0].class_names, left, below)
+    page.class_legend(found[0].class_names, left, below)
     page.bar(ALIGNMENT, left + 3.1 * width, below + 0.02, "alignment $A_i(x)$")
     _legend(page, below + 0.29)
     return page
 
 
-def _aspect(margins: Margins) -> float:
-    grid = margins.analysis.grid
-    assert grid is not None
-    return float(np.ptp(grid.second) / np.ptp(grid.first))
-
-
 def _narrowest(ax: Axes, margins: Margins) -> None:
-    """The training sample nearest to the boundary, and how far it is."""
+    """Draw the training sample nearest to the boundary, and its distance."""
     start, end = margins.inputs[margins.nearest], margins.distance.point[margins.nearest]
     ax.plot(*np.stack([start, end]).T, color=style.INK, **_LINE)
     ax.plot(*start, "o", markersize=4, markerfacecolor="none", **_MARK)
 
 
 def _section(ax: Axes, margins: Margins, index: int) -> None:
-    """x_t on both sides of a section, with x_b and the nearest point of the boundary."""
+    """Draw x_t on both sides of a section, with x_b and the nearest point of the boundary."""
     limits = ax.get_xlim(), ax.get_ylim()
     for side in (0, 1):
         sample = margins.constrained.samples[index, side]
@@ -151,13 +122,9 @@ def _section(ax: Axes, margins: Margins, index: int) -> None:
             (margins.distance.point[sample], "-"),
         ):
             ax.plot(*np.stack([start, end]).T, color=style.INK, linestyle=how, **_LINE)
-        ax.plot(
-            *start,
-            style.class_marker(int(margins.analysis.labels[sample])),
-            markersize=4.5,
-            markerfacecolor=style.class_color(int(margins.analysis.labels[sample])),
-            **_MARK,
-        )
+        label = int(margins.analysis.labels[sample])
+        color = style.class_color(label)
+        ax.plot(*start, style.class_marker(label), markersize=4.5, markerfacecolor=color, **_MARK)
         ascended = margins.ascended.boundary_point[index, side]
         ax.plot(*ascended, "X", markersize=5, markerfacecolor="white", **_MARK)
     on_boundary = margins.constrained.boundary_point[index, 0]
@@ -174,24 +141,12 @@ def _chart(ax: Axes, margins: Margins, *, last: bool) -> None:
         (margins.ascended.paper_margin, "X", "white"),
     )
     with restyled():
-        ax.axhline(
-            float(margins.distance.value.min()),
-            color=style.MUTED,
-            linewidth=0.8,
-            linestyle=(0, (3, 2)),
-        )
+        narrowest = float(margins.distance.value.min())
+        ax.axhline(narrowest, color=style.MUTED, linewidth=0.8, linestyle=(0, (3, 2)))
         for shift, (values, marker, color) in zip((-0.18, 0, 0.18), shown, strict=True):
-            ax.plot(
-                index + shift,
-                np.maximum(values.min(1), 1e-4),
-                marker,
-                markersize=4,
-                markerfacecolor=color,
-                **_MARK,
-            )
-        ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: style.format_number(y, 2)))
+            heights, how = np.maximum(values.min(1), 1e-4), {"markerfacecolor": color, **_MARK}
+            ax.plot(index + shift, heights, marker, markersize=4, **how)
+        log_axis(ax, 2)
         ax.yaxis.set_minor_formatter(NullFormatter())
         ax.grid(axis="y")
         ax.set_xticks(index)
@@ -204,27 +159,14 @@ def _chart(ax: Axes, margins: Margins, *, last: bool) -> None:
 
 
 def _legend(page: Page, top: float) -> None:
-    sample, point, ascended, nearest, estimate = (Line2D([], []) for _ in range(5))
-    sample.set(marker="o", markersize=4.5, markerfacecolor=style.SECOND, **_MARK)
-    point.set(marker="D", markersize=4, markerfacecolor="white", **_MARK)
-    ascended.set(marker="X", markersize=5, markerfacecolor="white", **_MARK)
-    nearest.set(color=style.INK, linewidth=1.1)
-    estimate.set(color=style.INK, linewidth=1.1, linestyle=(0, (1.5, 1.5)))
-    names = {
-        "sample $x_t$, its margin": sample,
-        "$x_b$ on the boundary": point,
-        "$x_b$ by ascent": ascended,
-        "nearest boundary": nearest,
-        "to $x_b$": estimate,
+    mark, line = {"markerfacecolor": "white", **_MARK}, {"color": style.INK, "linewidth": 1.1}
+    known: dict[str, dict[str, Any]] = {
+        "sample $x_t$, its margin": mark
+        | {"marker": "o", "markersize": 4.5, "markerfacecolor": style.SECOND},
+        "$x_b$ on the boundary": {**mark, "marker": "D", "markersize": 4},
+        "$x_b$ by ascent": {**mark, "marker": "X", "markersize": 5},
+        "nearest boundary": line,
+        "to $x_b$": {**line, "linestyle": (0, (1.5, 1.5))},
     }
-    with restyled():
-        page.figure.legend(
-            list(names.values()),
-            list(names),
-            loc="upper left",
-            bbox_to_anchor=(0.22 / WIDTH, 1 - top / page.height),
-            ncols=len(names),
-            handlelength=1.6,
-            columnspacing=1.4,
-            borderpad=0,
-        )
+    handles = [Line2D([], [], label=name, **how) for name, how in known.items()]
+    page.legend(handles, 0.22, top, handlelength=1.6, columnspacing=1.4)

@@ -1,4 +1,4 @@
-"""A page of a paper: axes placed in inches, text of 7 to 9 points, one file for screen and print.
+"""A page of a paper: axes placed in inches, text of 7 and 8 points, PNG and PDF.
 
 The package's displays are drawn for the screen. :func:`fit` brings what they drew to the size of
 a panel on the page.
@@ -21,6 +21,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from eigenboundary.displays import style
 from eigenboundary.runtime.files import replaced_when_complete
@@ -37,37 +38,29 @@ _PAGE_STYLE: dict[str, Any] = {
     "axes.labelsize": TEXT,
     "axes.labelpad": 2.5,
     "axes.linewidth": 0.6,
-    "xtick.labelsize": SMALL,
-    "ytick.labelsize": SMALL,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "xtick.minor.size": 1.5,
-    "ytick.minor.size": 1.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.pad": 2.0,
-    "ytick.major.pad": 2.0,
     "grid.linewidth": 0.5,
     "legend.fontsize": SMALL,
     "legend.handletextpad": 0.4,
     "legend.borderaxespad": 0.2,
     "legend.labelspacing": 0.25,
     "lines.linewidth": 1.2,
-    # Text stays text in the PDF.
-    "pdf.fonttype": 42,
+    "pdf.fonttype": 42,  # text stays text
 }
+_TICKS = {"major.size": 2.5, "minor.size": 1.5, "major.width": 0.6, "major.pad": 2.0}
+for _name, _value in {"labelsize": SMALL, **_TICKS}.items():
+    _PAGE_STYLE |= {f"xtick.{_name}": _value, f"ytick.{_name}": _value}
 
 
 @contextmanager
 def restyled() -> Iterator[None]:
-    """Context for what no display draws: the displays' look, at the size of a page."""
+    """Draw in the displays' style, at the size of a page."""
     settings: Any = _PAGE_STYLE  # matplotlib types the keys as literals
     with style.styled(), mpl.rc_context(settings):
         yield
 
 
 def lettered(index: int, title: str) -> str:
-    """A panel's title after its letter, by which a text refers to it.
+    """Return a panel's title after its letter, by which a text refers to it.
 
     Examples
     --------
@@ -78,17 +71,7 @@ def lettered(index: int, title: str) -> str:
 
 
 class Page:
-    """A figure of a paper's width, its axes placed in inches from the upper left corner.
-
-    Parameters
-    ----------
-    height : float
-        In inches.
-
-    Attributes
-    ----------
-    figure : Figure
-    """
+    """A figure of a paper's width, its axes placed in inches from the upper left corner."""
 
     def __init__(self, height: float) -> None:
         with restyled():
@@ -96,24 +79,28 @@ class Page:
             FigureCanvasAgg(self.figure)
         self.height = height
 
-    def axes(self, left: float, top: float, width: float, height: float, **options: Any) -> Axes:
-        """Axes whose upper left corner is at (left, top)."""
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Add axes whose upper left corner is at (left, top)."""
+        below = self.height - top - height
+        place = left / WIDTH, below / self.height, width / WIDTH, height / self.height
         with restyled():
-            place = self._place(left, top, width, height)
-            axes: Axes = self.figure.add_axes(place, **options)
+            axes: Axes = self.figure.add_axes(place)
         return axes
 
     def row(
         self, count: int, left: float, top: float, size: tuple[float, float], gap: float
     ) -> list[Axes]:
-        """Axes of one size side by side."""
+        """Add axes of one size side by side."""
         return [self.axes(left + i * (size[0] + gap), top, *size) for i in range(count)]
 
     def write(self, left: float, top: float, text: str, **options: Any) -> Text:
-        """Text whose upper left corner is at (left, top), unless told otherwise."""
+        """Write text whose upper left corner is at (left, top), unless told otherwise."""
         how: dict[str, Any] = {"fontsize": TEXT, "color": style.INK, "ha": "left", "va": "top"}
-        how |= options
-        return self.figure.text(left / WIDTH, 1 - top / self.height, text, **how)
+        return self.figure.text(left / WIDTH, 1 - top / self.height, text, **how | options)
+
+    def remark(self, left: float, top: float, text: str, **options: Any) -> Text:
+        """Write small grey text."""
+        return self.write(left, top, text, fontsize=SMALL, color=style.MUTED, **options)
 
     def bar(
         self,
@@ -122,14 +109,13 @@ class Page:
         top: float,
         label: str,
         *,
-        width: float = 1.1,
         ticks: Sequence[float] = (-1, -0.5, 0, 0.5, 1),
     ) -> Colorbar:
-        """A level colour bar; the label stands to its left."""
+        """Draw a level colour bar, with its label to the left."""
         with restyled():
             bar = self.figure.colorbar(
                 drawn,
-                cax=self.axes(left, top, width, 0.07),
+                cax=self.axes(left, top, 1.1, 0.07),
                 ticks=list(ticks),
                 orientation="horizontal",
             )
@@ -139,22 +125,23 @@ class Page:
         self.write(left - 0.12, top + 0.035, label, ha="right", va="center", fontsize=SMALL)
         return bar
 
-    def class_legend(
-        self, classes: Sequence[int], names: Sequence[str], left: float, top: float
-    ) -> None:
-        """The classes' colours and markers, in a line that begins at (left, top)."""
+    def class_legend(self, names: Sequence[str], left: float, top: float) -> None:
+        """Draw the classes' colours and markers, in a line that begins at (left, top)."""
+        handles = style.class_handles(range(len(names)), names)
+        for handle in handles:
+            handle.set_markersize(4.5)
+        self.legend(handles, left, top, handlelength=1.0, columnspacing=1.2)
+
+    def legend(self, handles: Sequence[Line2D], left: float, top: float, **options: Any) -> None:
+        """Draw a legend in one line that begins at (left, top)."""
         with restyled():
-            handles = style.class_handles(classes, names)
-            for handle in handles:
-                handle.set_markersize(4.5)
             self.figure.legend(
                 handles=handles,
                 loc="upper left",
                 bbox_to_anchor=(left / WIDTH, 1 - top / self.height),
                 ncols=len(handles),
-                handlelength=1.0,
-                columnspacing=1.2,
                 borderpad=0,
+                **options,
             )
 
     def save(self, folder: Path, name: str) -> tuple[Path, ...]:
@@ -170,23 +157,26 @@ class Page:
                 files.append(target)
         return tuple(files)
 
-    def _place(
-        self, left: float, top: float, width: float, height: float
-    ) -> tuple[float, float, float, float]:
-        below = self.height - top - height
-        return left / WIDTH, below / self.height, width / WIDTH, height / self.height
+
+def log_axis(ax: Axes, digits: int = 6) -> None:
+    """Scale the ordinate by logarithms, with ticks at 1, 2 and 5 times powers of ten."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: style.format_number(y, digits)))
+
+
+def drop_legend(ax: Axes) -> None:
+    """Remove a display's legend: the page has its own."""
+    legend = ax.get_legend()
+    if legend is not None:
+        legend.remove()
 
 
 def fit(ax: Axes, title: str | None = None, *, scale: float = 0.5) -> None:
-    """Bring what a display drew for the screen to the size of a panel on the page.
+    """Scale what a display drew for the screen to a panel on the page.
 
-    Parameters
-    ----------
-    ax : Axes
-    title : str, optional
-        Takes the place of the display's.
-    scale : float
-        Of lines and markers; text becomes 7 or 8 points.
+    The title replaces the display's, ``scale`` multiplies the sizes of lines and markers, and text
+    becomes 7 or 8 points.
     """
     for artist in ax.get_children():
         if isinstance(artist, PathCollection):

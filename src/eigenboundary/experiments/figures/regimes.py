@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from eigenboundary.alignment.complexity import Generalization
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.displays import style
-from eigenboundary.experiments.figures.page import SMALL, WIDTH, Page, fit, lettered
+from eigenboundary.experiments.figures.page import SMALL, WIDTH, Page, lettered
 from eigenboundary.experiments.figures.panels import (
     ALIGNMENT,
     alignment_map,
+    outlier_text,
     plane_of,
     plane_row,
     row_name,
     spectrum,
-    vector_name,
+    vector_names,
 )
 from eigenboundary.experiments.figures.workshop import Workshop
 from eigenboundary.report.words import percent
@@ -34,61 +33,42 @@ _ROWS = 25
 
 @dataclass(frozen=True)
 class Regime:
-    """The numbers of a row.
-
-    Attributes
-    ----------
-    name : str
-    class_names : tuple of str
-    analysis : Analysis
-        Of all eigenpairs that are not null, with the plane of the first few.
-    trace : float
-        tr H: what is not among the eigenpairs is null.
-    generalization : Generalization
-    """
+    """The numbers of a row."""
 
     name: str
     class_names: tuple[str, ...]
-    analysis: Analysis
-    trace: float
+    analysis: Analysis  # with all eigenpairs that are not null, and the plane of the first few
+    trace: float  # tr H: eigenvalues that are not among the eigenpairs are null
     generalization: Generalization
 
 
-def compute_regimes(workshop: Workshop) -> list[Regime]:
+def compute(workshop: Workshop) -> list[Regime]:
     """Train and analyse the three networks on the blobs, with all eigenpairs."""
     found = []
     for name, config in REGIMES.items():
         network = workshop.network(config)
         analysis = workshop.analysis(network, None, grid=False)
         with workshop.timed("analysis"):
-            plane = plane_of(workshop, network, analysis, _VECTORS)
-            found.append(
-                Regime(
-                    name=name,
-                    class_names=network.data.class_names,
-                    analysis=replace(analysis, grid=plane),
-                    trace=float(analysis.eigenvalues.sum()),
-                    generalization=analysis.complexity.generalization("random"),
-                )
-            )
+            seen = replace(analysis, grid=plane_of(workshop, network, analysis, _VECTORS))
+            trace = float(analysis.eigenvalues.sum())
+            g = analysis.complexity.generalization("random")
+        found.append(Regime(name, network.data.class_names, seen, trace, g))
     return found
 
 
-def draw_regimes(regimes: list[Regime]) -> Page:
-    """A row a network: regions, alignments, spectrum and numbers."""
+def draw(regimes: list[Regime]) -> Page:
+    """Draw a row a network: regions, alignments, spectrum and numbers."""
     size, gap, left, top, step = (0.98, 0.98), 0.06, 0.2, 0.22, 1.24
     page = Page(top + step * len(regimes) + 0.2)
     beside = left + 4 * size[0] + 3 * gap + 0.36
     for i, regime in enumerate(regimes):
         down = top + i * step
         axes = page.row(1 + _VECTORS, left, down, size, gap)
-        values = regime.analysis.eigenvalues[:_VECTORS]
-        titles = ["" if i else "decision regions", *map(vector_name, range(_VECTORS), values)]
+        titles = ["" if i else "decision regions", *vector_names(regime.analysis, _VECTORS)]
         plane_row(axes, regime.analysis, regime.class_names, titles=titles, scale=0.45)
         row_name(axes[0], regime.name)
         panel = page.axes(beside, down, 0.78, size[1])
-        spectrum(panel, regime.analysis)
-        fit(panel, "" if i else r"spectrum $\lambda_i$", scale=1)
+        spectrum(panel, regime.analysis, "" if i else r"spectrum $\lambda_i$")
         panel.set_ylabel("")
         last = i + 1 == len(regimes)
         panel.set_xlabel("index $i$" if last else "", labelpad=1)
@@ -96,25 +76,18 @@ def draw_regimes(regimes: list[Regime]) -> Page:
             panel.set_xticklabels([])
         _numbers(page, regime, beside + 0.9, down)
     below = top + step * len(regimes) - step + size[1] + 0.1
-    labels = np.unique(regimes[0].analysis.labels).tolist()
-    page.class_legend(labels, regimes[0].class_names, left, below)
+    page.class_legend(regimes[0].class_names, left, below)
     page.bar(ALIGNMENT, left + 3 * size[0], below + 0.02, "alignment $A_i(x)$")
     level = style.format_number(regimes[0].generalization.epsilon, 2)
-    page.write(
-        *(WIDTH - 0.03, below + 0.02, rf"$G_\theta$: mean $|A_i| > {level}$"),
-        fontsize=SMALL,
-        color=style.MUTED,
-        ha="right",
-    )
+    page.remark(WIDTH - 0.03, below + 0.02, rf"$G_\theta$: mean $|A_i| > {level}$", ha="right")
     return page
 
 
 def _numbers(page: Page, regime: Regime, left: float, top: float) -> None:
     numbers, g = regime.analysis.complexity, regime.generalization
     low, high = g.interval
-    found = regime.analysis.outlier_count
     lines = {
-        "outliers": f"{'' if found.resolved else '≥ '}{found.count}",
+        "outliers": outlier_text(regime.analysis),
         "$G_\\theta$": percent(g.value),
         "": f"in [{percent(low)}, {percent(high)}]",
         "tr $H$": style.format_number(regime.trace, 3),
@@ -123,12 +96,12 @@ def _numbers(page: Page, regime: Regime, left: float, top: float) -> None:
     }
     for i, (name, value) in enumerate(lines.items()):
         down = top + 0.02 + 0.165 * i
-        page.write(left, down, name, fontsize=SMALL, color=style.MUTED)
+        page.remark(left, down, name)
         page.write(WIDTH - 0.03, down, value, fontsize=SMALL, ha="right")
 
 
 def draw_alignments(regimes: list[Regime]) -> Page:
-    """Every training gradient against the top 25 eigenvectors, a map a network."""
+    """Draw every training gradient against the top 25 eigenvectors, a map a network."""
     width, height, left, top, step = 6.32, 1.78, 0.38, 0.22, 2.16
     page = Page(top + step * len(regimes) + 0.3)
     for i, regime in enumerate(regimes):

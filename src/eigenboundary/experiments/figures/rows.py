@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.boundary.planes import Plane
-from eigenboundary.displays import embed, style
-from eigenboundary.experiments.figures.page import SMALL, Page
+from eigenboundary.displays import embed
+from eigenboundary.experiments.figures.page import Page
 from eigenboundary.experiments.figures.panels import (
     ALIGNMENT,
     embedding_row,
@@ -49,66 +49,42 @@ _NO_MNIST = "Digits of 8×8 pixels from scikit-learn; MNIST needs its files (--d
 
 @dataclass(frozen=True)
 class Row:
-    """A network and what its row shows.
-
-    Attributes
-    ----------
-    name : str
-    class_names : tuple of str
-    analysis : Analysis
-    grid : Plane or None
-        Of two-dimensional inputs; default: the analysis' own.
-    embedding : array, shape (n, 2), or None
-        Of other inputs.
-    method : str
-        By which they were embedded.
-    """
+    """A network and what its row shows."""
 
     name: str
     class_names: tuple[str, ...]
     analysis: Analysis
+    #: The plane of two-dimensional inputs, where it is not the analysis' own.
     grid: Plane | None = None
+    #: The embedding (n, 2) of other inputs, and the method that made it.
     embedding: Array | None = field(default=None, repr=False)
     method: str = ""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a figure, and what is to be said below them."""
+    """The rows of a figure, and a remark below them."""
 
     rows: tuple[Row, ...]
     note: str = ""
 
 
-def compute_datasets(workshop: Workshop) -> Rows:
-    """The other data sets."""
-    return Rows(tuple(_row(workshop, name, config) for name, config in DATASETS.items()))
-
-
-def compute_variants(workshop: Workshop) -> Rows:
-    """Other losses, units and optimizers, on the blobs."""
-    return Rows(tuple(_row(workshop, name, config) for name, config in VARIANTS.items()))
-
-
-def compute_robust(workshop: Workshop) -> Rows:
-    """The same network with and without adversarial training, on the blobs."""
-    return Rows(tuple(_row(workshop, name, config) for name, config in ROBUST.items()))
+def compute(configs: dict[str, str], workshop: Workshop) -> Rows:
+    """Analyse one network a configuration."""
+    return Rows(tuple(_row(workshop, name, config) for name, config in configs.items()))
 
 
 def compute_images(workshop: Workshop) -> Rows:
-    """Images, by a simple and a complex boundary: MNIST, or digits where it is not at hand."""
+    """Analyse a simple and a complex boundary between images: MNIST, or digits without it."""
     data = "digits" if workshop.directory is None else "mnist"
     normal = _row(workshop, "normal", f"{data}-normal", "t-SNE")
-    # The same images: one embedding serves both.
-    adversarial = _row(
-        workshop, "adversarial", f"{data}-adversarial", "t-SNE", embedding=normal.embedding
-    )
-    note = _NO_MNIST if workshop.directory is None else ""
-    return Rows((normal, adversarial), note)
+    # Both networks have the same images, so one embedding serves both.
+    adversarial = _row(workshop, "adversarial", f"{data}-adversarial", "t-SNE", normal.embedding)
+    return Rows((normal, adversarial), _NO_MNIST if workshop.directory is None else "")
 
 
 def compute_subsets(workshop: Workshop) -> Rows:
-    """The Hessian of all classes, and of two at a time, of one network."""
+    """Analyse the Hessian of all classes, and of two at a time, of one network."""
     network = workshop.network("blobs-normal")
     x, y = network.data.train
     names = network.data.class_names
@@ -120,18 +96,14 @@ def compute_subsets(workshop: Workshop) -> Rows:
             network, name=f"classes{label}", data=(x[kept], y[kept]), grid=False
         )
         with workshop.timed("analysis"):
-            # Over the plane of all samples, so that the rows show the same.
+            # Over the plane of all samples, so that all rows show one plane.
             plane = plane_of(workshop, network, analysis, _VECTORS)
         rows.append(Row(f"{names[pair[0]]},\n{names[pair[1]]}", names, analysis, plane))
     return Rows(tuple(rows))
 
 
 def _row(
-    workshop: Workshop,
-    name: str,
-    config: str,
-    method: str = "PCA",
-    embedding: Array | None = None,
+    workshop: Workshop, name: str, config: str, method: str = "PCA", embedding: Array | None = None
 ) -> Row:
     network = workshop.network(config)
     analysis = workshop.analysis(network)
@@ -147,15 +119,16 @@ def _row(
     return Row(name, names, analysis, embedding=embedding, method=method)
 
 
-def draw_rows(data: Rows) -> Page:
-    """Classes and top five alignments, a row a network."""
+def draw(data: Rows) -> Page:
+    """Draw classes and top five alignments, a row a network."""
     columns = 1 + _VECTORS
     left = 0.36 if any("\n" in row.name for row in data.rows) else 0.22
     top, gap = 0.22, 0.06
     side = (6.72 - left - (columns - 1) * gap) / columns
     step = side + 0.25
-    told = [i for i, row in enumerate(data.rows) if _new_classes(data.rows, i)]
-    # A legend of its own wherever the classes change.
+    names = [row.class_names for row in data.rows]
+    # Rows that have other classes than the row before; the legend is drawn anew above them.
+    told = [i for i in range(len(names)) if i == 0 or names[i] != names[i - 1]]
     extra = 0.2
     page = Page(
         top + step * len(data.rows) + extra * (len(told) - 1) + 0.12 + 0.18 * bool(data.note)
@@ -165,17 +138,12 @@ def draw_rows(data: Rows) -> Page:
         _draw_row(page, row, (left, down), (side, gap), first=i == 0)
         down += step
         if i + 1 == len(data.rows) or i + 1 in told:
-            classes = range(len(row.class_names))
-            page.class_legend(list(classes), row.class_names, left, down - 0.17)
+            page.class_legend(row.class_names, left, down - 0.17)
             down += extra if i + 1 < len(data.rows) else 0
     page.bar(ALIGNMENT, 5.5, down - 0.15, "alignment $A_i(x)$")
     if data.note:
-        page.write(left, page.height - 0.15, data.note, fontsize=SMALL, color=style.MUTED)
+        page.remark(left, page.height - 0.15, data.note)
     return page
-
-
-def _new_classes(rows: tuple[Row, ...], i: int) -> bool:
-    return i == 0 or rows[i].class_names != rows[i - 1].class_names
 
 
 def _draw_row(

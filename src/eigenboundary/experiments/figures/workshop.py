@@ -1,26 +1,22 @@
-"""What the figures are made from: networks and analyses, each made once and kept in a folder."""
+"""Networks and analyses for the figures, each made once and kept in a folder."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from eigenboundary.analysis.loading import load
 from eigenboundary.analysis.pipeline import analyze
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.experiments.archive import TrainedNetwork, forget
-from eigenboundary.experiments.config import ExperimentConfig, lineage, load_config
+from eigenboundary.experiments.archive import Archive
+from eigenboundary.experiments.config import load_config
 from eigenboundary.experiments.datasets.split import Pair
-from eigenboundary.experiments.train import train_experiment
+from eigenboundary.experiments.train import TrainedNetwork, train_experiment
 from eigenboundary.problem.problem import Problem
 from eigenboundary.runtime import version
-from eigenboundary.runtime.arguments import check_positive_integer, check_seed
+from eigenboundary.runtime.arguments import check_integer, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 
 #: What a figure's time is spent on.
@@ -28,45 +24,13 @@ PARTS = ("training", "analysis", "drawing")
 #: Called with (figure, what is being done, done, total).
 FigureProgress = Callable[[str, str, int, int], None]
 
-_RESOLUTION = 120
-# Among the versions of an analysis: tells outdated results from current ones.
-_ALGORITHM = "eigenboundary algorithm"
-
 
 class Workshop:
     """Networks and analyses of one seed, kept in a folder, with the seconds each part took.
 
-    Networks lie in ``networks/``, analyses in ``analyses/``. What is there is taken, so an
-    interrupted reproduction goes on where it stopped.
-
-    Parameters
-    ----------
-    folder : path
-        Made where missing.
-    seed : int
-        Of the data, the networks, their training and the analyses.
-    directory : path, optional
-        Where the files of MNIST are.
-    configs : path, optional
-        A folder whose configurations take the place of shipped ones of the same name.
-    resolution : int
-        Points a side of pictures of the plane.
-    force : bool
-        Make everything anew, once.
-    progress : callable, optional
-        Called as ``progress(figure, stage, done, total)``.
-
-    Attributes
-    ----------
-    figure : str
-        What is worked on, for the progress report.
-    seconds : dict of float
-        Spent since :meth:`restart`, by part.
-
-    Raises
-    ------
-    InvalidInputError
-        If the folder cannot be written to, or the seed or the resolution is none.
+    Networks lie in ``networks/``, analyses in ``analyses/``. What is there is used again, so an
+    interrupted reproduction goes on where it stopped. :func:`reproduce` describes the parameters;
+    ``figure`` is the figure in progress, and ``seconds`` holds the seconds since :meth:`restart`.
     """
 
     def __init__(
@@ -76,29 +40,22 @@ class Workshop:
         seed: int = 0,
         directory: str | Path | None = None,
         configs: Path | None = None,
-        resolution: int = _RESOLUTION,
-        force: bool = False,
+        resolution: int = 120,
+        overwrite: bool = False,
         progress: FigureProgress | None = None,
     ) -> None:
         check_seed(seed)
-        check_positive_integer(resolution, "resolution")
+        check_integer(resolution, "resolution")
         if resolution < 2:
             raise InvalidInputError("resolution", "be at least 2", f"{resolution}")
-        self.folder, self.seed = Path(folder), seed
-        self.directory = None if directory is None else Path(directory)
-        self.configs, self.resolution = configs, resolution
-        self.force, self.progress = force, progress
-        self.figure = ""
-        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self.folder, self.seed, self.resolution = Path(folder), seed, resolution
+        self.directory, self.configs, self.progress = directory, configs, progress
+        self.restart("")
         self._networks: dict[tuple[str, int], TrainedNetwork] = {}
         self._analyses: dict[str, Analysis] = {}
-        self._forgotten: set[tuple[str, int]] = set()
-        try:
-            (self.folder / "analyses").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidInputError(
-                "folder", "be one that can be written to", f"{str(folder)!r} ({error.strerror})"
-            ) from None
+        Archive(folder)  # checks the folder by its own name
+        self._network_archive = Archive(self.folder / "networks", overwrite=overwrite)
+        self._analysis_archive = Archive(self.folder / "analyses", overwrite=overwrite)
 
     # ----------------------------------------------------------------------------- the time
 
@@ -118,51 +75,36 @@ class Workshop:
             self.seconds[part] += time.perf_counter() - began - inside
 
     def report(self, stage: str, done: int, total: int) -> None:
-        """Say how far the present figure has come."""
+        """Report how far the present figure has come."""
         if self.progress is not None:
             self.progress(self.figure, stage, done, total)
 
-    # ------------------------------------------------------------------------- the networks
+    # ----------------------------------------------------------------- networks and analyses
 
     def network(self, name: str) -> TrainedNetwork:
-        """The network of a configuration, trained where it is not there yet."""
+        """Return the network of a configuration, trained where it is not there yet."""
         return self.networks(name, [self.seed])[0]
 
     def networks(self, name: str, seeds: Sequence[int]) -> list[TrainedNetwork]:
-        """The same for several seeds, which are trained at once."""
+        """Return the networks of several seeds, which are trained at once."""
         missing = [seed for seed in seeds if (name, seed) not in self._networks]
         if missing:
             config = load_config(name, beside=self.configs)
-            if self.force:
-                self._forget(config, missing)
+            takes_files = config.dataset["name"] == "mnist" and self.directory is not None
             with self.timed("training"):
                 trained = train_experiment(
                     config,
                     missing,
-                    folder=self.folder / "networks",
-                    overrides=self._overrides(config),
+                    folder=self._network_archive,
+                    overrides={"directory": str(self.directory)} if takes_files else None,
                     progress=lambda of, at, epochs: self.report(f"training {of.title}", at, epochs),
                 )
             self._networks |= {(name, network.seed): network for network in trained}
         return [self._networks[name, seed] for seed in seeds]
 
-    def _overrides(self, config: ExperimentConfig) -> dict[str, Any] | None:
-        if config.dataset["name"] != "mnist" or self.directory is None:
-            return None
-        return {"directory": str(self.directory)}
-
-    def _forget(self, config: ExperimentConfig, seeds: Sequence[int]) -> None:
-        """Remove what was trained before, also what training starts from, but only once."""
-        for earlier in lineage(config):
-            new = [seed for seed in seeds if (earlier.name, seed) not in self._forgotten]
-            forget(earlier, new, self.folder / "networks")
-            self._forgotten |= {(earlier.name, seed) for seed in new}
-
-    # ------------------------------------------------------------------------- the analyses
-
     def problem(self, network: TrainedNetwork, dtype: str = "float64") -> Problem:
-        """A network's training loss."""
-        return Problem(network.model, network.data.train, network.config.loss, dtype=dtype)
+        """Return a network's training loss."""
+        return Problem(network.model, network.data.train, network.config.training.loss, dtype=dtype)
 
     def analysis(
         self,
@@ -173,53 +115,27 @@ class Workshop:
         data: Pair | None = None,
         grid: bool = True,
     ) -> Analysis:
-        """A network's analysis, in float64, computed where it is not there yet.
+        """Return a network's analysis in float64, computed where it is not there yet.
 
-        Parameters
-        ----------
-        network : TrainedNetwork
-        k : int or None
-            As in :func:`~eigenboundary.analyze`.
-        name : str
-            Tells this analysis from others of the network with other data or another model.
-        data : (Tensor, Tensor), optional
-            Other samples than those trained on.
-        grid : bool
-            Whether the analysis has the plane, where inputs have two features.
+        ``name`` tells it from analyses of other ``data`` than the training samples, or of another
+        model; ``grid`` asks for the plane, where inputs have two features.
         """
-        size = "all" if k is None else str(k)
-        file = "-".join([network.config.name, str(network.seed), *filter(None, [name]), size])
-        path = self.folder / "analyses" / f"{file}.safetensors"
-        if file in self._analyses:
-            return self._analyses[file]
         samples = network.data.train if data is None else data
         points = self.resolution if grid and samples[0].shape[1:] == (2,) else 0
-        with self.timed("analysis"):
-            found = self._kept(path, network, samples, points)
-            if found is None:
-                found = self._analyze(network, k, samples, points)
-                found.save(path, overwrite=True)
-        self._analyses[file] = found
-        return found
-
-    def _kept(
-        self, path: Path, network: TrainedNetwork, samples: Pair, points: int
-    ) -> Analysis | None:
-        """What an earlier run left, if it is of this network and data, by this code."""
-        if self.force or not path.exists():
-            return None
-        try:
-            analysis = load(path, network.model)
-        except InvalidInputError:  # damaged, or of a network that has since been trained anew
-            return None
-        drawn = 0 if analysis.grid is None else len(analysis.grid.first)
-        fits = (
-            np.array_equal(analysis.labels, samples[1].numpy())
-            and analysis.provenance.versions.get(_ALGORITHM) == str(version.ANALYSIS_ALGORITHM)
-            and analysis.provenance.seed == self.seed
-            and drawn == points
-        )
-        return analysis if fits else None
+        parts = [network.config.name, str(network.seed), name, "all" if k is None else str(k)]
+        file = "-".join(filter(None, [*parts, f"grid{points}" if points else ""])) + ".safetensors"
+        if file not in self._analyses:
+            algorithm = f"analysis {version.ANALYSIS_ALGORITHM}"
+            key = network.derived_key(algorithm, samples, k=k, grid=points, seed=self.seed)
+            with self.timed("analysis"):
+                kept = self._analysis_archive.find({file: (file, key)}, strict=False)
+                if file in kept:
+                    self._analyses[file] = load(kept[file].path, network.model)
+                else:
+                    made = self._analyze(network, k, samples, points)
+                    self._analysis_archive.write_saved(file, key, made.save)
+                    self._analyses[file] = made
+        return self._analyses[file]
 
     def _analyze(
         self, network: TrainedNetwork, k: int | None, samples: Pair, points: int
@@ -229,14 +145,12 @@ class Workshop:
             network.model,
             samples,
             k=k,
-            loss=network.config.loss,
+            loss=network.config.training.loss,
             dtype="float64",
             seed=self.seed,
             grid=points,
             progress=lambda stage, done, total: self.report(f"{stage} of {title}", done, total),
         )
-        # An interrupted analysis is no finished one: the next run has to compute it again.
+        # An interrupted analysis is not finished: the next run has to compute it again.
         analysis.provenance.outcome.raise_if_interrupted()
-        made_by = analysis.provenance
-        versions = made_by.versions | {_ALGORITHM: str(version.ANALYSIS_ALGORITHM)}
-        return replace(analysis, provenance=replace(made_by, versions=versions))
+        return analysis

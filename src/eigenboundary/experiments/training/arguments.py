@@ -1,4 +1,4 @@
-"""The models, data and seeds given to a training run, checked before the first step."""
+"""Checks of the models, data and seeds of a training run, before its first step."""
 
 from __future__ import annotations
 
@@ -24,22 +24,13 @@ _TRIAL = 2
 
 
 def check_given(models: Any, data: Any, seeds: Any, plan: TrainingPlan) -> None:
-    """Find what would make a run fail, or train on nonsense.
-
-    Raises
-    ------
-    InvalidInputError
-        If the models, data and seeds do not fit together, or one of them cannot be used.
-    """
+    """Check that the models, data and seeds fit together and can be trained on."""
     for name, given in (("models", models), ("data", data), ("seeds", seeds)):
         if not isinstance(given, Sequence | nn.ModuleList):
             raise InvalidInputError(name, "be a sequence", type(given).__name__)
     if not models or len({len(models), len(data), len(seeds)}) > 1:
-        raise InvalidInputError(
-            "models, data and seeds",
-            "be as many, at least one",
-            f"{len(models)}, {len(data)} and {len(seeds)}",
-        )
+        got = f"{len(models)}, {len(data)} and {len(seeds)}"
+        raise InvalidInputError("models, data and seeds", "be as many, at least one", got)
     for seed in seeds:
         check_seed(seed)
     _check_models(models)
@@ -47,8 +38,8 @@ def check_given(models: Any, data: Any, seeds: Any, plan: TrainingPlan) -> None:
         _check_samples(x, y)
     sizes = {(tuple(x.shape), x.dtype) for x, _ in data}
     if len(sizes) > 1:
-        shown = ", ".join(f"{shape} of {_short(dtype)}" for shape, dtype in sorted(sizes, key=str))
-        raise InvalidInputError("data", "be of one shape and type of inputs", f"{shown}")
+        got = ", ".join(f"{shape} of {_short(dtype)}" for shape, dtype in sorted(sizes, key=str))
+        raise InvalidInputError("data", "be of one shape and type of inputs", got)
     for model, (x, y) in zip(models, data, strict=True):
         _check_fit(model, x, y, plan)
 
@@ -62,9 +53,8 @@ def _check_models(models: Sequence[nn.Module]) -> None:
         raise InvalidInputError("models", "be different objects", "the same one twice")
     kinds = [[(n, p.shape, p.dtype, p.device) for n, p in m.named_parameters()] for m in models]
     if any(kind != kinds[0] for kind in kinds):
-        raise InvalidInputError(
-            "models", "be of one architecture, dtype and device", because="their parameters differ"
-        )
+        wanted = "be of one architecture, dtype and device"
+        raise InvalidInputError("models", wanted, because="their parameters differ")
 
 
 def _pairs(data: Sequence[Any]) -> list[tuple[Tensor, Tensor]]:
@@ -74,58 +64,51 @@ def _pairs(data: Sequence[Any]) -> list[tuple[Tensor, Tensor]]:
             came = type(pair).__name__
             if isinstance(pair, tuple | list):
                 came = f"({', '.join(type(part).__name__ for part in pair)})"
-            raise InvalidInputError("data", "be pairs (x, y) of tensors", f"{came}")
+            raise InvalidInputError("data", "be pairs (x, y) of tensors", came)
     return [(x, y) for x, y in data]
 
 
 def _check_samples(x: Tensor, y: Tensor) -> None:
     if x.ndim == 0 or y.ndim != 1 or len(x) != len(y) or not len(x):
-        raise InvalidInputError(
-            "data",
-            "be of one shape, inputs (n, ...) and labels (n,) of at least one sample",
-            f"{tuple(x.shape)} and {tuple(y.shape)}",
-        )
+        wanted = "be of one shape, inputs (n, ...) and labels (n,) of at least one sample"
+        raise InvalidInputError("data", wanted, f"{tuple(x.shape)} and {tuple(y.shape)}")
     if y.dtype.is_floating_point or y.dtype.is_complex or y.dtype == torch.bool:
-        raise InvalidInputError("data", "have integer labels", f"{_short(y.dtype)}")
+        raise InvalidInputError("data", "have integer labels", _short(y.dtype))
     if y.device != x.device:
-        raise InvalidInputError(
-            "data", "have inputs and labels on one device", f"{x.device} and {y.device}"
-        )
+        wanted = "have inputs and labels on one device"
+        raise InvalidInputError("data", wanted, f"{x.device} and {y.device}")
 
 
 def _check_fit(model: nn.Module, x: Tensor, y: Tensor, plan: TrainingPlan) -> None:
     """Try the model and the loss on a few samples."""
     parameter = next(model.parameters())
     if x.device != parameter.device:
-        raise InvalidInputError(
-            "data", f"be on the model's device, {parameter.device}", f"{x.device}"
-        )
+        wanted = f"be on the model's device, {parameter.device}"
+        raise InvalidInputError("data", wanted, f"{x.device}")
     check_finite_inputs(x, "data")
     if plan.attack is not None:
         plan.attack.check_inputs(x)
     outputs = _outputs(model, x[:_TRIAL])
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or outputs.shape[1] < 2:
         came = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-        raise InvalidInputError(
-            "model",
-            "give outputs (n, C) of at least two classes",
-            f"{came} for {len(x[:_TRIAL])} samples",
-        )
+        wanted = "give outputs (n, C) of at least two classes"
+        raise InvalidInputError("model", wanted, f"{came} for {len(x[:_TRIAL])} samples")
     classes = outputs.shape[1]
     if int(y.min()) < 0 or int(y.max()) >= classes:
-        raise InvalidInputError(
-            "data",
-            f"have labels from 0 to {classes - 1}, as many as the model has outputs",
-            f"{int(y.min())} to {int(y.max())}",
-        )
+        wanted = f"have labels from 0 to {classes - 1}, as many as the model has outputs"
+        raise InvalidInputError("data", wanted, f"{int(y.min())} to {int(y.max())}")
     totals = outputs.double().logsumexp(-1)
     if plan.loss == "nll" and not torch.allclose(totals, torch.zeros_like(totals), atol=1e-2):
-        raise InvalidInputError(
-            "model",
-            "give log-probabilities for loss 'nll'",
-            because=f"its exponentials add up to {float(totals[0].exp()):.3g}, not 1",
-        )
-    _check_loss(plan, outputs, y[:_TRIAL].long())
+        because = f"its exponentials add up to {float(totals[0].exp()):.3g}, not 1"
+        raise InvalidInputError("model", "give log-probabilities for loss 'nll'", because=because)
+    try:
+        loss = plan.mean_loss(outputs, y[:_TRIAL].long())
+        problem = "NaN" if bool(loss.isnan().any()) else None
+    except Exception as error:
+        problem = _first_line(error)
+    if problem is not None:
+        wanted = "give a number for each of the outputs and labels"
+        raise InvalidInputError("loss", wanted, problem)
 
 
 def _outputs(model: nn.Module, x: Tensor) -> Any:
@@ -133,23 +116,9 @@ def _outputs(model: nn.Module, x: Tensor) -> Any:
         with torch.no_grad(), eval_mode(model):
             return model(x)
     except Exception as error:
-        raise InvalidInputError(
-            "model",
-            f"take inputs {tuple(x.shape)} of {_short(x.dtype)}, as data has",
-            because=f"it raised {_first_line(error)}",
-        ) from error
-
-
-def _check_loss(plan: TrainingPlan, outputs: Tensor, y: Tensor) -> None:
-    try:
-        loss = plan.mean_loss(outputs, y)
-        came = "NaN" if bool(loss.isnan().any()) else None
-    except Exception as error:
-        came = _first_line(error)
-    if came is not None:
-        raise InvalidInputError(
-            "loss", "give a number for each of the outputs and labels", f"{came}"
-        )
+        wanted = f"take inputs {tuple(x.shape)} of {_short(x.dtype)}, as data has"
+        because = f"it raised {_first_line(error)}"
+        raise InvalidInputError("model", wanted, because=because) from error
 
 
 def _first_line(error: Exception) -> str:

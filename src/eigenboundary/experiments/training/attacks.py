@@ -25,87 +25,58 @@ import torch
 from torch import Tensor
 
 from eigenboundary.boundary.search.norms import Geometry, as_box, as_norm, column
-from eigenboundary.runtime.arguments import check_positive_integer
+from eigenboundary.runtime.arguments import check_integer
 from eigenboundary.runtime.errors import InvalidInputError
 
 _STEPS = 10
-# Of the radius: what all steps together may go. Madry et al. take 2.5 for their attack with 100
-# steps, so that the ball's far side is reached from any start.
+# The length of all steps together, over the radius. Madry et al. take 2.5 for their attack with
+# 100 steps, so that the ball's far side is reached from any start.
 _REACH = 2.5
 
 
 @dataclass(frozen=True)
 class Attack:
-    """Projected gradient ascent around an input.
+    """Projected gradient ascent around an input."""
 
-    Attributes
-    ----------
-    radius : float
-        Of the ball.
-    steps : int
-    step_size : float
-        Length of a step, before the projection.
-    geometry : Geometry
-        The ball's norm, and the box that inputs stay in.
-    """
-
-    radius: float
+    radius: float  # of the ball
     steps: int
-    step_size: float
-    geometry: Geometry
+    step_size: float  # the length of a step, before the projection
+    geometry: Geometry  # the ball's norm, and the box that inputs stay in
 
-    def check_inputs(self, x: Tensor, name: str = "data") -> None:
-        """Whether inputs can be perturbed.
-
-        Raises
-        ------
-        InvalidInputError
-            If they are integers, or some lie outside the box.
-        """
+    def check_inputs(self, x: Tensor) -> None:
+        """Raise an error for integer inputs and for inputs outside the box."""
         if not x.is_floating_point():
-            raise InvalidInputError(
-                name,
-                "hold floating-point inputs where attack_radius is given",
-                f"{str(x.dtype).removeprefix('torch.')}",
-            )
+            wanted = "hold floating-point inputs where attack_radius is given"
+            raise InvalidInputError("data", wanted, str(x.dtype).removeprefix("torch."))
         box = self.geometry.box
         if box is not None and not bool(((x >= box[0]) & (x <= box[1])).all()):
-            raise InvalidInputError(
-                name,
-                f"lie in the attack_box from {box[0]:g} to {box[1]:g}",
-                f"entries from {float(x.min()):g} to {float(x.max()):g}",
-            )
+            wanted = f"lie in the attack_box from {box[0]:g} to {box[1]:g}"
+            got = f"entries from {float(x.min()):g} to {float(x.max()):g}"
+            raise InvalidInputError("data", wanted, got)
 
     def nearest_allowed(self, points: Tensor, x: Tensor) -> Tensor:
-        """Points (m, ...) brought back into the balls around x, and into the box."""
+        """Project points (m, ...) onto the balls around x, and onto the box."""
         moved = points - x
         if math.isinf(self.geometry.norm):
             moved = moved.clamp(-self.radius, self.radius)
         else:
             length = self.geometry.length(moved)
             moved = moved * column(self.radius / length.clamp(min=self.radius), moved)
-        # x is in the box: to clamp an entry brings it nearer to that of x, so the ball is kept.
+        # x is in the box, so clamping an entry brings it nearer to x and stays in the ball.
         return self.geometry.inside(x + moved)
 
 
 def as_attack(radius: Any, steps: Any, step_size: Any, norm: Any, box: Any) -> Attack | None:
-    """The attack that a plan's settings describe; None where there is no radius.
-
-    Raises
-    ------
-    InvalidInputError
-        If a setting is not as :class:`TrainingPlan` describes it.
-    """
+    """Return the attack that a plan's settings describe; None where there is no radius."""
     if radius is None:
         settings = {"steps": steps, "step_size": step_size, "norm": norm, "box": box}
         for name, value in settings.items():
             if value is not None:
-                raise InvalidInputError(
-                    f"attack_{name}", "be left out unless attack_radius is given", repr(value)
-                )
+                wanted = "be left out unless attack_radius is given"
+                raise InvalidInputError(f"attack_{name}", wanted, repr(value))
         return None
     _check_length(radius, "attack_radius")
-    check_positive_integer(steps, "attack_steps", optional=True)
+    check_integer(steps, "attack_steps", optional=True)
     steps = _STEPS if steps is None else int(steps)
     if step_size is None:
         step_size = _REACH * radius / steps
@@ -118,7 +89,7 @@ def as_attack(radius: Any, steps: Any, step_size: Any, norm: Any, box: Any) -> A
 
 
 def random_start(attack: Attack, x: Tensor, generator: torch.Generator) -> Tensor:
-    """Inputs drawn evenly from the balls around x (b, ...), brought into the box.
+    """Draw inputs evenly from the balls around x (b, ...), and project them onto the box.
 
     Examples
     --------
@@ -141,22 +112,10 @@ def random_start(attack: Attack, x: Tensor, generator: torch.Generator) -> Tenso
 def perturbed(
     attack: Attack, x: Tensor, start: Tensor, gradient: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Inputs near x (m, ...) at which a loss is large.
+    """Find inputs in the balls around x (m, ...), and in the box, at which a loss is large.
 
-    Parameters
-    ----------
-    attack : Attack
-    x : Tensor, shape (m, ...)
-        In the box.
-    start : Tensor, shape (m, ...)
-        Where the ascent begins.
-    gradient : callable
-        From inputs (m, ...), the gradient of each one's loss in it, up to a positive factor.
-
-    Returns
-    -------
-    Tensor, shape (m, ...)
-        In the ball of the attack's radius around x, and in its box.
+    The ascent begins at ``start`` (m, ...); ``gradient`` maps inputs to the gradients of their
+    losses, up to a positive factor.
 
     Examples
     --------

@@ -1,9 +1,9 @@
 """Gradients of many small networks at once, at little cost a step.
 
-Networks this small spend their time between operations, not in them. So the gradient is traced
+Small networks spend their time between operations, not in them. The gradient is therefore traced
 once into a plain list of operations, over a stack of networks where there are several, and the
 list is run with every batch. A network that cannot be traced (batch normalisation, dropout,
-control flow on its data) is trained as it is.
+control flow that depends on its data) is trained as it is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ State = dict[str, Tensor]
 
 
 class CannotBeTrainedAtOnceError(RuntimeError):
-    """Several networks of which no one trace can hold what each of them does."""
+    """Several networks that no single trace can represent."""
 
 
 class Ensemble(Protocol):
@@ -42,26 +42,20 @@ class Ensemble(Protocol):
         """Set the gradients of the mean loss of the batches x (S, b, ...) and y (S, b)."""
 
     def input_gradients(self, x: Tensor, y: Tensor, mean_loss: MeanLoss) -> Tensor:
-        """Gradients (S, b, ...) in x (S, b, ...) of one and the same loss, in eval mode."""
+        """Return gradients (S, b, ...) of one loss in x (S, b, ...), in eval mode."""
 
     def outputs(self, x: Tensor) -> Tensor:
-        """Outputs (S, n, C) in eval mode for x (S, n, ...)."""
+        """Return outputs (S, n, C) in eval mode for x (S, n, ...)."""
 
     def state(self, member: int) -> State:
-        """A copy of one network's parameters and buffers."""
+        """Return a copy of one network's parameters and buffers."""
 
     def keep(self, members: list[int], optimizer: torch.optim.Optimizer) -> None:
-        """Go on with some of the networks; the optimizer is that of the parameters."""
+        """Drop the other networks, also from the parameters' optimizer."""
 
 
 def make_ensemble(models: list[nn.Module], mean_loss: MeanLoss, x: Tensor, y: Tensor) -> Ensemble:
-    """The networks as an ensemble; x (S, b, ...) and y (S, b) are a first batch to try it on.
-
-    Raises
-    ------
-    CannotBeTrainedAtOnceError
-        If there are several networks and they cannot be traced, or differ in more than weights.
-    """
+    """Make an ensemble, and try it on a first batch x (S, b, ...) and y (S, b)."""
     if is_traceable(models[0]):
         try:
             traced = TracedEnsemble(models, mean_loss)
@@ -75,14 +69,14 @@ def make_ensemble(models: list[nn.Module], mean_loss: MeanLoss, x: Tensor, y: Te
 
 
 def is_traceable(model: nn.Module) -> bool:
-    """Whether a trace can hold all that the network does in training."""
+    """Return whether a trace can represent the network in training."""
     depends = any(depends_on_mode(part) for part in model.modules())
     trained = all(parameter.requires_grad for parameter in model.parameters())
     return trained and not depends and not any(True for _ in model.buffers())
 
 
 class PlainNetwork:
-    """One network, called as its author would; its parameters have a leading dimension of one."""
+    """One network, called directly; batches have a leading dimension of one."""
 
     size = 1
 
@@ -135,7 +129,7 @@ class TracedEnsemble:
         return grad(lambda p: self.mean_loss(self._call(p, x), y))(parameters)
 
     def _traced(self, kind: str, function: Callable[..., Any], *example: Tensor) -> Any:
-        """Run a function of (parameters, *example) through its trace."""
+        """Run a function of (parameters, *example) by its trace."""
         arguments = example if self.size > 1 else tuple(tensor[0] for tensor in example)
         key = (kind, *(tensor.shape for tensor in arguments))
         if key not in self._traces:
@@ -207,7 +201,7 @@ class TracedEnsemble:
 
 
 def _without_idle_views(traced: GraphModule) -> GraphModule:
-    """The trace without views that change nothing; batching rules leave dozens of them."""
+    """Remove views that change nothing; batching rules leave dozens of them."""
     aten = torch.ops.aten
     views = (aten.expand.default, aten.view.default, aten._unsafe_view.default)
     for node in list(traced.graph.nodes):

@@ -1,4 +1,4 @@
-"""Loss and accuracy of a network on some samples."""
+"""Evaluate a network's loss and accuracy on some samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eigenboundary.experiments.training.plan import TrainingPlan
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
-    """The model in eval mode; afterwards each of its modules has the mode that it had."""
+    """Set the model to eval mode, and give each module its mode back afterwards."""
     modes = {module: module.training for module in model.modules()}
     try:
         yield model.eval()
@@ -27,14 +27,14 @@ def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
 def evaluate(
     model: nn.Module, data: tuple[Tensor, Tensor], loss: Any = "cross_entropy"
 ) -> tuple[float, float]:
-    """Mean loss and accuracy of a model, in eval mode."""
+    """Evaluate the mean loss and the accuracy of a model, in eval mode."""
     x, y = data
     with eval_mode(model):
         outputs = model(x)
-    return loss_and_accuracy(TrainingPlan(1, 1.0, loss=loss), outputs, y)
+    return loss_and_accuracy(TrainingPlan(epochs=1, learning_rate=1.0, loss=loss), outputs, y)
 
 
 def loss_and_accuracy(plan: TrainingPlan, outputs: Tensor, y: Tensor) -> tuple[float, float]:
-    """Mean loss and accuracy of outputs (n, C)."""
+    """Compute the mean loss and the accuracy of outputs (n, C)."""
     accuracy = float((outputs.argmax(-1) == y).double().mean())
     return float(plan.mean_loss(outputs, y)), accuracy

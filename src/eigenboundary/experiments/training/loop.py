@@ -1,7 +1,8 @@
 """A training loop on tensors, for one network or for many of one architecture at once.
 
-No data loader: on small data it would take most of the time. Samples are shuffled by a generator
-for each network, so that a network trained among others sees the batches it would see alone.
+It has no data loader, which on small data would take most of the time. Samples are shuffled by a
+generator for each network, so that a network trained among others sees the batches that it would
+see alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from eigenboundary.experiments.training.run import (
     TrainingResult,
     TrainingRun,
 )
-from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.files import new_file
 from eigenboundary.runtime.interrupts import deferred_interrupts
 from eigenboundary.runtime.random_state import preserved_random_state
@@ -45,13 +45,13 @@ def train(
     data : (x, y)
         Inputs (n, ...) and integer labels (n,), tensors on the model's device.
     seed : int
-        Of the order of the samples, and of whatever else is random.
+        Seed of the samples' order and of all other randomness.
     progress : callable, optional
         Called as ``progress(epoch, epochs)`` every tenth epoch.
     state_file : path, optional
-        Where the run's state is kept while it lasts: an interrupted run, called again with the
-        model it began with, goes on from there and ends at the same weights. The file is removed
-        at the end.
+        File for the run's state while it lasts: an interrupted run, called again with the model
+        it began with, goes on from there and ends at the same weights. The file is removed at the
+        end.
     **settings
         The attributes of :class:`TrainingPlan`.
 
@@ -114,34 +114,21 @@ def train_many(
     InvalidInputError
         If an argument is not as described.
     """
-    plan = _plan(settings)
+    plan = TrainingPlan(**settings)
     check_given(models, data, seeds, plan)
     path = None
     if state_file is not None:
         path = new_file(state_file, overwrite=True, name="state_file")
     if is_traceable(models[0]) or len(models) == 1:
         try:
-            return _finish(models, data, seeds, plan, path, progress)
+            return _finish((models, data, seeds), plan, path, progress)
         except CannotBeTrainedAtOnceError:
             pass
-    return _one_after_the_other(models, data, seeds, plan, path, progress)
-
-
-def _one_after_the_other(
-    models: Sequence[nn.Module],
-    data: Sequence[Pair],
-    seeds: Sequence[int],
-    plan: TrainingPlan,
-    path: Path | None,
-    progress: TrainingProgress | None,
-) -> list[TrainingResult]:
-    """Each keeps its state when it has finished, so that an interrupt costs none of them."""
+    # One after the other; each keeps its state, so that an interrupt loses no finished network.
+    trained, results = copy.deepcopy(list(models)), []
     paths = [None if path is None else _numbered(path, index) for index in range(len(models))]
-    trained = copy.deepcopy(list(models))
-    results = [
-        _finish([model], [pair], [seed], plan, place, progress, keep_state=True)[0]
-        for model, pair, seed, place in zip(trained, data, seeds, paths, strict=True)
-    ]
+    for model, pair, seed, place in zip(trained, data, seeds, paths, strict=True):
+        results += _finish(([model], [pair], [seed]), plan, place, progress, keep_state=True)
     for model, with_weights in zip(models, trained, strict=True):
         model.load_state_dict(with_weights.state_dict())
     for place in paths:
@@ -151,34 +138,22 @@ def _one_after_the_other(
 
 
 def _finish(
-    models: Sequence[nn.Module],
-    data: Sequence[Pair],
-    seeds: Sequence[int],
+    given: tuple[Sequence[nn.Module], Sequence[Pair], Sequence[int]],
     plan: TrainingPlan,
     path: Path | None,
     progress: TrainingProgress | None,
     keep_state: bool = False,
 ) -> list[TrainingResult]:
-    """Begin a run, or take it up, and finish it."""
-    with preserved_random_state(seeds[0]), deferred_interrupts():
-        run = TrainingRun(models, data, seeds, plan, path)
+    """Begin or resume a run of models on their data with their seeds, and finish it."""
+    with preserved_random_state(given[-1][0]), deferred_interrupts():
+        run = TrainingRun(*given, plan, path)
         results = run.finish(progress)
         if keep_state:
             run.save()
-    # Not before: leaving the block raises a Ctrl-C that came meanwhile, and the results are lost.
+    # Only now: leaving the block raises a Ctrl-C that came meanwhile, which loses the results.
     if path is not None and not keep_state:
         path.unlink(missing_ok=True)
     return results
-
-
-def _plan(settings: dict[str, Any]) -> TrainingPlan:
-    try:
-        return TrainingPlan(**settings)
-    except TypeError as error:
-        known = ", ".join(TrainingPlan.__dataclass_fields__)
-        raise InvalidInputError(
-            "settings", f"be among {known}, with epochs and learning_rate", because=f"{error}"
-        ) from None
 
 
 def _numbered(path: Path, index: int) -> Path:

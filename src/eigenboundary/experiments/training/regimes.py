@@ -1,4 +1,4 @@
-r"""Where training starts: what makes the paper's regimes differ (arXiv:2306.07104, sec. 4).
+r"""Starts of training, in which the paper's regimes differ (arXiv:2306.07104, sec. 4).
 
 =================  ==============================================================
 normal             a random start
@@ -8,7 +8,7 @@ large norm         a random start scaled to the norm of that network
 wide margin        the weights of a network fitted to a noisier version of the data
 =================  ==============================================================
 
-All but the first two then train on the true labels of the data itself.
+All but "random labels" train on the true labels.
 """
 
 from __future__ import annotations
@@ -23,11 +23,9 @@ from torch import Tensor, nn
 from eigenboundary.runtime.arguments import check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 
-REGIMES = ("normal", "random_labels", "adversarial", "large_norm", "wide_margin")
 
-
-def permuted_labels(y: Tensor, seed: int = 0) -> Tensor:
-    """The same labels in random order, so that they say nothing about their samples.
+def permuted_labels(y: Tensor, *, seed: int = 0) -> Tensor:
+    """Permute labels, so that they are independent of their samples.
 
     Examples
     --------
@@ -44,7 +42,7 @@ def permuted_labels(y: Tensor, seed: int = 0) -> Tensor:
 
 
 def parameter_norm(model: nn.Module) -> float:
-    r"""Euclidean norm :math:`\|\theta\|` of all parameters.
+    r"""Compute the Euclidean norm :math:`\|\theta\|` of all parameters.
 
     Examples
     --------
@@ -59,7 +57,7 @@ def parameter_norm(model: nn.Module) -> float:
 
 
 def scaled_to_norm(model: nn.Module, norm: float) -> nn.Module:
-    """A copy whose parameters, biases too, are scaled to have this norm together.
+    """Return a copy with all parameters, biases included, scaled to this norm.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A training run between two epochs: what is trained, and the state that goes to disk."""
+"""A training run between two epochs: its networks, and the state that goes to disk."""
 
 from __future__ import annotations
 
@@ -14,16 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from eigenboundary.experiments.archive import Archive, Key, Stored, fingerprint
 from eigenboundary.experiments.training.attacks import perturbed, random_start
-from eigenboundary.experiments.training.checkpoint import (
-    fingerprint,
-    read_checkpoint,
-    write_checkpoint,
-)
 from eigenboundary.experiments.training.ensembles import Ensemble, State, make_ensemble
 from eigenboundary.experiments.training.evaluation import evaluate, loss_and_accuracy
 from eigenboundary.experiments.training.plan import TrainingPlan
-from eigenboundary.problem.losses import PerSampleLoss
 from eigenboundary.runtime import version
 from eigenboundary.runtime.interrupts import safe_point
 
@@ -40,7 +35,7 @@ _SAVE_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How the training of one network ended.
+    """The outcome of training one network.
 
     Attributes
     ----------
@@ -48,7 +43,7 @@ class TrainingResult:
         Over all training samples, in eval mode.
     epochs : int
     seconds : float
-        Of the whole run, that of all networks where several were trained at once.
+        Seconds of the whole run, of all networks where several were trained at once.
     checkpoints : dict of int to state dict
         Weights after the epochs the plan asked for.
     """
@@ -58,16 +53,6 @@ class TrainingResult:
     epochs: int
     seconds: float
     checkpoints: dict[int, State] = field(default_factory=dict, repr=False)
-
-
-def _named(loss: str | PerSampleLoss) -> str:
-    """A loss as every process would call it: the text of a function has its address."""
-    if isinstance(loss, str):
-        return loss
-    if isinstance(loss, nn.Module):
-        return repr(loss)
-    kind = loss if hasattr(loss, "__qualname__") else type(loss)
-    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 class TrainingRun:
@@ -82,15 +67,17 @@ class TrainingRun:
         path: Path | None,
     ) -> None:
         self.models, self.plan, self.path = list(models), plan, path
+        self.archive = None if path is None else Archive(path.parent, argument="state_file")
         self.attack = plan.attack
         # An interrupt leaves the models at their start, from which the run can be taken up.
         self.in_training = copy.deepcopy(self.models)
         self.x = torch.stack([x for x, _ in data])
         self.y = torch.stack([y.long() for _, y in data])
         weights = [tensor for model in models for tensor in model.state_dict().values()]
-        settings = vars(plan) | {"loss": _named(plan.loss)}, [*map(int, seeds)]
-        self.started_from = fingerprint(
-            (*settings, version.TRAINING_ALGORITHM), [self.x, self.y, *weights]
+        self.key = Key(
+            {**plan.record, "seeds": [*map(int, seeds)]},
+            fingerprint("", [self.x, self.y, *weights]),
+            f"training {version.TRAINING_ALGORITHM}",
         )
         first = slice(0, plan.batch_size or self.x.shape[1])
         self.ensemble: Ensemble = make_ensemble(
@@ -106,8 +93,10 @@ class TrainingRun:
         #: By network that has reached its targets: the epoch, and its weights then.
         self.finished: dict[int, tuple[int, State]] = {}
         self.checkpoints: dict[int, dict[int, State]] = {}
-        if path is not None and path.exists():
-            self._restore(path)
+        if self.archive is not None and path is not None:
+            state = self.archive.read(path.name, self.key)
+            if state is not None:
+                self._restore(state)
 
     # ------------------------------------------------------------------------------ the epochs
 
@@ -152,7 +141,7 @@ class TrainingRun:
         self._keep_checkpoint()
 
     def _perturbed(self, x: Tensor, y: Tensor) -> Tensor:
-        """A batch (S, b, ...) perturbed against the networks, from each one's own random start."""
+        """Perturb a batch (S, b, ...) against the networks, from random starts of their own."""
         assert self.attack is not None
         loss = self.plan.attacked_loss
         generators = [self.generators[member] for member in self.active]
@@ -173,7 +162,7 @@ class TrainingRun:
             }
 
     def _look(self) -> None:
-        """See who has reached the targets."""
+        """Record the networks that have reached the targets."""
         plan = self.plan
         if plan.target_accuracy is None and plan.target_loss is None:
             return
@@ -187,10 +176,7 @@ class TrainingRun:
             )
             if reached:
                 self.finished[member] = self.epoch, self.ensemble.state(position)
-        self._leave_finished()
-
-    def _leave_finished(self) -> None:
-        """Go on without the finished networks, once they are half of the ensemble."""
+        # Go on without the finished networks, once they are half of the ensemble.
         going_on = [i for i, member in enumerate(self.active) if member not in self.finished]
         if going_on and 2 * len(going_on) <= len(self.active):
             self.ensemble.keep(going_on, self.optimizer)
@@ -212,8 +198,7 @@ class TrainingRun:
             _log.warning(
                 "training diverged (the loss is not finite) for %d of %d network(s); a smaller "
                 "learning_rate may help",
-                len(diverged),
-                len(results),
+                *(len(diverged), len(results)),
             )
         return results
 
@@ -221,79 +206,72 @@ class TrainingRun:
 
     def save(self) -> None:
         """Write the state to disk, if there is a place for it."""
-        if self.path is None:
+        if self.archive is None or self.path is None:
             return
-        tensors = {f"parameter.{n}": p for n, p in self.ensemble.parameters.items()}
-        if self.ensemble.size == 1:
-            tensors |= {f"state.{n}": t for n, t in self.ensemble.state(0).items()}
-        for index, entries in self.optimizer.state_dict()["state"].items():
-            tensors |= {
-                f"optimizer.{index}.{name}": torch.as_tensor(value)
-                for name, value in entries.items()
-                if value is not None
-            }
-        for member, generator in enumerate(self.generators):
-            tensors[f"generator.{member}"] = generator.get_state()
-        tensors["random_state"] = torch.get_rng_state()
+        optimizer = self.optimizer.state_dict()["state"]
+        random_states = {"cpu": torch.get_rng_state()}
         if self._device.type == "cuda":
-            tensors["random_state_of_gpu"] = torch.cuda.get_rng_state(self._device)
-        for member, (_, state) in self.finished.items():
-            tensors |= {f"finished.{member}.{n}": t for n, t in state.items()}
-        for epoch, states in self.checkpoints.items():
-            for member, state in states.items():
-                tensors |= {f"checkpoint.{epoch}.{member}.{n}": t for n, t in state.items()}
-        numbers = {
+            random_states["cuda"] = torch.cuda.get_rng_state(self._device)
+        tensors = {
+            "parameters": self.ensemble.parameters,
+            "buffers": self._buffers(),
+            "optimizer": {
+                index: {n: torch.as_tensor(v) for n, v in entries.items() if v is not None}
+                for index, entries in optimizer.items()
+            },
+            "generators": {i: g.get_state() for i, g in enumerate(self.generators)},
+            "random_states": random_states,
+            "finished": {member: state for member, (_, state) in self.finished.items()},
+            "checkpoints": self.checkpoints,
+        }
+        values = {
             "epoch": self.epoch,
             "seconds": self.seconds,
             "active": self.active,
-            "finished": {str(member): epoch for member, (epoch, _) in self.finished.items()},
+            "finished": {member: epoch for member, (epoch, _) in self.finished.items()},
         }
-        write_checkpoint(self.path, tensors, numbers, self.started_from)
+        self.archive.write(self.path.name, self.key, tensors, values)
+
+    def _buffers(self) -> State:
+        return dict(self.in_training[0].named_buffers()) if self.ensemble.size == 1 else {}
 
     @property
     def _device(self) -> torch.device:
         return next(iter(self.ensemble.parameters.values())).device
 
-    def _restore(self, path: Path) -> None:
-        tensors, numbers = read_checkpoint(path, self.started_from)
+    def _restore(self, stored: Stored) -> None:
+        tensors, values = stored.tensors(), stored.values
 
-        def under(prefix: str) -> State:
-            start = f"{prefix}."
-            return {n[len(start) :]: t for n, t in tensors.items() if n.startswith(start)}
+        def on_device(state: State) -> State:
+            return {n: t.to(self._device) for n, t in state.items()}
 
-        def on_device(prefix: str) -> State:
-            return {n: t.to(self._device) for n, t in under(prefix).items()}
-
-        self.active = list(numbers["active"])
+        self.active = list(values["active"])
         self.ensemble.keep(self.active, self.optimizer)
         with torch.no_grad():
             for name, parameter in self.ensemble.parameters.items():
-                parameter.copy_(tensors[f"parameter.{name}"])
-        buffers = dict(self.in_training[0].named_buffers()) if self.ensemble.size == 1 else {}
-        for name, buffer in buffers.items():
-            if f"state.{name}" in tensors:
-                buffer.copy_(tensors[f"state.{name}"])
+                parameter.copy_(tensors["parameters"][name])
+        for name, buffer in self._buffers().items():
+            buffer.copy_(tensors["buffers"][name])
         optimizer = self.optimizer.state_dict()
-        for key, tensor in under("optimizer").items():
-            index, name = key.split(".")
-            optimizer["state"].setdefault(int(index), {})[name] = tensor
-        self.optimizer.load_state_dict(optimizer)
-        self.epoch, self.seconds = int(numbers["epoch"]), float(numbers["seconds"])
-        with warnings.catch_warnings():  # a schedule is taken up before the optimizer's first step
-            warnings.simplefilter("ignore")
-            for _ in range(self.epoch if self.scheduler is not None else 0):
-                assert self.scheduler is not None
-                self.scheduler.step()
+        entries = {int(index): state for index, state in tensors.get("optimizer", {}).items()}
+        self.optimizer.load_state_dict(optimizer | {"state": entries})
+        self.epoch, self.seconds = int(values["epoch"]), float(values["seconds"])
+        if self.scheduler is not None:
+            with warnings.catch_warnings():  # the schedule steps before the optimizer's first step
+                warnings.simplefilter("ignore")
+                for _ in range(self.epoch):
+                    self.scheduler.step()
         for member, generator in enumerate(self.generators):
-            generator.set_state(tensors[f"generator.{member}"])
-        torch.set_rng_state(tensors["random_state"])
-        if "random_state_of_gpu" in tensors and self._device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["random_state_of_gpu"], self._device)
+            generator.set_state(tensors["generators"][str(member)])
+        torch.set_rng_state(tensors["random_states"]["cpu"])
+        if "cuda" in tensors["random_states"] and self._device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random_states"]["cuda"], self._device)
         self.finished = {
-            int(member): (int(epoch), on_device(f"finished.{member}"))
-            for member, epoch in numbers["finished"].items()
+            int(member): (int(epoch), on_device(tensors["finished"][member]))
+            for member, epoch in values["finished"].items()
         }
-        for place in {tuple(name.split(".")[:2]) for name in under("checkpoint")}:
-            states = self.checkpoints.setdefault(int(place[0]), {})
-            states[int(place[1])] = on_device(f"checkpoint.{place[0]}.{place[1]}")
+        self.checkpoints = {
+            int(epoch): {int(member): on_device(state) for member, state in states.items()}
+            for epoch, states in tensors.get("checkpoints", {}).items()
+        }
         self.checkpoints = dict(sorted(self.checkpoints.items()))
