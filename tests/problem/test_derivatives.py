@@ -24,7 +24,7 @@ def problem(
 ) -> eb.Problem:
     result = eb.Problem(small_model, blobs)
     if request.param:
-        result.reverse_only |= ALL
+        result.network.reverse_only.update(ALL)
     return result
 
 

@@ -18,6 +18,7 @@ import eigenboundary as eb
 from eigenboundary.alignment.reinforcing_gradients import training_alignment
 from eigenboundary.curvature.operators import products
 from eigenboundary.problem.inputs import Layout
+from eigenboundary.runtime.records import pack, unpack
 from tests.references import (
     alignment_from_residual,
     dense_gauss_newton,
@@ -130,7 +131,7 @@ def test_named_tensors_are_what_they_were_once_unpacked(
         assert torch.equal(tensor.double(), named[name].double())
         if not tensor.is_floating_point():
             assert tensor.dtype == named[name].dtype
-    assert Layout.from_record(layout.to_record()) == layout
+    assert unpack(Layout, pack(layout, {}), {}) == layout
 
 
 # -------------------------------------------------------------------------------- derivatives
