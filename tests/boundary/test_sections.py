@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -239,8 +240,9 @@ def test_large_networks_get_fewer_rounds_and_still_a_point_no_less_aligned(
     found = []
     for flops in (problem.signature.flops, 10**12):
         rounds.clear()
-        problem.signature.flops = flops
-        found.append(most_aligned(problem, pairs.vectors, points, seed=0)[1])
+        network = replace(problem.network, signature=replace(problem.signature, flops=flops))
+        large = eb.Problem.of(network, problem.loss, problem.samples)
+        found.append(most_aligned(large, pairs.vectors, points, seed=0)[1])
         assert len(rounds) <= ascent.affordable_rounds(flops)
     assert len(rounds) == ascent._LEAST_ROUNDS
     sampled = eb.alignments(problem, points, pairs.vectors).abs().amax(0)
