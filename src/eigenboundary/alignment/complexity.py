@@ -1,4 +1,4 @@
-r"""How complex the boundary is, counted in eigenvectors, each number with its interval.
+r"""The complexity of the boundary, counted in eigenvectors, each number with its interval.
 
 With :math:`A_i(x_s)` the alignment of training sample s with eigenvector i, and
 :math:`q_i = \mathrm{mean}_s A_i(x_s)^2`, which sums to one over all p eigenvectors:

@@ -1,4 +1,4 @@
-r"""How far alignments with computed eigenvectors can be from those with true ones.
+r"""Bounds on the errors of alignments with computed eigenvectors.
 
 Let :math:`\tilde v_j` be orthonormal, with Rayleigh quotients :math:`\theta_j` and residuals
 :math:`r_j = A\tilde v_j - \theta_j\tilde v_j` of norm :math:`\rho_j`, and v a true eigenvector of

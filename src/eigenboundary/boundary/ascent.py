@@ -1,4 +1,4 @@
-r"""Where on the decision boundary an eigenvector's alignment is largest.
+r"""The point of the decision boundary at which an eigenvector's alignment is largest.
 
 .. math:: x_b = \arg\max_x |A_i(x)| \quad \text{such that } x \text{ is on the boundary}
 
@@ -41,7 +41,7 @@ _AT_RANDOM = 4
 # have shrunk to the last.
 _FIRST_MOVE, _LAST_MOVE = 0.1, 1e-4
 _GROWTH, _SHRINKING = 1.5, 0.4
-# How many times its outputs' rounding a point is off the boundary, so that its class is certain.
+# Distance of a point off the boundary, in roundings of its outputs, that makes its class certain.
 _SAFE_ROUNDINGS = 4
 # Bytes for the gradients, in θ, that slopes hold at once.
 _GRADIENT_BYTES = 2**28

@@ -26,7 +26,7 @@ from eigenboundary.runtime.precision import full_precision
 
 @dataclass(frozen=True)
 class BoundaryMotion:
-    """What networks along a line in parameter space predict on a grid of the input plane.
+    """Predictions of networks along a line in parameter space on a grid of the input plane.
 
     Attributes
     ----------

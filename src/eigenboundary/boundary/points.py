@@ -48,7 +48,7 @@ class BoundaryPoints:
     classes : array of int, shape (m, 2)
         The two leading classes, smaller one first.
     gap : array, shape (m,)
-        What is left of the difference of the two leading outputs.
+        Remaining difference of the two leading outputs.
     pairs : array of int, shape (m, 2)
         Indices of the training samples that the point was found between.
     """

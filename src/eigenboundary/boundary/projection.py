@@ -28,7 +28,7 @@ class BoundaryProjection:
     classes : array of int, shape (m, 2)
         The two leading classes there, smaller one first.
     gap : array, shape (m,)
-        What is left of the difference of the two leading outputs.
+        Remaining difference of the two leading outputs.
     distance : array, shape (m,)
         Euclidean distance from the input; not the smallest, see
         :func:`~eigenboundary.boundary_distance`.

@@ -72,7 +72,7 @@ class Section:
     alignment : float
         :math:`|A_i(x_b)|`.
     gap : float
-        What is left of the difference of the two leading outputs at :math:`x_b`.
+        Remaining difference of the two leading outputs at :math:`x_b`.
     side_margins, side_paper_margins, side_lower_estimates : (float, float)
         For each :math:`x_t` its distance from the boundary (see ``margin``), :math:`\|x_t-x_b\|`,
         and the distance of the linearised network.
@@ -208,7 +208,7 @@ class BoundarySections(Sequence[Section]):
 
     @property
     def overlap(self) -> Array:
-        r"""How much of the boundary two sections share, shape (k, k).
+        r"""Share of the boundary that two sections have in common, shape (k, k).
 
         .. math:: \sum_x \min(a_i(x), a_j(x)), \qquad a_i(x) = A_i(x)^2 / \sum_{x'} A_i(x')^2
 

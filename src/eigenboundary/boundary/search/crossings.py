@@ -1,4 +1,4 @@
-r"""Where a straight segment crosses the decision boundary, for many segments at once.
+r"""Crossings of straight segments with the decision boundary, for many segments at once.
 
 A bracket :math:`[t_0, t_1]` of the segment :math:`x(t) = (1 - t)\,x_0 + t\,x_1` is kept whose ends
 are predicted as different classes: a at the lower end, where it never changes, and some b at the
@@ -25,30 +25,19 @@ _BISECTED_FIRST = 3
 
 @dataclass(frozen=True)
 class Crossings:
-    """One point of the decision boundary a segment.
-
-    Attributes
-    ----------
-    points : Tensor, shape (m, ...)
-    own, other : Tensor of int64, shape (m,)
-        The class predicted at the segment's start, and the one behind the crossing.
-    gap : Tensor, shape (m,)
-        What is left of the difference of the two leading outputs.
-    scale : Tensor, shape (m,)
-        The larger difference of these two outputs at the segment's ends.
-    leads : Tensor of bool, shape (m,)
-        Whether the prediction changes on the segment and the two classes lead at the point, above
-        all others.
-    found : Tensor of bool, shape (m,)
-        Whether, in addition, the two outputs are equal to the tolerance.
-    """
+    """One point of the decision boundary on each of m segments: points (m, ...), the rest (m,)."""
 
     points: Tensor
+    #: The class predicted at the segment's start, and the one behind the crossing.
     own: Tensor
     other: Tensor
+    #: Remaining difference of the two leading outputs.
     gap: Tensor
+    #: The larger difference of these two outputs at the segment's ends.
     scale: Tensor
+    #: Whether the prediction changes on the segment and the two classes lead at the point.
     leads: Tensor
+    #: Whether, in addition, the two outputs are equal to the tolerance.
     found: Tensor
 
     @property

@@ -1,4 +1,4 @@
-r"""How far inputs are from the decision boundary.
+r"""The distance of inputs from the decision boundary.
 
 The distance of an input x that is predicted as class a is
 
@@ -225,7 +225,7 @@ class _Search:
         return torch.maximum(2 * size, 10 * lower.nan_to_num(posinf=0))
 
     def _check_the_way(self, origins: Origins, found: Candidates) -> None:
-        """Where the segment to the point crosses the boundary before, take that crossing."""
+        """Replace points, in place, by clearly nearer crossings on the segments to them."""
         rows = found.distance.isfinite().nonzero().squeeze(1)
         if len(rows):
             nearer = first_crossings(origins[rows], found.points[rows], _LOOKS)

@@ -17,19 +17,10 @@ from eigenboundary.problem.network import Network
 
 @dataclass(frozen=True)
 class Origins:
-    """Inputs whose nearest boundary is searched for.
-
-    Attributes
-    ----------
-    network : Network
-    geometry : Geometry
-        In which distances are measured.
-    x : Tensor, shape (m, ...)
-    own : Tensor of int64, shape (m,)
-        The classes predicted there.
-    """
+    """Inputs x (m, ...) whose nearest boundary is searched for, predicted as classes own (m,)."""
 
     network: Network
+    #: Norm and box of the distances.
     geometry: Geometry
     x: Tensor
     own: Tensor
@@ -40,17 +31,10 @@ class Origins:
 
 @dataclass
 class Candidates:
-    """A point of the boundary for each of some inputs; at distance infinity where there is none.
-
-    Attributes
-    ----------
-    points : Tensor, shape (m, ...)
-    other : Tensor of int64, shape (m,)
-        The class behind the boundary.
-    distance : Tensor, shape (m,)
-    """
+    """A point of the boundary (m, ...) for each of m inputs, at distance infinity if none is."""
 
     points: Tensor
+    #: The class behind the boundary, and the point's distance from the input, (m,).
     other: Tensor
     distance: Tensor
 

@@ -1,4 +1,4 @@
-"""Where the search for the nearest boundary starts from: several crossings an input."""
+"""Starting points of the search for the nearest boundary: several crossings an input."""
 
 from __future__ import annotations
 
@@ -25,13 +25,7 @@ _NUMBERS = 2**19
 
 @dataclass(frozen=True)
 class Pool:
-    """Inputs ready to compute with, what the network predicts for them, and their indices.
-
-    Attributes
-    ----------
-    x : Tensor, shape (n, ...)
-    predictions, indices : Tensor of int64, shape (n,)
-    """
+    """Inputs (n, ...) ready to compute with, the classes predicted for them, and indices (n,)."""
 
     x: Tensor
     predictions: Tensor
