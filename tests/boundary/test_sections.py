@@ -280,7 +280,7 @@ def test_sections_survive_being_saved(small_model, blobs, tmp_path: Path) -> Non
 
 
 def test_an_analysis_broken_off_at_its_margins_keeps_the_rest(small_model, blobs, monkeypatch):
-    from eigenboundary.analysis import stages as steps
+    from eigenboundary.analysis import margins as steps
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -294,7 +294,7 @@ def test_an_analysis_broken_off_at_its_margins_keeps_the_rest(small_model, blobs
 
 
 def test_less_is_searched_of_a_large_network_which_a_note_says(small_model, blobs, monkeypatch):
-    from eigenboundary.analysis import stages as steps
+    from eigenboundary.analysis import margins as steps
 
     usual = eb.analyze(small_model, blobs, k=3, margins=True, grid=0)
     assert not any("Less was searched" in note for note in usual.notes)
@@ -426,7 +426,7 @@ def test_a_file_from_before_samples_boxes_and_planes_were_kept_can_be_read(tmp_p
     ("arguments", "message"),
     [
         ({"progress": "bar"}, "progress must be a function"),
-        ({"kind": 1}, "options must be among curvature, loss, .*; got 'kind'"),
+        ({"kind": 1}, "options must be among loss, .*, curvature, .*; got 'kind'"),
         ({"model": "net"}, "model must be a torch.nn.Module"),
         ({"data": None}, "data must be given"),
         ({"k": 0}, "k must be an integer of at least 1"),
@@ -469,7 +469,7 @@ def test_an_analysis_must_have_what_is_asked_of_it(small_model, blobs, tmp_path:
         ((analysis, None, 4), "at most the 3 eigenvectors"),
         ((analysis, blobs), "data must be left out"),
         ((without,), "loaded without"),
-        ((loaded,), "data must be given with an analysis"),
+        ((loaded,), "data must be given where training samples are needed"),
         ((loaded, few), "data must be the 30 samples"),
     ):
         with pytest.raises(eb.InvalidInputError, match=message):

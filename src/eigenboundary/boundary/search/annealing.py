@@ -121,7 +121,7 @@ def _nearest(
     """Return the nearest input behind the boundary that a walk meets, or its start."""
     x, geometry = origins.x, origins.geometry
     # A walk starts at x, too, where there is no point to go on from.
-    fresh = torch.ones_like(known.distance.isinf()) if walk.fresh else known.distance.isinf()
+    fresh = known.distance.isinf() | walk.fresh
     y = torch.where(column(fresh, x), x, known.points)
     radius = known.distance.masked_fill(fresh, 0)
     best, best_distance = y.clone(), torch.where(radius > 0, radius, math.inf)
