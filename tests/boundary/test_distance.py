@@ -239,7 +239,7 @@ def test_no_inputs_have_no_distances(small_model: nn.Module, blobs: Blobs) -> No
         ({"box": (1, 0)}, "box must be a pair"),
         ({"box": (0, 0.1)}, "x must lie in the box from 0 to 0.1"),
         ({"x": np.full((2, 2), np.nan)}, "x must be finite"),
-        ({"x": "abc"}, r"x must have shape \(n, ...\)"),
+        ({"x": "abc"}, "x must hold numeric arrays or tensors; got str"),
         ({"x": np.ones((3, 5))}, "model must accept the inputs"),
         ({"references": np.ones((3, 5))}, r"references must have shape \(n, 2\)"),
         ({"model": None}, "model must be a torch.nn.Module"),

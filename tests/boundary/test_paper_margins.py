@@ -79,7 +79,7 @@ def test_one_vector_of_any_network_will_do(small_model: nn.Module, blobs: Blobs)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"problem": "net"}, "problem must be a Problem"),
+        ({"model": "net"}, "model must be a torch.nn.Module, a Problem or an Analysis"),
         ({"vectors": np.ones((4, 2))}, r"vectors must have shape \(39, k\)"),
         ({"n_points": 0}, "n_points must be an integer of at least 1"),
         ({"n_steps": 0}, "n_steps must be an integer of at least 1"),
@@ -90,6 +90,6 @@ def test_one_vector_of_any_network_will_do(small_model: nn.Module, blobs: Blobs)
 def test_unusable_arguments_are_refused(
     small_model: nn.Module, blobs: Blobs, arguments: dict[str, object], message: str
 ) -> None:
-    usual = {"problem": eb.Problem(small_model, blobs), "vectors": np.eye(39)[:, :2]}
+    usual = {"model": eb.Problem(small_model, blobs), "vectors": np.eye(39)[:, :2]}
     with pytest.raises(eb.InvalidInputError, match=message):
         paper_margins(**{**usual, **arguments})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -239,8 +240,9 @@ def test_large_networks_get_fewer_rounds_and_still_a_point_no_less_aligned(
     found = []
     for flops in (problem.signature.flops, 10**12):
         rounds.clear()
-        problem.signature.flops = flops
-        found.append(most_aligned(problem, pairs.vectors, points, seed=0)[1])
+        network = replace(problem.network, signature=replace(problem.signature, flops=flops))
+        large = eb.Problem.of(network, problem.loss, problem.samples)
+        found.append(most_aligned(large, pairs.vectors, points, seed=0)[1])
         assert len(rounds) <= ascent.affordable_rounds(flops)
     assert len(rounds) == ascent._LEAST_ROUNDS
     sampled = eb.alignments(problem, points, pairs.vectors).abs().amax(0)
@@ -278,7 +280,7 @@ def test_sections_survive_being_saved(small_model, blobs, tmp_path: Path) -> Non
 
 
 def test_an_analysis_broken_off_at_its_margins_keeps_the_rest(small_model, blobs, monkeypatch):
-    from eigenboundary.analysis import stages as steps
+    from eigenboundary.analysis import margins as steps
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -292,7 +294,7 @@ def test_an_analysis_broken_off_at_its_margins_keeps_the_rest(small_model, blobs
 
 
 def test_less_is_searched_of_a_large_network_which_a_note_says(small_model, blobs, monkeypatch):
-    from eigenboundary.analysis import stages as steps
+    from eigenboundary.analysis import margins as steps
 
     usual = eb.analyze(small_model, blobs, k=3, margins=True, grid=0)
     assert not any("Less was searched" in note for note in usual.notes)
@@ -424,7 +426,7 @@ def test_a_file_from_before_samples_boxes_and_planes_were_kept_can_be_read(tmp_p
     ("arguments", "message"),
     [
         ({"progress": "bar"}, "progress must be a function"),
-        ({"kind": 1}, "options must be among curvature, loss, .*; got 'kind'"),
+        ({"kind": 1}, "options must be among loss, .*, curvature, .*; got 'kind'"),
         ({"model": "net"}, "model must be a torch.nn.Module"),
         ({"data": None}, "data must be given"),
         ({"k": 0}, "k must be an integer of at least 1"),
@@ -467,7 +469,7 @@ def test_an_analysis_must_have_what_is_asked_of_it(small_model, blobs, tmp_path:
         ((analysis, None, 4), "at most the 3 eigenvectors"),
         ((analysis, blobs), "data must be left out"),
         ((without,), "loaded without"),
-        ((loaded,), "data must be given with an analysis"),
+        ((loaded,), "data must be given where training samples are needed"),
         ((loaded, few), "data must be the 30 samples"),
     ):
         with pytest.raises(eb.InvalidInputError, match=message):

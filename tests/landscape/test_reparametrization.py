@@ -109,7 +109,7 @@ NETWORKS = {
 )
 def test_predictions_of_any_relu_network_are_unchanged_to_rounding(seed, widths, activation, bias):
     model = filled(fnn((3, *widths, 4), activation, bias), seed)
-    other = reparametrize(model, random_alphas(len(widths) + 1, 1e-3, 1e3, seed))
+    other = reparametrize(model, random_alphas(len(widths) + 1, 1e-3, 1e3, seed=seed))
     x = data(3)[0]
     before, after = model(x), other(x)
     assert (after - before).abs().max() <= 1e-12 * (1 + before.abs().max())
@@ -282,12 +282,12 @@ def test_layers_are_listed_in_the_order_they_are_registered():
 
 @given(st.integers(1, 40), st.floats(0.01, 0.9), st.floats(1.1, 100), st.integers(0, 999))
 def test_random_factors_stay_within_their_limits_and_have_product_one(n, low, high, seed):
-    alphas = random_alphas(n, low, high, seed)
+    alphas = random_alphas(n, low, high, seed=seed)
     assert alphas.shape == (n,)
     assert (alphas >= low * (1 - 1e-12)).all()
     assert (alphas <= high * (1 + 1e-12)).all()
     assert abs(np.log(alphas).sum()) < 1e-12
-    np.testing.assert_array_equal(alphas, random_alphas(n, low, high, seed))
+    np.testing.assert_array_equal(alphas, random_alphas(n, low, high, seed=seed))
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def numbers(problem: eb.Problem, x: torch.Tensor) -> dict[str, torch.Tensor]:
 def test_spectra_and_alignments_are_invariant_in_layer_normalised_coordinates(name, seed):
     make, shape = NETWORKS[name]
     model, (x, y) = filled(make(), seed), data(*shape)
-    other = reparametrize(model, random_alphas(3, 0.01, 100.0, seed))
+    other = reparametrize(model, random_alphas(3, 0.01, 100.0, seed=seed))
     plain = [numbers(eb.Problem(net, (x, y)), x) for net in (model, other)]
     ours = [numbers(eb.layer_normalized(eb.Problem(net, (x, y))), x) for net in (model, other)]
     for key, expected in ours[0].items():
@@ -395,7 +395,9 @@ def test_only_the_parameters_of_theta_are_measured_anew():
 
 
 def test_what_is_no_problem_cannot_be_normalised():
-    with pytest.raises(eb.InvalidInputError, match="problem must be a Problem; got Sequential"):
+    with pytest.raises(eb.InvalidInputError, match=r"model must be a torch\.nn\.Module, a Problem"):
+        eb.layer_normalized("net")
+    with pytest.raises(eb.InvalidInputError, match="data must be given for a model that is a"):
         eb.layer_normalized(fnn())
     normalized = eb.layer_normalized(eb.Problem(filled(fnn()), data(2)))
     with pytest.raises(eb.InvalidInputError, match="layer-normalised already"):

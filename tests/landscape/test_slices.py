@@ -154,7 +154,7 @@ def test_a_quadratic_loss_is_a_parabola_along_any_line(linear):
     unit = v / v.norm()
     hessian = eb.HessianOperator(linear).to_dense()
     x, y = blobs()
-    model = loaded(nn.Linear(2, 3).double(), linear.theta)
+    model = loaded(nn.Linear(2, 3).double(), linear.network.theta)
     targets = nn.functional.one_hot(y).double()
     nn.functional.mse_loss(model(x), targets).backward()
     g = torch.cat([p.grad.reshape(-1) for p in model.parameters()])
@@ -236,7 +236,7 @@ def test_a_plane_is_spanned_by_the_directions_orthonormalised(linear):
     assert float(b @ plane.axes[:, 1]) > 0
     for i, s in enumerate(plane.second):
         for j, t in enumerate(plane.first):
-            theta = linear.theta + t * plane.axes[:, 0] + s * plane.axes[:, 1]
+            theta = linear.network.theta + t * plane.axes[:, 0] + s * plane.axes[:, 1]
             assert plane.loss[i, j] == pytest.approx(loss_at(linear, theta).loss[0], rel=1e-12)
     assert plane.loss[0, 1] == pytest.approx(linear.loss_value)
 
@@ -312,7 +312,7 @@ def test_on_a_quadratic_loss_the_bend_is_the_one_that_minimises_the_mean(linear,
     )
     # With weights b_i of φ: E[b_1 b_0] = E[b_1 b_2] = 1/10, E[b_1 b_1] = 2/15, E[b_1] = 1/3.
     hessian = eb.HessianOperator(linear).to_dense()
-    minimum = linear.theta - torch.linalg.pinv(hessian) @ gradient(linear)
+    minimum = linear.network.theta - torch.linalg.pinv(hessian) @ gradient(linear)
     best = (minimum / 3 - (start + end) / 10) * 15 / 2
     found_error = (found.bend - best) @ hessian @ (found.bend - best)
     assert float(found_error) < 1e-2 * float((start - best) @ hessian @ (start - best))
@@ -382,6 +382,9 @@ def test_the_plane_shown_is_that_of_an_analysis():
 # --------------------------------------------------------------------------------- refusals
 
 
+THETA = torch.ones(51)
+
+
 class Deeper(nn.Module):
     def __init__(self):
         super().__init__()
@@ -391,7 +394,8 @@ class Deeper(nn.Module):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda p: loss_at(network(0), p.theta), "problem must be a Problem; got Sequential"),
+        (lambda p: loss_at("net", THETA), "model must be a torch.nn.Module, .*; got str"),
+        (lambda p: loss_at(network(0), THETA), "data must be given for a model that is a torch"),
         (lambda p: loss_at(p, torch.zeros(2, 50)), r"thetas must have shape \(m, 51\)"),
         (lambda p: loss_at(p, torch.zeros(0, 51)), r"thetas must have shape \(m, 51\)"),
         (lambda p: loss_at(p, torch.full((51,), np.nan)), "thetas must be finite; 51 entries"),
@@ -411,16 +415,16 @@ class Deeper(nn.Module):
             lambda p: loss_plane(p, np.ones(51), -2 * np.ones(51), STEPS),
             "second must add a direction of its own",
         ),
-        (lambda p: plane_through(p, p.theta, p.theta, 2 * p.theta), "b must differ from a"),
-        (lambda p: plane_through(p, p.theta, 2 * p.theta, 3 * p.theta), "c must add a direction"),
+        (lambda p: plane_through(p, THETA, THETA, 2 * THETA), "b must differ from a"),
+        (lambda p: plane_through(p, THETA, 2 * THETA, 3 * THETA), "c must add a direction"),
         (lambda p: plane_through(p, *torch.eye(51)[:3], resolution=0), "resolution must be an int"),
         (lambda p: plane_through(p, *torch.eye(51)[:3], margin=-1), "margin must be a number"),
         (lambda p: plane_through(p, *torch.eye(51)[:3], margin="a"), "margin must be a number"),
-        (lambda p: low_loss_curve(p, p.theta, p.theta, optimizer="lbfgs"), "optimizer must be one"),
-        (lambda p: low_loss_curve(p, p.theta, p.theta, learning_rate=0), "learning_rate must be"),
-        (lambda p: low_loss_curve(p, p.theta, p.theta, iterations=0), "iterations must be"),
-        (lambda p: low_loss_curve(p, p.theta, p.theta, seed=-1), "seed must be"),
-        (lambda p: boundary_along(p, p.theta, [0.0], grid=50), "grid must be a Plane; got int"),
+        (lambda p: low_loss_curve(p, THETA, THETA, optimizer="lbfgs"), "optimizer must be one"),
+        (lambda p: low_loss_curve(p, THETA, THETA, learning_rate=0), "learning_rate must be"),
+        (lambda p: low_loss_curve(p, THETA, THETA, iterations=0), "iterations must be"),
+        (lambda p: low_loss_curve(p, THETA, THETA, seed=-1), "seed must be"),
+        (lambda p: boundary_along(p, THETA, [0.0], grid=50), "grid must be a Plane; got int"),
     ],
 )
 def test_unusable_arguments_are_refused_in_one_sentence(problem, call, message):
@@ -453,5 +457,5 @@ def test_a_network_whose_statistics_differ_is_refused_and_its_vector_is_not():
 def test_inputs_that_are_no_points_of_the_plane_have_no_boundary_to_show():
     torch.manual_seed(0)
     problem = eb.Problem(nn.Linear(4, 3).double(), blobs(d=4))
-    with pytest.raises(eb.InvalidInputError, match="problem must have inputs of two features"):
+    with pytest.raises(eb.InvalidInputError, match="model must have inputs of two features"):
         boundary_along(problem, np.ones(15), [0.0])

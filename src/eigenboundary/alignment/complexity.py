@@ -1,4 +1,4 @@
-r"""How complex the boundary is, counted in eigenvectors, each number with its interval.
+r"""The complexity of the boundary, counted in eigenvectors, each number with its interval.
 
 With :math:`A_i(x_s)` the alignment of training sample s with eigenvector i, and
 :math:`q_i = \mathrm{mean}_s A_i(x_s)^2`, which sums to one over all p eigenvectors:
@@ -16,8 +16,8 @@ Only k of the p eigenvectors are known, so each number is an interval. By Jensen
 :math:`\bar r`: fewer than :math:`\bar r/\varepsilon^2` of them can count (for the maximum, fewer
 than :math:`n \bar r/\varepsilon^2`). An eigenvector that is known only roughly widens the interval:
 alignments are taken as :math:`|A| \pm \delta` (:mod:`eigenboundary.alignment.error_bounds`), and
-a vector with a large δ is counted among the unknown. Any vectors may be; the best of several
-intervals is taken.
+a vector with a large δ is counted among the unknown ones. Any choice of known vectors gives a valid
+interval; the best of several is taken.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Generalization:
     value : float
         Share of the p eigenvectors counted among those computed.
     interval : (float, float)
-        Holds the G_θ of all p eigenvectors.
+        Interval that holds the G_θ of all p eigenvectors.
     count : int
         ``p * value``.
     epsilon : float
@@ -66,7 +66,7 @@ class Generalization:
 
 
 def random_alignment(n_parameters: int) -> float:
-    r"""Mean :math:`|\cos|` of a fixed and a uniformly random direction in p dimensions.
+    r"""Compute the mean :math:`|\cos|` of a fixed and a uniformly random direction in p dimensions.
 
     :math:`\Gamma(p/2) / (\sqrt\pi\, \Gamma((p+1)/2)) \approx \sqrt{2/(\pi p)}`.
 
@@ -97,15 +97,13 @@ class Complexity:
     n_parameters: int
     alignment_errors: Array = field(repr=False)
 
-    # ------------------------------------------------------------------ per eigenvector
-
     def aligned(self, statistic: Statistic = "mean") -> Array:
-        """The statistic m_i of each computed eigenvector, shape (k,)."""
-        return self._statistic(np.abs(self.alignment), statistic)
+        """Compute the statistic m_i of each computed eigenvector, shape (k,)."""
+        return _statistic(np.abs(self.alignment), statistic)
 
     @property
     def mass(self) -> Array:
-        """The squared alignment q_i of each computed eigenvector, shape (k,)."""
+        """Mean squared alignment q_i of each computed eigenvector, shape (k,)."""
         return np.square(self.alignment).mean(0)
 
     @property
@@ -115,25 +113,27 @@ class Complexity:
 
     @property
     def sample_mass_outside(self) -> Array:
-        """The same for each sample, shape (n,)."""
+        """Squared alignment outside the computed eigenvectors for each sample, shape (n,)."""
         return np.clip(1.0 - np.square(self.alignment).sum(1), 0.0, 1.0)
 
-    # ------------------------------------------------------------------------- numbers
-
     def generalization(
-        self,
-        epsilon: float | Literal["random"] = 1e-3,
-        statistic: Statistic = "mean",
+        self, epsilon: float | Literal["random"] = 1e-3, statistic: Statistic = "mean"
     ) -> Generalization:
-        r"""The generalization measure :math:`G_\theta` and the interval that holds it.
+        r"""Compute the generalization measure :math:`G_\theta` and the interval that holds it.
 
         Parameters
         ----------
         epsilon : float or "random"
-            Threshold on m_i; "random" takes what a random direction would reach,
+            Threshold on m_i; "random" takes the value that a random direction would reach,
             :func:`random_alignment`.
         statistic : {"mean", "max"}
-            m_i as the paper's text (mean over samples) or its plotting code (maximum) has it.
+            m_i is the mean over samples, as in the paper's text, or the maximum, as in its
+            plotting code.
+
+        Raises
+        ------
+        InvalidInputError
+            If an argument is not as described.
 
         Examples
         --------
@@ -143,8 +143,13 @@ class Complexity:
         Generalization(value=0.2, interval=(0.2, 1.0), count=2, epsilon=0.1, statistic='mean')
         """
         check_choice(statistic, "statistic", ("mean", "max"))
-        threshold = self._threshold(epsilon)
         p = self.n_parameters
+        threshold = random_alignment(p) if epsilon == "random" else epsilon
+        if not isinstance(threshold, Real) or not 0 < float(threshold) < 1:
+            raise InvalidInputError(
+                "epsilon", "be a number between 0 and 1, or 'random'", repr(epsilon)
+            )
+        threshold = float(threshold)
         bounds = [self._count_bounds(threshold, statistic, known) for known in self._known_sets()]
         count = int((self.aligned(statistic) > threshold).sum())
         at_least, at_most = max(low for low, _ in bounds), min(high for _, high in bounds)
@@ -157,27 +162,29 @@ class Complexity:
         )
 
     def _known_sets(self) -> list[NDArray[np.bool_]]:
-        """Sets of vectors to take as known; a badly known one may cost less among the unknown."""
+        """Return sets of vectors to count as known; a large error may cost more than it brings."""
         errors = np.sqrt(np.square(np.atleast_2d(self.alignment_errors)).mean(0))
         return [errors < _UNRESOLVED * 10.0**-power for power in range(_POWERS)]
 
     def _count_bounds(
         self, threshold: float, statistic: Statistic, known: NDArray[np.bool_]
     ) -> tuple[int, int]:
-        """How many of all p eigenvectors count, at least and at most."""
-        low, high = self._bounds()
-        low, high = low[:, known], high[:, known]
+        """Bound how many of all p eigenvectors count."""
+        low, high = self._bounds(known)
         rest = np.clip(1.0 - np.square(low).sum(1), 0, 1).mean()
         rest *= len(self.alignment) if statistic == "max" else 1
-        others = min(
-            _strictly_fewer(float(rest) / threshold**2), self.n_parameters - int(known.sum())
+        # Fewer than this many of the others count (or so many, where rounding cannot tell).
+        fewer = float(rest) / threshold**2
+        others = math.ceil(fewer * (1 + 1e-12)) - 1 if fewer > 0 else 0
+        others = min(others, self.n_parameters - int(known.sum()))
+        at_least, at_most = (
+            int((_statistic(sizes, statistic) > threshold).sum()) for sizes in (low, high)
         )
-        at_least = int((self._statistic(low, statistic) > threshold).sum())
-        return at_least, int((self._statistic(high, statistic) > threshold).sum()) + others
+        return at_least, at_most + others
 
     @property
     def effective_number(self) -> float:
-        """exp(entropy of q), what lies outside counted as one more eigenvector.
+        """exp(entropy of q), with the mass outside counted as one more eigenvector.
 
         The value is the lower end of what the computed eigenvectors allow.
         """
@@ -185,13 +192,13 @@ class Complexity:
 
     @property
     def effective_number_interval(self) -> tuple[float, float]:
-        """Holds exp(entropy of q) over all p eigenvectors."""
+        """Interval that holds exp(entropy of q) over all p eigenvectors."""
         return self._narrowest(self._entropy_bounds, self.effective_number)
 
     def _entropy_bounds(self, known: NDArray[np.bool_]) -> tuple[float, float]:
         low, high, rest, others = self._mass_bounds(known)
-        smallest = _entropy_range(low, high)[0] + min(_entropy(rest[:1]), _entropy(rest[1:]))
-        largest = _entropy_range(low, high)[1]
+        smallest, largest = _entropy_range(low, high)
+        smallest += min(_entropy(rest[:1]), _entropy(rest[1:]))
         if others:
             spread = [r * math.log(others / r) if r > 0 else 0.0 for r in rest]
             # r ln(others / r) peaks at others / e.
@@ -202,18 +209,18 @@ class Complexity:
     def _narrowest(
         self, bounds: Callable[[NDArray[np.bool_]], tuple[float, float]], number: float
     ) -> tuple[float, float]:
-        """The best bounds of several sets of known vectors, about the number itself."""
+        """Return the best bounds of several sets of known vectors, around the number itself."""
         lows, highs = zip(*(bounds(known) for known in self._known_sets()), strict=True)
         return min(max(lows), number), max(min(*highs, float(self.n_parameters)), number)
 
     @property
     def participation_number(self) -> float:
-        """1 / Σq², what lies outside counted as one more eigenvector."""
+        """1 / Σq², with the mass outside counted as one more eigenvector."""
         return 1.0 / float(np.square(self.mass).sum() + self.mass_outside**2)
 
     @property
     def participation_number_interval(self) -> tuple[float, float]:
-        """Holds 1 / Σq² over all p eigenvectors."""
+        """Interval that holds 1 / Σq² over all p eigenvectors."""
         return self._narrowest(self._participation_bounds, self.participation_number)
 
     def _participation_bounds(self, known: NDArray[np.bool_]) -> tuple[float, float]:
@@ -222,41 +229,20 @@ class Complexity:
         least = np.square(low).sum() + (rest[0] ** 2 / others if others else 0.0)
         return 1.0 / float(most), math.inf if least <= 0 else 1.0 / float(least)
 
-    # --------------------------------------------------------------------------- bounds
-
-    def _bounds(self) -> tuple[Array, Array]:
-        """|A| less and plus its errors."""
+    def _bounds(self, known: NDArray[np.bool_]) -> tuple[Array, Array]:
+        """Return |A| of the known vectors less and plus its errors."""
         size, error = np.abs(self.alignment), self.alignment_errors
-        return np.clip(size - error, 0, 1), np.clip(size + error, 0, 1)
+        return np.clip(size - error, 0, 1)[:, known], np.clip(size + error, 0, 1)[:, known]
 
     def _mass_bounds(self, known: NDArray[np.bool_]) -> tuple[Array, Array, Array, int]:
-        """Bounds of q for the known vectors, of the mass of the rest, and how many those are."""
-        low, high = self._bounds()
-        rest_low = np.clip(1.0 - np.square(high[:, known]).sum(1), 0, 1).mean()
-        rest_high = np.clip(1.0 - np.square(low[:, known]).sum(1), 0, 1).mean()
-        return (
-            np.square(low[:, known]).mean(0),
-            np.square(high[:, known]).mean(0),
-            np.array([rest_low, rest_high]),
-            self.n_parameters - int(known.sum()),
-        )
-
-    def _statistic(self, sizes: Array, statistic: Statistic) -> Array:
-        return sizes.max(0) if statistic == "max" else sizes.mean(0)
-
-    def _threshold(self, epsilon: object) -> float:
-        if epsilon == "random":
-            return random_alignment(self.n_parameters)
-        if not isinstance(epsilon, Real) or not 0 < float(epsilon) < 1:
-            raise InvalidInputError(
-                "epsilon", "be a number between 0 and 1, or 'random'", repr(epsilon)
-            )
-        return float(epsilon)
+        """Bound q of the known vectors and the mass of the rest; return the number of the rest."""
+        low, high = (np.square(sizes) for sizes in self._bounds(known))
+        rest = [np.clip(1.0 - squared.sum(1), 0, 1).mean() for squared in (high, low)]
+        return low.mean(0), high.mean(0), np.array(rest), self.n_parameters - int(known.sum())
 
 
-def _strictly_fewer(bound: float) -> int:
-    """The largest count below ``bound`` (equal to it where rounding cannot tell)."""
-    return math.ceil(bound * (1 + 1e-12)) - 1 if bound > 0 else 0
+def _statistic(sizes: Array, statistic: Statistic) -> Array:
+    return sizes.max(0) if statistic == "max" else sizes.mean(0)
 
 
 def _entropy(masses: Array) -> float:
@@ -265,7 +251,7 @@ def _entropy(masses: Array) -> float:
 
 
 def _entropy_range(low: Array, high: Array) -> tuple[float, float]:
-    """Least and largest -Σ q ln q for q between the bounds; the term peaks at 1/e."""
+    """Return the least and largest -Σ q ln q for q between bounds; the term peaks at 1/e."""
 
     def term(q: Array) -> Array:
         safe = np.where(q > 0, q, 1.0)

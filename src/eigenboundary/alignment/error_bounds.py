@@ -1,4 +1,4 @@
-r"""How far alignments with computed eigenvectors can be from those with true ones.
+r"""Bounds on the errors of alignments with computed eigenvectors.
 
 Let :math:`\tilde v_j` be orthonormal, with Rayleigh quotients :math:`\theta_j` and residuals
 :math:`r_j = A\tilde v_j - \theta_j\tilde v_j` of norm :math:`\rho_j`, and v a true eigenvector of
@@ -29,24 +29,14 @@ from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs, rest_gap
 
 Array = NDArray[np.float64]
 
-# Eigenvectors whose mixtures with all others are looked at together.
+# Eigenvectors whose mixtures with all others are bounded together.
 _ROWS = 512
 
 
 def alignment_errors(pairs: Eigenpairs, alignment: Array) -> Array:
-    r"""Bound on the difference of each :math:`|A_i(x_s)|` from that of a true eigenvector.
+    r"""Bound the difference of each :math:`|A_i(x_s)|` from that of a true eigenvector.
 
-    Parameters
-    ----------
-    pairs : Eigenpairs
-        The computed ones.
-    alignment : array, shape (n, k)
-        :math:`A_i(x_s)` with them.
-
-    Returns
-    -------
-    array, shape (n, k)
-        In [0, 1].
+    The alignments (n, k) are those with the eigenvectors of ``pairs``; the bounds are in [0, 1].
     """
     rounding = 10 * torch.finfo(pairs.vectors.dtype).eps
     errors = mixture_errors(alignment, pairs.values, pairs.residual_norms, pairs.rest)
@@ -56,15 +46,10 @@ def alignment_errors(pairs: Eigenpairs, alignment: Array) -> Array:
 def mixture_errors(
     alignment: Array, values: Tensor, norms: Tensor, rest: tuple[float, float] | None
 ) -> Array:
-    r"""The same but for rounding, shape (n, k).
+    r"""Bound the errors as :func:`alignment_errors` does, without rounding, shape (n, k).
 
-    Parameters
-    ----------
-    alignment : array, shape (n, k)
-    values, norms : Tensor, shape (k,)
-        :math:`\theta_i`, and bounds on :math:`\rho_i`.
-    rest : (float, float) or None
-        Interval of all other eigenvalues.
+    ``values`` and ``norms`` (k,) are :math:`\theta_i` and bounds on :math:`\rho_i`; ``rest`` is the
+    interval of all other eigenvalues, if it is known.
     """
     sizes = np.abs(alignment)
     outside = np.sqrt(np.clip(1 - np.square(sizes).sum(1, keepdims=True), 0, 1))
@@ -73,7 +58,7 @@ def mixture_errors(
     for start in range(0, len(theta), _ROWS):
         rows = slice(start, min(start + _ROWS, len(theta)))
         shares, mixed = _mixtures(theta, rho, rows)
-        # Shares in vectors that are not told apart have a norm of at most one together.
+        # The shares in vectors that cannot be told apart have a norm of at most one together.
         reached = rho[rows] + shares @ rho + np.sqrt(mixed @ np.square(rho))
         w = _ratio(reached, gaps[rows] - rho[rows])
         lost = np.minimum(1, mixed.any(1) + np.square(shares).sum(1) + np.square(w))
@@ -83,9 +68,9 @@ def mixture_errors(
 
 
 def _mixtures(values: Array, norms: Array, rows: slice) -> tuple[Array, NDArray[np.bool_]]:
-    r"""Bounds on a true vector's shares in the other computed ones, and which are not told apart.
+    r"""Bound a true vector's shares in the other computed ones; say which cannot be told apart.
 
-    Row i of the first is :math:`\rho_j / (|\theta_i - \theta_j| - \rho_i)`, as the true
+    Row i of the bounds is :math:`\rho_j / (|\theta_i - \theta_j| - \rho_i)`, as the true
     eigenvalue is within :math:`\rho_i`.
     """
     own = norms[rows, np.newaxis]
@@ -98,5 +83,5 @@ def _mixtures(values: Array, norms: Array, rows: slice) -> tuple[Array, NDArray[
 
 
 def _ratio(part: Array, whole: Array) -> Array:
-    """At most 1, which it is where the whole is not positive."""
+    """Divide, up to 1; the ratio is 1 where the whole is not positive."""
     return np.where(whole > 0, np.minimum(part / np.where(whole > 0, whole, 1), 1), 1)

@@ -38,8 +38,8 @@ _log = logging.getLogger(__name__)
 _GRADIENT_BYTES = 2**25
 # Directions pushed forward at once.
 _VECTORS = 64
-# Gradients that are worth reading all directions for; and of fewer, where an operation of a pass
-# through the network takes as long as reading so many of a direction's entries.
+# Gradients for which reading all directions pays. With fewer it pays where an operation of a pass
+# through the network takes as long as reading so many entries of a direction.
 _MANY, _ENTRIES_AN_OPERATION = 16, 1 / 40
 
 
@@ -63,7 +63,9 @@ class Alignment:
 
 @full_precision()
 def alignments(model: Model, x: Any, vectors: Any, **options: Any) -> Tensor:
-    r"""Alignment :math:`A_i(x)` of the reinforcing gradients of any inputs with any directions.
+    r"""Compute the alignments :math:`A_i(x)` of any inputs with any directions.
+
+    They are the cosines between the inputs' reinforcing gradients and the directions.
 
     Parameters
     ----------
@@ -100,11 +102,11 @@ def alignments(model: Model, x: Any, vectors: Any, **options: Any) -> Tensor:
 
 
 def training_alignment(problem: Problem, vectors: Any) -> Alignment:
-    """Alignment of the training samples, in the data's order."""
-    return _warned(problem.processes.call(_gathered_alignment, problem, vectors))
+    """Compute the alignments of the training samples, in the data's order."""
+    return _warned(problem.processes.call(_gathered, problem, vectors))
 
 
-def _gathered_alignment(problem: Problem, vectors: Any) -> Alignment:
+def _gathered(problem: Problem, vectors: Any) -> Alignment:
     def own() -> tuple[Tensor, Tensor, Tensor]:
         batches = (x for x, _ in problem.samples.own_batches(_samples(problem.network, vectors)))
         part = align(problem, batches, vectors)
@@ -121,22 +123,12 @@ def _warned(result: Alignment) -> Alignment:
 
 
 def alignment_on_boundary(problem: Problem, x: Tensor, classes: Tensor, vectors: Any) -> Tensor:
-    r"""Alignment of points on the boundary, where two classes a and b are predicted alike.
+    r"""Compute the alignments of points on the boundary between two classes a and b.
 
-    Among further classes the gradients that reinforce a and b differ by more than their sign, and
-    rounding decides which is predicted. So :math:`A_i^2` is the mean over both; the sign is that of
-    the gradient of a.
-
-    Parameters
-    ----------
-    x : Tensor, shape (n, ...)
-        Ready to compute with.
-    classes : Tensor of int64, shape (n, 2)
-    vectors : array or Tensor, shape (p, k)
-
-    Returns
-    -------
-    Tensor, shape (n, k)
+    The outputs of a and b are equal there. With further classes, the gradients that reinforce a
+    and b differ by more than their sign, and rounding decides which is predicted. So
+    :math:`A_i^2` is the mean over both gradients; the sign is that of the gradient of a. The
+    classes have shape (n, 2), the vectors (p, k) and the alignments (n, k).
     """
     samples = _samples(problem.network, vectors)
     first, second = (
@@ -150,9 +142,9 @@ def alignment_on_boundary(problem: Problem, x: Tensor, classes: Tensor, vectors:
 def align(
     problem: Problem, batches: Iterator[Tensor], vectors: Any, targets: Tensor | None = None
 ) -> Alignment:
-    """Alignment of a stream of batches that are ready to compute with.
+    """Compute the alignments of a stream of batches that are ready to compute with.
 
-    ``targets`` (n,) are the classes that the gradients reinforce; default: the predicted ones.
+    The gradients reinforce the classes ``targets`` (n,); default: the predicted ones.
     """
     network = problem.network
     directions = unit_columns(network, vectors)
@@ -177,9 +169,9 @@ def align(
 
 
 def unit_columns(network: Network, vectors: Any) -> Tensor:
-    """Directions as unit columns (p, k) on the network's device."""
+    """Return directions as unit columns (p, k) on the network's device."""
     if isinstance(vectors, np.ndarray) and not vectors.flags.writeable:
-        vectors = vectors.copy()  # an analysis' own, of which torch takes no view
+        vectors = vectors.copy()  # torch takes no view of the read-only arrays of an analysis
     columns = torch.as_tensor(vectors).to(network.device, network.dtype)
     if columns.ndim == 1:
         columns = columns.unsqueeze(1)
@@ -197,17 +189,20 @@ def unit_columns(network: Network, vectors: Any) -> Tensor:
 
 
 def _samples(network: Network, vectors: Any) -> int:
-    return network.samples_per_chunk(min(2 * _width(vectors), _VECTORS))
+    """Return how many inputs to take at once; the vectors may not have been checked yet."""
+    shape = vectors.shape if hasattr(vectors, "shape") else torch.as_tensor(vectors).shape
+    width = int(shape[-1]) if len(shape) else 1
+    return network.samples_per_chunk(min(2 * width, _VECTORS))
 
 
 def _products_and_norms(
     network: Network, x: Tensor, residual: Tensor, directions: Tensor
 ) -> tuple[Tensor, Tensor]:
-    r"""Products :math:`\langle J_s^T r_s, v\rangle`, shape (n, k), and norms, float64, shape (n,).
+    r"""Compute :math:`\langle J_s^T r_s, v\rangle` (n, k), and the gradients' float64 norms (n,).
 
-    Many gradients at a time are multiplied with the directions as they are. Of few, each product
-    reads all directions; where a pass through the network takes less than that, it is
-    :math:`\langle r_s, J_s v\rangle`, in forward mode.
+    Where many gradients fit in memory, they are multiplied with the directions. Where few do, each
+    product would read all directions; if a pass through the network takes less time than that,
+    the products are :math:`\langle r_s, J_s v\rangle`, in forward mode.
     """
     itemsize = torch.finfo(network.dtype).bits // 8
     per_sample = itemsize * (network.n_parameters + 4 * network.signature.activations)
@@ -225,9 +220,3 @@ def _products_and_norms(
         pushed = [pushforward(network, x, v)[1] for v in directions.split(_VECTORS, dim=1)]
         products = [torch.cat([torch.einsum("knc,nc->nk", p, residual) for p in pushed], dim=1)]
     return torch.cat(products), torch.cat(norms)
-
-
-def _width(vectors: Any) -> int:
-    """Number of directions, as far as can be told before they are checked."""
-    shape = vectors.shape if hasattr(vectors, "shape") else torch.as_tensor(vectors).shape
-    return int(shape[-1]) if len(shape) else 1

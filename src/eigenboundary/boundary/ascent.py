@@ -1,11 +1,11 @@
-r"""Where on the decision boundary an eigenvector's alignment is largest.
+r"""The point of the decision boundary at which an eigenvector's alignment is largest.
 
 .. math:: x_b = \arg\max_x |A_i(x)| \quad \text{such that } x \text{ is on the boundary}
 
 The paper's search (arXiv:2306.07104) climbs over all inputs and may end off the boundary. Here
 every step is taken in the boundary's tangent plane, along the alignment's slope or at random, and
-projected back onto the boundary; one that does not lead higher is not taken. An alignment has
-kinks where a network of ReLUs has them, hence the random steps.
+projected back onto the boundary; a step that does not lead higher is dropped. The alignment has
+kinks where a ReLU network has them, hence the random steps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from eigenboundary.alignment.reinforcing_gradients import alignments
 from eigenboundary.boundary.search.crossings import leading_two
 from eigenboundary.boundary.search.descent import onto_boundary, output_rounding
 from eigenboundary.boundary.search.input_gradients import gap_gradient, outputs_at
-from eigenboundary.boundary.search.norms import Geometry, column
+from eigenboundary.boundary.search.norms import Geometry, column, divisor
 from eigenboundary.problem.derivatives import squared_alignment_slopes
 from eigenboundary.problem.problem import Problem
 from eigenboundary.runtime.errors import InvalidInputError
@@ -41,14 +41,14 @@ _AT_RANDOM = 4
 # have shrunk to the last.
 _FIRST_MOVE, _LAST_MOVE = 0.1, 1e-4
 _GROWTH, _SHRINKING = 1.5, 0.4
-# How many times its outputs' rounding a point is off the boundary, so that its class is certain.
+# Distance of a point off the boundary, in roundings of its outputs, that makes its class certain.
 _SAFE_ROUNDINGS = 4
 # Bytes for the gradients, in θ, that slopes hold at once.
 _GRADIENT_BYTES = 2**28
 
 
 def own_alignment(problem: Problem, x: Tensor, directions: Tensor, each: int) -> Tensor:
-    """Absolute alignment of ``each`` inputs for every direction, (k * each,), with that one."""
+    """Compute the absolute alignment of ``each`` inputs with each direction, (k * each,)."""
     blocks = zip(x.split(each), directions.unbind(1), strict=True)
     return torch.cat([alignments(problem, block, v).squeeze(1).abs() for block, v in blocks])
 
@@ -60,14 +60,15 @@ def most_aligned(
     seed: int,
     box: tuple[float, float] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    r"""The boundary point with the largest absolute alignment for each direction.
+    r"""Find the boundary point with the largest absolute alignment for each direction.
 
     Parameters
     ----------
     directions : Tensor, shape (p, k)
         Unit columns.
     points : Tensor, shape (m, ...)
-        Points of the boundary to start from: the most aligned of all, and of shares of them.
+        Points of the boundary. The search starts at the most aligned of all of them, and of
+        random shares of them.
     seed : int
     box : (low, high), optional
         Range that every entry of an input stays in; default: that of the points.
@@ -76,7 +77,7 @@ def most_aligned(
     -------
     x_b : Tensor, shape (k, ...)
     alignment : Tensor, shape (k,)
-        :math:`|A_i(x_b)|`, at no less than at the best of the points.
+        :math:`|A_i(x_b)|`, no less than at the best of the points.
     """
     generator = torch.Generator().manual_seed(int(seed))
     bounds = box or (float(points.min()), float(points.max()))
@@ -87,9 +88,9 @@ def most_aligned(
     spread = (flat - flat.mean(0)).square().sum(1).mean().sqrt()
     move = value.new_full(value.shape, _FIRST_MOVE) * spread
     rounds = affordable_rounds(problem.signature.flops)
-    for turn in range(rounds):
+    for done in range(rounds):
         safe_point()
-        if turn == _FIRST_ROUNDS * rounds // _ROUNDS:
+        if done == _FIRST_ROUNDS * rounds // _ROUNDS:
             rows = _leaders(value, k)
             best, value, move = best[rows], value[rows], move[rows]
         if bool((move < _LAST_MOVE * spread).all()):
@@ -104,22 +105,20 @@ def most_aligned(
 
 
 def affordable_rounds(flops: int) -> int:
-    """How many rounds where a forward pass takes so many operations; with few, one start each."""
+    """Return how many rounds to take where a forward pass takes so many operations."""
     return min(_ROUNDS, max(_LEAST_ROUNDS, int(_MOST_FLOPS / (_ROUND_PASSES * max(flops, 1)))))
 
 
 def _on_the_more_aligned_side(
     problem: Problem, x: Tensor, directions: Tensor, geometry: Geometry
 ) -> tuple[Tensor, Tensor]:
-    """Boundary points a few roundings off it, to where the alignment is larger, and that.
+    """Move boundary points a few roundings off it to the side of larger alignment; return both.
 
     On the boundary itself rounding decides which class is predicted, and where a third class is
     near, the gradients that reinforce the two differ by more than their sign. Where the outputs
     are so flat that such a step leads away from the boundary, the point stays.
     """
-    classes, gap, _ = leading_two(outputs_at(problem.network, x))
-    gradient = gap_gradient(problem.network, x, classes[:, 0], classes[:, 1])[1]
-    normal, rate = Geometry().steepest(gradient)
+    classes, gap, normal, rate = _normals(problem, x)
     rounding = output_rounding(problem.network, x, classes)
     length = _SAFE_ROUNDINGS * rounding / rate.clamp(min=torch.finfo(x.dtype).tiny)
     step = column(torch.where(rate > 0, length, torch.zeros_like(rate)), x) * normal
@@ -134,7 +133,7 @@ def _on_the_more_aligned_side(
 
 
 def _leaders(value: Tensor, k: int) -> Tensor:
-    """The row of the largest value of each of k equal shares."""
+    """Return the row of the largest value in each of k equal shares."""
     first = torch.arange(k, device=value.device) * (len(value) // k)
     return first + value.reshape(k, -1).argmax(1)
 
@@ -142,7 +141,7 @@ def _leaders(value: Tensor, k: int) -> Tensor:
 def _starts(
     problem: Problem, directions: Tensor, points: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """For each direction the most aligned of all points, and of random shares of them."""
+    """Return, for each direction, the most aligned of all points, and of random shares of them."""
     aligned = alignments(problem, points, directions).abs()
     order = torch.randperm(len(points), generator=generator).to(points.device)
     count = min(_STARTS, len(points))
@@ -160,21 +159,24 @@ def _proposals(
     geometry: Geometry,
     generator: torch.Generator,
 ) -> Tensor:
-    """Inputs (m, s, ...) a move away from boundary points x (m, ...) in the tangent plane."""
-    normal = _normals(problem, x)
+    """Return inputs (m, s, ...) a move away from boundary points (m, ...) in the tangent plane."""
+    normal = _normals(problem, x)[2]
     owners = directions.repeat_interleave(len(x) // directions.shape[1], dim=1)
     shape = (len(x), _AT_RANDOM, *x.shape[1:])
     steps = list(torch.randn(shape, generator=generator, dtype=torch.float64).to(x).unbind(1))
-    slope = _slopes_or_none(problem, x, owners)
     lengths = [1.0] * _AT_RANDOM
-    if slope is not None:
+    try:
+        slope = _squared_alignment_slopes(problem, x, owners)[0].nan_to_num()
         steps += [slope] * len(_ALONG_SLOPE)
         lengths += _ALONG_SLOPE
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, NotImplementedError) as error:
+        _log.info("x_b is looked for by random steps alone: %s", error)
     moved = []
     for step, length in zip(steps, lengths, strict=True):
         tangent = step - column((step * normal).flatten(1).sum(1), x) * normal
-        norm = geometry.length(tangent)
-        unit = tangent / column(torch.where(norm > 0, norm, torch.ones_like(norm)), x)
+        unit = tangent / column(divisor(geometry.length(tangent)), x)
         moved.append(geometry.inside(x + column(length * move, x) * unit))
     return torch.stack(moved, dim=1)
 
@@ -182,30 +184,27 @@ def _proposals(
 def _highest(
     problem: Problem, proposals: Tensor, directions: Tensor, geometry: Geometry
 ) -> tuple[Tensor, Tensor]:
-    """The largest alignment of each row's proposals, once they are on the boundary, and where."""
+    """Return the largest alignment of each row's proposals, put onto the boundary, and where."""
     m, s = proposals.shape[:2]
-    flat, converged = onto_boundary(problem.network, proposals.flatten(0, 1), geometry=geometry)
+    flat, converged = onto_boundary(problem.network, proposals.flatten(0, 1), geometry)
     aligned = own_alignment(problem, flat, directions, len(flat) // directions.shape[1])
     aligned = torch.where(converged, aligned, -math.inf).reshape(m, s)
     highest, chosen = aligned.max(1)
-    rows = torch.arange(m, device=flat.device)
-    return highest, flat.reshape(proposals.shape)[rows, chosen]
+    points = flat.reshape(proposals.shape)
+    return highest, points[torch.arange(m, device=flat.device), chosen]
 
 
-def _normals(problem: Problem, x: Tensor) -> Tensor:
-    """Unit normals of the boundary at points on it."""
-    classes = leading_two(outputs_at(problem.network, x))[0]
+def _normals(problem: Problem, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the leading classes, their gap, unit normals of the boundary, and the gap's slopes."""
+    classes, gap, _ = leading_two(outputs_at(problem.network, x))
     gradient = gap_gradient(problem.network, x, classes[:, 0], classes[:, 1])[1]
-    return Geometry().steepest(gradient)[0]
-
-
-# --------------------------------------------------------------------------- slopes in the input
+    return classes, gap, *Geometry().steepest(gradient)
 
 
 def _squared_alignment_slopes(
     problem: Problem, x: Tensor, directions: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Slopes of each input's squared alignment with its direction, and these; in parts that fit."""
+    """Compute each input's squared alignment with its direction, and its slope; slopes first."""
     per_input = torch.finfo(x.dtype).bits // 8 * 3 * problem.n_parameters
     step = max(1, problem.network.memory.at_most(_GRADIENT_BYTES) // per_input)
     parts = [
@@ -217,20 +216,10 @@ def _squared_alignment_slopes(
     return torch.cat([slope for slope, _ in parts]), torch.cat([value for _, value in parts])
 
 
-def _slopes_or_none(problem: Problem, x: Tensor, directions: Tensor) -> Tensor | None:
-    try:
-        return _squared_alignment_slopes(problem, x, directions)[0].nan_to_num()
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, NotImplementedError) as error:
-        _log.info("x_b is looked for by random steps alone: %s", error)
-        return None
-
-
 def ascend(
     problem: Problem, start: Tensor, directions: Tensor, n_steps: int, learning_rate: float
 ) -> Tensor:
-    """The paper's search: over all inputs, by gradient ascent; the best of all steps."""
+    """Search as the paper does, by gradient ascent over all inputs; return the best of them."""
     x, best = start.clone(), start.clone()
     highest = start.new_full((len(start),), -1.0)
     optimizer = torch.optim.Adam([x], lr=learning_rate, maximize=True)

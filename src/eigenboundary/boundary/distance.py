@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from eigenboundary.boundary.arguments import problem_with_inputs
-from eigenboundary.boundary.search.nearest import BoundaryDistance, nearest_boundary, references_for
+from eigenboundary.boundary.arguments import problem_with_inputs, references_for
+from eigenboundary.boundary.search.nearest import BoundaryDistance, nearest_boundary
 from eigenboundary.boundary.search.norms import Geometry, as_box, as_norm
 from eigenboundary.problem.problem import Model
 from eigenboundary.runtime.arguments import check_integer, check_seed, check_tolerance
@@ -25,21 +25,23 @@ def boundary_distance(
     tolerance: float | None = None,
     **options: Any,
 ) -> BoundaryDistance:
-    """Distance of each input from the decision boundary: an upper bound, refined.
+    """Compute the distance of each input from the decision boundary: an upper bound, refined.
 
     Parameters
     ----------
     model : torch.nn.Module, Problem or Analysis
         It is left exactly as it was.
     x : array or Tensor, shape (m, ...)
+        Inputs like those of the data; no labels are needed.
     norm : {2, inf}
-        Euclidean, or largest change of an entry.
+        Euclidean length, or largest change of an entry.
     n_starts : int
-        Near inputs of another predicted class to start from, an input; in more than ten dimensions
-        only where walks along the gradient meet no boundary. There are fewer walks where a forward
-        pass takes more than about 4·10⁸ operations an input.
+        Near inputs of another predicted class to start from, for each input; in more than ten
+        dimensions only where walks along the gradient meet no boundary. There are fewer walks
+        where a forward pass takes more than about 4·10⁸ operations an input.
     seed : int
-        The same inputs with the same seed give the same points; further inputs may change them.
+        Seed of the search. Equal inputs and seeds give equal points; further inputs may change
+        them.
     references : array or Tensor, shape (r, ...), optional
         Inputs to start towards, where ``n_starts`` says so; default: a problem's training samples,
         else x.

@@ -26,7 +26,7 @@ from eigenboundary.runtime.precision import full_precision
 
 @dataclass(frozen=True)
 class BoundaryMotion:
-    """What networks along a line in parameter space predict on a grid of the input plane.
+    """Predictions of networks along a line in parameter space on a grid of the input plane.
 
     Attributes
     ----------
@@ -71,12 +71,12 @@ def boundary_along(
     data: Any = None,
     **options: Any,
 ) -> BoundaryMotion:
-    r"""Decision regions at :math:`\theta + t\, v/\|v\|`, for inputs in the plane.
+    r"""Compute decision regions at :math:`\theta + t\, v/\|v\|`, for inputs in the plane.
 
     Parameters
     ----------
     model : torch.nn.Module, Problem or Analysis
-        Of two-dimensional inputs.
+        Its inputs are two-dimensional.
     direction : array or Tensor, shape (p,)
         v, e.g. an eigenvector, of any length.
     steps : array, shape (m,)
@@ -87,7 +87,7 @@ def boundary_along(
     resolution : int
         Grid points along each axis where no grid is given.
     data, **options
-        Pool and options of :class:`~eigenboundary.Problem`, for a module.
+        Samples and options of :class:`~eigenboundary.Problem`, for a module.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def boundary_along(
     check_integer(resolution, "resolution")
     if tuple(problem.signature.input_shape) != (2,):
         raise InvalidInputError(
-            "problem",
+            "model",
             "have inputs of two features for its boundary to be drawn in a plane",
             f"inputs of shape {tuple(problem.signature.input_shape)}",
         )
@@ -136,13 +136,11 @@ def _axes(problem: Problem, resolution: int) -> tuple[NDArray[np.float64], NDArr
 def _frames(
     problem: Problem, coefficients: NDArray[np.float64], vectors: Tensor, points: Tensor
 ) -> NDArray[np.float32]:
-    frames = []
+    network, frames = problem.network, []
     for block in blocks_of(problem, coefficients, vectors):
         parts = []
-        for inputs in problem.network.input_batches(
-            points, problem.network.samples_per_chunk(len(block))
-        ):
+        for inputs in network.input_batches(points, network.samples_per_chunk(len(block))):
             safe_point()
-            parts.append(outputs_at(problem.network, block, inputs).float().cpu())
+            parts.append(outputs_at(network, block, inputs).float().cpu())
         frames.append(torch.cat(parts, dim=1))
     return torch.cat(frames).numpy()

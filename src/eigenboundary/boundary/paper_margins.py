@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from eigenboundary.alignment.reinforcing_gradients import training_alignment, unit_columns
 from eigenboundary.boundary.ascent import ascend, most_aligned, own_alignment
@@ -42,11 +41,11 @@ class SectionMargins:
     boundary_point : array, shape (k, 2, ...)
         :math:`x_b`.
     alignment : array, shape (k, 2)
-        Absolute alignment there.
+        Absolute alignment at :math:`x_b`.
     gap : array, shape (k, 2)
-        Difference of the two leading outputs there: zero on the boundary.
+        Difference of the two leading outputs at :math:`x_b`: zero on the boundary.
     classes : array of int, shape (k, 2, 2)
-        The two leading classes there, smaller one first.
+        The two leading classes at :math:`x_b`, smaller one first.
     paper_margin : array, shape (k, 2)
         :math:`\|x_t - x_b\|`.
     refined_margin : array, shape (k, 2)
@@ -74,7 +73,7 @@ def paper_margins(
     seed: int = 0,
     **options: Any,
 ) -> SectionMargins:
-    r"""The paper's margin of each eigenvector's section, beside the distance of its samples.
+    r"""Compute the paper's margin of each eigenvector's section, and its samples' distances.
 
     Parameters
     ----------
@@ -82,14 +81,15 @@ def paper_margins(
     vectors : array or Tensor, shape (p, k)
         Eigenvectors.
     constrained : bool
-        Whether :math:`x_b` is looked for on the boundary alone: among its points, then along it.
-        Else by gradient ascent over all inputs, as in the paper, which holds a gradient in θ for
-        each of the 2k searches.
+        Whether to look for :math:`x_b` on the boundary alone: among its points, then along it.
+        Otherwise it is found by gradient ascent over all inputs, as in the paper, which holds a
+        gradient in θ for each of the 2k searches.
     n_points : int
         Points of the boundary to choose from.
     n_steps, learning_rate
         Steps of the ascent (Adam), and their size in units of the input.
     seed : int
+        Seed of the searches.
     data, **options
         Samples and options of :class:`~eigenboundary.Problem`, for a module.
 
@@ -135,17 +135,15 @@ def paper_margins(
     else:
         x_b = ascend(problem, x_t, directions.repeat_interleave(2, 1), n_steps, learning_rate)
     classes, gap, _ = leading_two(outputs_at(problem.network, x_b))
-    refined = boundary_distance(problem, x_t, seed=seed).value.reshape(tuple(samples.shape))
+    columns = {
+        "samples": samples,
+        "boundary_point": x_b.reshape(*samples.shape, *x_b.shape[1:]),
+        "alignment": own_alignment(problem, x_b, directions, 2).reshape(samples.shape),
+        "gap": gap.reshape(samples.shape),
+        "classes": classes.sort(1).values.reshape(*samples.shape, 2),
+        "paper_margin": Geometry().length(x_t - x_b).reshape(samples.shape),
+    }
     return SectionMargins(
-        samples=_numpy(samples),
-        boundary_point=_numpy(x_b.reshape(*samples.shape, *x_b.shape[1:])),
-        alignment=_numpy(own_alignment(problem, x_b, directions, 2).reshape(samples.shape)),
-        gap=_numpy(gap.reshape(samples.shape)),
-        classes=_numpy(classes.sort(1).values.reshape(*samples.shape, 2)),
-        paper_margin=_numpy(Geometry().length(x_t - x_b).reshape(samples.shape)),
-        refined_margin=refined,
+        **{name: values.cpu().numpy() for name, values in columns.items()},
+        refined_margin=boundary_distance(problem, x_t, seed=seed).value.reshape(samples.shape),
     )
-
-
-def _numpy(values: Tensor) -> NDArray[Any]:
-    return values.cpu().numpy()

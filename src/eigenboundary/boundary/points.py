@@ -19,7 +19,6 @@ from torch import Tensor
 from eigenboundary.boundary.arguments import problem_with_pool
 from eigenboundary.boundary.search.crossings import find_crossings
 from eigenboundary.boundary.search.starts import Pool
-from eigenboundary.problem.network import Network
 from eigenboundary.problem.problem import Model
 from eigenboundary.runtime.arguments import check_integer, check_seed, check_tolerance
 from eigenboundary.runtime.errors import InvalidInputError
@@ -32,7 +31,7 @@ _log = logging.getLogger(__name__)
 # Partners drawn for a sample; the nearest of the first one, two, ... of them is taken.
 _PARTNERS = 8
 _ROUNDS = 8
-# Differences of inputs held at once when distances are computed.
+# Bytes of differences of inputs held at once when distances are computed.
 _DIFFERENCE_BYTES = 2**26
 # New points compared with one another at once.
 _BLOCK = 512
@@ -49,7 +48,7 @@ class BoundaryPoints:
     classes : array of int, shape (m, 2)
         The two leading classes, smaller one first.
     gap : array, shape (m,)
-        What is left of the difference of the two leading outputs.
+        Remaining difference of the two leading outputs.
     pairs : array of int, shape (m, 2)
         Indices of the training samples that the point was found between.
     """
@@ -60,7 +59,7 @@ class BoundaryPoints:
     pairs: Annotated[NDArray[np.int64], "m", 2] = field(repr=False)
 
     def __len__(self) -> int:
-        """Number of points."""
+        """Return the number m of points."""
         return len(self.points)
 
 
@@ -75,24 +74,25 @@ def boundary_points(
     spacing: float = 1e-3,
     **options: Any,
 ) -> BoundaryPoints:
-    r"""Points where the two largest outputs of a network are equal, near its data.
+    r"""Find points where the two largest outputs of a network are equal, near its data.
 
     Parameters
     ----------
     model : torch.nn.Module, Problem or Analysis
         It is left exactly as it was.
     data : (x, y), Dataset or DataLoader
-        Its training samples; default: those of the problem.
+        Samples of a module; left out for what has its own.
     n : int
         Most points to find.
     seed : int
+        Seed of the pairs of samples that are drawn.
     tolerance : float, optional
         Largest difference of the two leading outputs, relative to their difference at the ends of
         the segment a point was found on; default: the square root of the machine epsilon. Usually
         the difference is at the outputs' rounding.
     spacing : float
-        Of points closer than this share of the points' median distance only one is kept; 0 keeps
-        all.
+        Share of the points' median distance below which only one of several points is kept; 0
+        keeps all.
     **options
         Options of :class:`~eigenboundary.Problem`, for a module.
 
@@ -120,21 +120,11 @@ def boundary_points(
     check_integer(n, "n")
     check_seed(seed)
     check_tolerance(tolerance)
-    _check_spacing(spacing)
+    number = isinstance(spacing, int | float) and not isinstance(spacing, bool)
+    if not number or not 0 <= spacing < 1:
+        raise InvalidInputError("spacing", "be a number from 0 to below 1", repr(spacing))
     problem, pool = problem_with_pool(model, data, seed=seed, **options)
-    return points_between(problem.network, pool, n, seed, tolerance, spacing)
-
-
-def points_between(
-    network: Network,
-    pool: Pool,
-    n: int,
-    seed: int,
-    tolerance: float | None = None,
-    spacing: float = 1e-3,
-) -> BoundaryPoints:
-    """Boundary points on segments between samples of different predicted classes."""
-    generator = torch.Generator().manual_seed(int(seed))
+    network, generator = problem.network, torch.Generator().manual_seed(int(seed))
     kept = _Kept(n, spacing)
     for _ in range(_ROUNDS):
         safe_point()
@@ -152,20 +142,15 @@ def points_between(
             break
     if len(kept) < n:
         _log.info("%d of %d boundary points found at spacing %g", len(kept), n, spacing)
-    return kept.result()
-
-
-def _check_spacing(spacing: Any) -> None:
-    number = isinstance(spacing, int | float) and not isinstance(spacing, bool)
-    if not number or not 0 <= spacing < 1:
-        raise InvalidInputError("spacing", "be a number from 0 to below 1", repr(spacing))
+    columns = (torch.cat(column).cpu().numpy() for column in zip(*kept.rows, strict=True))
+    return BoundaryPoints(*columns)
 
 
 def _draw_pairs(pool: Pool, m: int, generator: torch.Generator, memory: Memory) -> Tensor:
-    """Rows of samples (m, 2) of different predicted class, nearer ones preferred.
+    """Draw rows of samples (m, 2) of different predicted class, nearer ones preferred.
 
-    For half of the pairs both classes are drawn alike, so that rare ones have their share; for
-    the others both samples are.
+    For half of the pairs both classes are drawn with equal chances, so that rare ones have their
+    share; for the others both samples are.
     """
     labels = pool.predictions.cpu()
     order = labels.argsort(stable=True)
@@ -186,29 +171,28 @@ def _draw_pairs(pool: Pool, m: int, generator: torch.Generator, memory: Memory) 
 
     first = torch.where(by_class, rows_of(first_class, 1).squeeze(1), drawn)
     of_pair = rows_of(second_class, _PARTNERS)
-    # Of all samples that are not of the first's class, which lie in one stretch of the order.
+    # From all samples that are not of the first's class, which lies in one stretch of the order.
     share = torch.rand(m, _PARTNERS, generator=generator, dtype=torch.float64)
     others = len(labels) - counts[first_class].unsqueeze(1)
     offset = (share * others).long()
     offset += counts[first_class].unsqueeze(1) * (offset >= starts[first_class].unsqueeze(1))
     candidates = torch.where(by_class.unsqueeze(1), of_pair, order[offset])
     considered = torch.randint(_PARTNERS, (m, 1), generator=generator)
-    candidates = candidates.to(pool.x.device)
-    distances = _distances(pool.x, first.to(pool.x.device), candidates, memory)
+    first, candidates = first.to(pool.x.device), candidates.to(pool.x.device)
+    distances = _distances(pool.x, first, candidates, memory)
     left_out = torch.arange(_PARTNERS) > considered
     nearest = distances.masked_fill(left_out.to(distances.device), torch.inf).argmin(1)
-    second = candidates.gather(1, nearest.unsqueeze(1))
-    return torch.cat([first.to(second.device).unsqueeze(1), second], dim=1)
+    return torch.cat([first.unsqueeze(1), candidates.gather(1, nearest.unsqueeze(1))], dim=1)
 
 
 def _distances(x: Tensor, first: Tensor, candidates: Tensor, memory: Memory) -> Tensor:
+    """Compute the distances of inputs from their candidates (m, c), a few of them at a time."""
     flat = x.flatten(1)
     row_bytes = flat.element_size() * candidates.shape[1] * max(1, flat.shape[1])
     step = max(1, memory.at_most(_DIFFERENCE_BYTES) // row_bytes)
     blocks = []
-    for rows in range(0, len(first), step):
-        part = slice(rows, rows + step)
-        difference = flat[candidates[part]] - flat[first[part]].unsqueeze(1)
+    for rows, partners in zip(first.split(step), candidates.split(step), strict=True):
+        difference = flat[partners] - flat[rows].unsqueeze(1)
         blocks.append(torch.linalg.vector_norm(difference, dim=2))
     return torch.cat(blocks)
 
@@ -219,28 +203,27 @@ class _Kept:
     def __init__(self, n: int, spacing: float) -> None:
         self.n, self.spacing = n, spacing
         self.radius: float | None = None
-        self.rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        self.rows: list[tuple[Tensor, ...]] = []
 
     def __len__(self) -> int:
         return sum(len(points) for points, *_ in self.rows)
 
     def add(self, points: Tensor, *others: Tensor) -> int:
-        """Keep what is far enough from all that is kept; how many that were."""
+        """Keep the points that are far enough from all others; return how many these are."""
         if self.radius is None and len(points) > 1:
-            self.radius = self.spacing * _median_distance(points)
+            some = points[:_REFERENCE_PAIRS].flatten(1).double()
+            self.radius = self.spacing * float(torch.pdist(some).median())
         before = len(self)
         for rows in range(0, len(points), _BLOCK):
             block = slice(rows, rows + _BLOCK)
             far = self._far(points[block])[: max(0, self.n - len(self))]
-            a, b, c = (other[block][far] for other in others)
-            self.rows.append((points[block][far], a, b, c))
+            self.rows.append(tuple(values[block][far] for values in (points, *others)))
         if not self.rows:  # none at all: empty ones, of the right shapes
-            a, b, c = others
-            self.rows.append((points, a, b, c))
+            self.rows.append((points, *others))
         return len(self) - before
 
     def _far(self, points: Tensor) -> Tensor:
-        """Rows to keep, in order."""
+        """Return the rows to keep, in order."""
         if not self.radius:
             return torch.arange(len(points), device=points.device)
         flat = points.flatten(1).double()
@@ -255,12 +238,3 @@ class _Kept:
             if alive[row]:
                 alive[row + 1 :] &= ~close[row, row + 1 :]
         return rows[torch.from_numpy(alive).to(rows.device)]
-
-    def result(self) -> BoundaryPoints:
-        columns = [torch.cat(column).cpu().numpy() for column in zip(*self.rows, strict=True)]
-        return BoundaryPoints(*columns)
-
-
-def _median_distance(points: Tensor) -> float:
-    some = points[:_REFERENCE_PAIRS].flatten(1).double()
-    return float(torch.pdist(some).median()) if len(some) > 1 else 0.0

@@ -1,13 +1,4 @@
-r"""Moving inputs downhill onto the decision boundary.
-
-A Newton step for :math:`f_a - f_b = 0` along the steepest direction, as in DeepFool
-(Moosavi-Dezfooli et al. 2016, arXiv:1511.04599),
-
-.. math:: x \leftarrow x - (1 + \eta)\, \frac{f_a - f_b}{\|\nabla(f_a - f_b)\|_*}\, u,
-
-is taken until the predicted class changes, with an overshoot η that grows, and the crossing on the
-last step is then found to rounding.
-"""
+"""Inputs moved onto the decision boundary, as a user asks for it."""
 
 from __future__ import annotations
 
@@ -16,14 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from eigenboundary.boundary.arguments import problem_with_inputs
 from eigenboundary.boundary.search.crossings import leading_two
 from eigenboundary.boundary.search.descent import onto_boundary
 from eigenboundary.boundary.search.input_gradients import outputs_at
 from eigenboundary.boundary.search.norms import Geometry
-from eigenboundary.problem.network import Network
 from eigenboundary.problem.problem import Model
 from eigenboundary.runtime.arguments import check_integer, check_tolerance
 
@@ -35,11 +24,11 @@ class BoundaryProjection:
     Attributes
     ----------
     points : array, shape (m, ...)
-        The input itself where no boundary was met.
+        The points; the input itself where no boundary was met.
     classes : array of int, shape (m, 2)
         The two leading classes there, smaller one first.
     gap : array, shape (m,)
-        What is left of the difference of the two leading outputs.
+        Remaining difference of the two leading outputs.
     distance : array, shape (m,)
         Euclidean distance from the input; not the smallest, see
         :func:`~eigenboundary.boundary_distance`.
@@ -61,13 +50,14 @@ def project_to_boundary(
     tolerance: float | None = None,
     **options: Any,
 ) -> BoundaryProjection:
-    """Any inputs moved onto the boundary between their two leading classes.
+    """Move any inputs onto the boundary between their two leading classes.
 
     Parameters
     ----------
     model : torch.nn.Module, Problem or Analysis
         It is left exactly as it was.
     x : array or Tensor, shape (m, ...)
+        Inputs like those of the data; no labels are needed.
     n_steps : int
         Most Newton steps.
     tolerance : float, optional
@@ -97,15 +87,9 @@ def project_to_boundary(
     check_integer(n_steps, "n_steps")
     check_tolerance(tolerance)
     problem, inputs = problem_with_inputs(model, x, **options)
-    return project(problem.network, inputs, n_steps, tolerance)
-
-
-def project(
-    network: Network, x: Tensor, n_steps: int = 50, tolerance: float | None = None
-) -> BoundaryProjection:
-    """The same for inputs that are ready to compute with."""
-    points, converged = onto_boundary(network, x, n_steps, tolerance)
+    network, geometry = problem.network, Geometry()
+    points, converged = onto_boundary(network, inputs, geometry, n_steps, tolerance)
     classes, left, _ = leading_two(outputs_at(network, points))
-    distance = Geometry().length(points - x)
+    distance = geometry.length(points - inputs)
     columns = (points, classes.sort(1).values, left, distance, converged)
     return BoundaryProjection(*(values.cpu().numpy() for values in columns))

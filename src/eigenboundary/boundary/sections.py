@@ -1,22 +1,23 @@
 r"""The sections of the boundary that eigenvectors encode, and how wide the margin is there.
 
-A boundary point belongs to the eigenvector whose absolute alignment :math:`|A_i|` leads there; it
-is explained by none where all k of them together hold less than half of its squared alignment,
+A boundary point belongs to the eigenvector whose absolute alignment :math:`|A_i|` is largest at the
+point. No eigenvector explains it where all k eigenvectors together hold less than half of its
+squared alignment,
 
 .. math:: \sum_{i \le k} A_i(x)^2 < \tfrac12.
 
-Two classes are predicted alike there, so :math:`A_i^2` is the mean over the gradients that
-reinforce the one and the other.
+Two outputs are equal there, so :math:`A_i^2` is the mean over the gradients that reinforce the one
+class and the other.
 
 The samples :math:`x_t` of a section are the training samples with the most positive and the most
-negative alignment (arXiv:2306.07104), and its margin is the distance of the nearer one of them
-from the boundary.
+negative alignment (arXiv:2306.07104), and its margin is the distance of the nearer sample from the
+boundary.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, overload
 
@@ -27,21 +28,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eigenboundary.alignment.reinforcing_gradients import alignment_on_boundary
+from eigenboundary.boundary.arguments import references_for
 from eigenboundary.boundary.ascent import most_aligned
 from eigenboundary.boundary.points import BoundaryPoints, boundary_points
 from eigenboundary.boundary.search.crossings import leading_two
 from eigenboundary.boundary.search.input_gradients import outputs_at
-from eigenboundary.boundary.search.nearest import nearest_boundary, references_for
-from eigenboundary.boundary.search.norms import Geometry
+from eigenboundary.boundary.search.nearest import nearest_boundary
+from eigenboundary.boundary.search.norms import Geometry, column
 from eigenboundary.problem.problem import Problem
 from eigenboundary.runtime.errors import InvalidInputError
 
 Array = NDArray[np.float64]
 
-# Of a sample's squared alignment at a boundary point, what the eigenvectors must hold of it.
+# Share of a boundary point's squared alignment that the eigenvectors must hold.
 _EXPLAINED = 0.5
 # A side this much less aligned than the other is no side of a section.
 WEAK_SIDE = 0.1
+_COLUMNS = (
+    *("eigenvalue", "class_a", "class_b", "share", "alignment", "sample"),
+    *("margin", "lower_estimate", "paper_margin", "converged"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,20 +66,20 @@ class Section:
     training_samples : (int, int)
         Indices of :math:`x_t`: the samples with the most positive and the most negative alignment.
     training_alignment : (float, float)
-        :math:`A_i(x_t)` of these.
+        :math:`A_i(x_t)` of the two samples.
     boundary_point : array
         :math:`x_b`: the point of the boundary with the largest :math:`|A_i|`.
     alignment : float
         :math:`|A_i(x_b)|`.
     gap : float
-        What is left of the difference of the two leading outputs at :math:`x_b`.
+        Remaining difference of the two leading outputs at :math:`x_b`.
     side_margins, side_paper_margins, side_lower_estimates : (float, float)
         For each :math:`x_t` its distance from the boundary (see ``margin``), :math:`\|x_t-x_b\|`,
         and the distance of the linearised network.
     nearest_points : array, shape (2, ...)
         The boundary points nearest to :math:`x_t`.
     nearest_sections : (int, int)
-        The eigenvector that these belong to; -1 for none.
+        The eigenvectors that the nearest points belong to; -1 for none.
     converged : bool
         Whether the eigenpair and the searches for both samples' margins have converged.
     samples : array, shape (2, ...)
@@ -99,9 +105,9 @@ class Section:
 
     @property
     def side(self) -> int:
-        """Which of the two samples is nearer to the boundary; one far less aligned doesn't count.
+        """Side of the sample nearer to the boundary: 0 for the positive one, 1 for the negative.
 
-        0 for the positive side, 1 for the negative one.
+        A sample that is far less aligned than the other does not count.
         """
         reach = max(self.training_alignment[0], 0.0), max(-self.training_alignment[1], 0.0)
         margins = [
@@ -120,7 +126,7 @@ class Section:
 
     @property
     def paper_margin(self) -> float:
-        r"""The paper's estimate of it: :math:`\|x_t - x_b\|` of the same sample."""
+        r"""The paper's estimate of the margin: :math:`\|x_t - x_b\|` of the same sample."""
         return self.side_paper_margins[self.side]
 
     @property
@@ -130,13 +136,13 @@ class Section:
 
     @property
     def sample_index(self) -> int:
-        """The training sample whose margin it is."""
+        """Index of the training sample that has the margin."""
         return self.training_samples[self.side]
 
 
 @dataclass(frozen=True, eq=False)
 class BoundarySections(Sequence[Section]):
-    r"""The sections of k eigenvectors, and the sampled boundary they are told from.
+    r"""The sections of k eigenvectors, and the sampled boundary that they divide.
 
     Attributes
     ----------
@@ -147,7 +153,7 @@ class BoundarySections(Sequence[Section]):
     alignment : array, shape (m, k)
         :math:`A_i` there, with the sign of the first of its two classes.
     norm : float
-        Of the margins: 2 or infinity.
+        Norm of the margins: 2 or infinity.
     box : (low, high) or None
         Range that the entries of inputs were kept in.
     """
@@ -163,16 +169,12 @@ class BoundarySections(Sequence[Section]):
     @overload
     def __getitem__(self, index: slice) -> tuple[Section, ...]: ...
     def __getitem__(self, index: int | slice) -> Section | tuple[Section, ...]:
-        """The section of one eigenvector."""
+        """Return the section of one eigenvector, or of several."""
         return self.sections[index]
 
     def __len__(self) -> int:
-        """Number of eigenvectors."""
+        """Return the number of eigenvectors."""
         return len(self.sections)
-
-    def __iter__(self) -> Iterator[Section]:
-        """Section after section."""
-        return iter(self.sections)
 
     @property
     def leading(self) -> NDArray[np.int64]:
@@ -193,7 +195,7 @@ class BoundarySections(Sequence[Section]):
     def class_pairs(self) -> pd.DataFrame:
         """Share of all sampled points by class pair (rows) and eigenvector (columns, from 1).
 
-        The last column holds those that no eigenvector explains; all entries sum to one.
+        The last column holds the points that no eigenvector explains; all entries sum to one.
         """
         names = [str(i + 1) for i in range(len(self))] + ["none"]
         leading = self.leading
@@ -206,7 +208,7 @@ class BoundarySections(Sequence[Section]):
 
     @property
     def overlap(self) -> Array:
-        r"""How much of the boundary two sections share, shape (k, k).
+        r"""Share of the boundary that two sections have in common, shape (k, k).
 
         .. math:: \sum_x \min(a_i(x), a_j(x)), \qquad a_i(x) = A_i(x)^2 / \sum_{x'} A_i(x')^2
 
@@ -218,26 +220,20 @@ class BoundarySections(Sequence[Section]):
         return np.array(shared).reshape(len(self), len(self))
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row an eigenvector."""
-        return pd.DataFrame(
-            {
-                "eigenvalue": [s.eigenvalue for s in self],
-                "class_a": [s.classes[0] for s in self],
-                "class_b": [s.classes[1] for s in self],
-                "share": [s.share for s in self],
-                "alignment": [s.alignment for s in self],
-                "sample": [s.sample_index for s in self],
-                "margin": [s.margin for s in self],
-                "lower_estimate": [s.lower_estimate for s in self],
-                "paper_margin": [s.paper_margin for s in self],
-                "converged": [s.converged for s in self],
-            },
-            index=pd.RangeIndex(1, len(self) + 1, name="i"),
-        )
+        """Return a table with one row an eigenvector."""
+        rows = [
+            (
+                *(s.eigenvalue, *s.classes, s.share, s.alignment, s.sample_index),
+                *(s.margin, s.lower_estimate, s.paper_margin, s.converged),
+            )
+            for s in self
+        ]
+        index = pd.RangeIndex(1, len(self) + 1, name="i")
+        return pd.DataFrame(rows, columns=list(_COLUMNS), index=index)
 
 
 def leading_eigenvectors(cosines: Array) -> NDArray[np.int64]:
-    """The eigenvector each boundary point (m, k) belongs to, (m,); -1 for none."""
+    """Return the eigenvector that each boundary point (m, k) belongs to, (m,); -1 for none."""
     squared = np.square(cosines)
     return np.where(squared.sum(1) < _EXPLAINED, -1, squared.argmax(1))
 
@@ -254,7 +250,7 @@ def sections_of(
     seed: int,
     progress: Callable[[str, int, int], None],
 ) -> BoundarySections:
-    """The sections of eigenvectors (p, k).
+    """Find the sections of eigenvectors (p, k).
 
     Parameters
     ----------
@@ -282,93 +278,74 @@ def sections_of(
     x_b, reached = most_aligned(problem, directions, places, seed, geometry.box)
     classes, gap, _ = leading_two(outputs_at(problem.network, x_b))
     progress("margins", 2, 3)
-    sides = _Sides(problem, cosines, at_points, places, x_b, directions, geometry, seed)
+    sides, converged = _sides(problem, cosines, at_points, places, x_b, directions, geometry, seed)
     progress("margins", 3, 3)
-    shares = [float((leading_eigenvectors(at_points) == i).mean()) for i in range(len(x_b))]
-    pairs = classes.sort(1).values.tolist()
+    leading = leading_eigenvectors(at_points)
     sections = (
         Section(
             eigenvector=i,
             eigenvalue=float(eigenvalues[i]),
-            classes=(pairs[i][0], pairs[i][1]),
-            share=shares[i],
+            classes=tuple(classes[i].sort().values.tolist()),
+            share=float((leading == i).mean()),
             boundary_point=x_b[i].cpu().numpy(),
             alignment=float(reached[i]),
             gap=float(gap[i]),
-            **sides.of(i),
-            converged=bool(trusted[i]) and sides.converged(i),
+            **pairs,
+            converged=bool(trusted[i] and converged[i]),
         )
-        for i in range(len(x_b))
+        for i, pairs in enumerate(sides)
     )
     return BoundarySections(tuple(sections), points, at_points, geometry.norm, geometry.box)
 
 
-class _Sides:
-    """The samples x_t of every section and their distances from the boundary, (k, 2) each."""
-
-    def __init__(
-        self,
-        problem: Problem,
-        cosines: Array,
-        at_points: Array,
-        places: Tensor,
-        x_b: Tensor,
-        directions: Tensor,
-        geometry: Geometry,
-        seed: int,
-    ) -> None:
-        self.samples = np.stack([cosines.argmax(0), cosines.argmin(0)], axis=1)
-        self.cosines = np.take_along_axis(cosines.T, self.samples, axis=1)
-        x_t = problem.samples.inputs_at(torch.from_numpy(self.samples.flatten()))
-        ends = torch.stack(
-            [x_b.repeat_interleave(2, dim=0), _nearest_of_section(x_t, places, at_points)], dim=1
-        )
-        references = references_for(problem, None, x_t, geometry)
-        found = nearest_boundary(problem.network, x_t, references, 8, seed, geometry, ends=ends)
-        k = len(self.samples)
-        self.found_by_side = found.converged.reshape(k, 2)
-        margins = np.where(found.converged, found.value, math.nan)
-        self.margins = margins.reshape(k, 2)
-        self.lower = found.lower_estimate.reshape(k, 2)
-        self.paper = _array(geometry.length(x_t - x_b.repeat_interleave(2, dim=0))).reshape(k, 2)
-        self.points = found.point.reshape(k, 2, *found.point.shape[1:])
-        self.inputs = x_t.cpu().numpy().reshape(self.points.shape)
-        on_boundary = torch.where(
-            torch.from_numpy(np.isfinite(found.value))
-            .to(x_t.device)
-            .reshape(-1, *[1] * (x_t.ndim - 1)),
-            torch.from_numpy(found.point).to(x_t),
-            x_t,
-        )
-        met = torch.from_numpy(found.classes).to(x_t.device)
-        at_nearest = alignment_on_boundary(problem, on_boundary, met, directions)
-        leading = leading_eigenvectors(_array(at_nearest))
-        self.sections = np.where(np.isfinite(found.value), leading, -1).reshape(k, 2)
-
-    def of(self, i: int) -> dict[str, Any]:
-        """The fields of section i that come in pairs."""
-        return {
-            "training_samples": tuple(self.samples[i].tolist()),
-            "training_alignment": tuple(self.cosines[i].tolist()),
-            "side_margins": tuple(self.margins[i].tolist()),
-            "side_paper_margins": tuple(self.paper[i].tolist()),
-            "side_lower_estimates": tuple(self.lower[i].tolist()),
-            "nearest_points": self.points[i],
-            "samples": self.inputs[i],
-            "nearest_sections": tuple(self.sections[i].tolist()),
-        }
-
-    def converged(self, i: int) -> bool:
-        return bool(self.found_by_side[i].all())
+def _sides(
+    problem: Problem,
+    cosines: Array,
+    at_points: Array,
+    places: Tensor,
+    x_b: Tensor,
+    directions: Tensor,
+    geometry: Geometry,
+    seed: int,
+) -> tuple[list[dict[str, Any]], NDArray[np.bool_]]:
+    """Return each section's fields that come in pairs, and whether both searches converged."""
+    samples = np.stack([cosines.argmax(0), cosines.argmin(0)], axis=1)
+    x_t = problem.samples.inputs_at(torch.from_numpy(samples.flatten()))
+    x_b = x_b.repeat_interleave(2, dim=0)
+    ends = torch.stack([x_b, _nearest_of_section(x_t, places, at_points)], dim=1)
+    pool = references_for(problem, None, x_t, geometry)
+    found = nearest_boundary(problem.network, x_t, pool, 8, seed, geometry, ends=ends)
+    met = np.isfinite(found.value)
+    known = column(torch.from_numpy(met).to(x_t.device), x_t)
+    nearest = torch.where(known, torch.from_numpy(found.point).to(x_t), x_t)
+    classes = torch.from_numpy(found.classes).to(x_t.device)
+    at_nearest = _array(alignment_on_boundary(problem, nearest, classes, directions))
+    numbers = {
+        "training_samples": samples,
+        "training_alignment": np.take_along_axis(cosines.T, samples, axis=1),
+        "side_margins": np.where(found.converged, found.value, math.nan),
+        "side_paper_margins": _array(geometry.length(x_t - x_b)),
+        "side_lower_estimates": found.lower_estimate,
+        "nearest_sections": np.where(met, leading_eigenvectors(at_nearest), -1),
+    }
+    numbers = {name: values.reshape(-1, 2) for name, values in numbers.items()}
+    inputs = {"nearest_points": found.point, "samples": x_t.cpu().numpy()}
+    inputs = {name: x.reshape(-1, 2, *x.shape[1:]) for name, x in inputs.items()}
+    sides = [
+        {name: tuple(pairs[i].tolist()) for name, pairs in numbers.items()}
+        | {name: pairs[i] for name, pairs in inputs.items()}
+        for i in range(len(samples))
+    ]
+    return sides, np.logical_and(found.converged[::2], found.converged[1::2])
 
 
 def _nearest_of_section(x_t: Tensor, places: Tensor, at_points: Array) -> Tensor:
-    """For the two samples of each section its sampled boundary point nearest to them, (2k, ...)."""
+    """Return the sampled point of its section nearest to each of its two samples, (2k, ...)."""
     leading = torch.from_numpy(leading_eigenvectors(at_points)).to(x_t.device)
     distances = torch.cdist(x_t.flatten(1), places.flatten(1))
     owner = torch.arange(at_points.shape[1], device=x_t.device).repeat_interleave(2).unsqueeze(1)
     elsewhere = leading.unsqueeze(0) != owner
-    elsewhere &= ~elsewhere.all(1, keepdim=True)  # a section without points: of all of them
+    elsewhere &= ~elsewhere.all(1, keepdim=True)  # a section without points takes any of them
     return places[distances.masked_fill(elsewhere, math.inf).argmin(1)]
 
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from eigenboundary.boundary.search.nearest import nearest_boundary, references_for
+from eigenboundary.boundary.arguments import references_for
+from eigenboundary.boundary.search.nearest import nearest_boundary
 from eigenboundary.boundary.search.norms import Geometry
 from eigenboundary.problem.problem import Problem
 from eigenboundary.runtime.interrupts import safe_point
@@ -40,15 +42,15 @@ class SmallestMargin:
     classes : (int, int)
         The two classes that meet there, smaller one first.
     n_examined : int
-        How many samples' distances were searched for.
+        Number of samples whose distances were searched for.
     converged : bool
-        Whether its search converged, and none that did not came nearer.
+        Whether the sample's search converged, and no search that did not converge came nearer.
     lower_estimate : float
-        The same distance for the linearised network: an estimate, no bound.
+        Distance of the sample for the linearised network: an estimate, no bound.
     examined : array of int, shape (n_examined,)
         The samples, in the order of the eigenvectors.
     distances : array, shape (n_examined,)
-        Theirs; NaN where the search did not converge.
+        Distances of these samples; NaN where the search did not converge.
     """
 
     value: float
@@ -63,30 +65,23 @@ class SmallestMargin:
 
 
 def most_examined(n: int, k: int) -> int:
-    """How many of n samples are examined with k eigenvectors, unless it is said."""
+    """Return how many of n samples to examine with k eigenvectors by default."""
     return min(n, max(2, min(int(_SHARE_EXAMINED * n), _EXAMINED_A_VECTOR * k)))
 
 
 def candidates(cosines: Array, budget: int) -> NDArray[np.int64]:
-    r"""The samples at which eigenvectors point, the first ``budget`` of them.
+    r"""Return the first ``budget`` of the samples that eigenvectors point at by cosines (n, k).
 
-    In turn: the samples most aligned with each eigenvector on each side, rank after rank, and the
-    samples with the most of :math:`\sum_{i \le k} A_i^2`, whose gradient all of them hold.
-
-    Parameters
-    ----------
-    cosines : array, shape (n, k)
-    budget : int
+    Two orders take turns: the samples most aligned with each eigenvector on each side, rank after
+    rank, and the samples with the most of :math:`\sum_{i \le k} A_i^2`, whose gradients lie the
+    most in the span of the eigenvectors.
     """
     falling = np.argsort(-cosines, axis=0, kind="stable")
     rising = np.argsort(cosines, axis=0, kind="stable")
     by_section = np.stack([falling, rising], axis=2).reshape(-1)  # rank, eigenvector, side
     by_mass = np.argsort(-np.square(cosines).sum(1), kind="stable")
-    _, first = np.unique(by_section, return_index=True)
-    by_section = by_section[np.sort(first)]
-    in_turn = np.stack([by_section, by_mass], axis=1).reshape(-1)
-    _, first = np.unique(in_turn, return_index=True)
-    return np.asarray(in_turn[np.sort(first)][:budget], dtype=np.int64)
+    in_turn = np.stack([pd.unique(by_section), by_mass], axis=1).reshape(-1)
+    return np.asarray(pd.unique(in_turn)[:budget], dtype=np.int64)
 
 
 def smallest_of(
@@ -97,7 +92,7 @@ def smallest_of(
     budget: int,
     seed: int,
 ) -> SmallestMargin:
-    """The smallest margin among the samples that eigenvectors point at."""
+    """Search for the smallest margin among the samples that eigenvectors point at."""
     safe_point()
     examined = candidates(cosines, budget)
     x = problem.samples.inputs_at(torch.from_numpy(examined))

@@ -9,8 +9,8 @@
 :func:`low_loss_curve`     on a curve between two networks that was trained to stay low
 =========================  ==================================================================
 
-All take a :class:`~eigenboundary.Problem`, leave it unchanged, and stream its data; many
-points of parameter space are evaluated at once.
+All take a model and its data, a :class:`~eigenboundary.Problem` or an analysis, leave it unchanged,
+and stream the data; many points of parameter space are evaluated at once.
 """
 
 from eigenboundary.landscape.bezier import LowLossCurve, low_loss_curve

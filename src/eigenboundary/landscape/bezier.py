@@ -10,9 +10,8 @@ so that the loss is low all along it, by stochastic descent on
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
@@ -22,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eigenboundary.landscape.points import as_point, as_steps, blocks_of, values_at
-from eigenboundary.landscape.slices import LossCurve, loss_between
+from eigenboundary.landscape.points import as_point, as_steps
+from eigenboundary.landscape.slices import LossCurve, curve_of, loss_between
 from eigenboundary.problem.problem import Model, Problem, as_problem
 from eigenboundary.runtime.arguments import check_choice, check_integer, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
@@ -31,8 +30,9 @@ from eigenboundary.runtime.interrupts import safe_point
 from eigenboundary.runtime.precision import full_precision
 
 Array = NDArray[np.float64]
+Batch = tuple[Tensor, Tensor]
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "sgd": lambda params, lr: torch.optim.SGD(params, lr=lr, momentum=0.9),
 }
@@ -52,7 +52,7 @@ class LowLossCurve:
     segment : LossCurve
         On the straight line, at the same steps.
     history : array, shape (iterations,)
-        The loss each iteration saw, at its t.
+        Loss of each iteration, at its t.
     """
 
     start: Tensor = field(repr=False)
@@ -69,12 +69,12 @@ class LowLossCurve:
 
     @property
     def segment_barrier(self) -> float:
-        """The same of the straight segment."""
+        """Height of the segment's loss above the larger of its ends'."""
         return self.segment.barrier
 
     @full_precision()
     def points(self, steps: Any) -> Tensor:
-        """The parameters at some steps t, shape (m, p)."""
+        """Compute the parameters φ(t) at steps t, shape (m, p)."""
         weights = torch.as_tensor(_bernstein(as_steps(steps))).to(self.bend)
         return weights @ torch.stack([self.start, self.bend, self.end])
 
@@ -100,7 +100,7 @@ def low_loss_curve(
     Parameters
     ----------
     model : torch.nn.Module, Problem or Analysis
-        Says on which data and loss; its own θ does not matter.
+        Gives the data and the loss; its own θ does not matter.
     start, end : array or Tensor of shape (p,), torch.nn.Module or state dict
     iterations : int
         Steps of the optimizer, each at one random t.
@@ -114,9 +114,9 @@ def low_loss_curve(
     steps : array, shape (m,), optional
         Values of t in [0, 1] at which the result is evaluated; default: 41 evenly spaced ones.
     seed : int
-        Seeds the draws of t.
+        Seed of the draws of t.
     progress : callable, optional
-        Called after every iteration with its number, from 1, and the loss it saw.
+        Called after every iteration with its number, from 1, and its loss.
     data, **options
         Samples and options of :class:`~eigenboundary.Problem`, for a module.
 
@@ -141,7 +141,7 @@ def low_loss_curve(
     """
     problem = as_problem(model, data, **options)
     check_integer(iterations, "iterations")
-    check_choice(optimizer, "optimizer", tuple(OPTIMIZERS))
+    check_choice(optimizer, "optimizer", tuple(_OPTIMIZERS))
     check_integer(batch_size, "batch_size", optional=True)
     check_seed(seed)
     if not (isinstance(learning_rate, Real) and 0 < float(learning_rate) < math.inf):
@@ -150,85 +150,65 @@ def low_loss_curve(
     segment = loss_between(problem, first, last, steps)
 
     bend = ((first + last) / 2).requires_grad_(True)
-    stepper = OPTIMIZERS[optimizer]([bend], lr=float(learning_rate))
+    stepper = _OPTIMIZERS[optimizer]([bend], lr=float(learning_rate))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        stepper, lambda i: 1 - (1 - _LAST_RATE) * min(1.0, max(0.0, 2 * i / iterations - 1))
+    )
     draws = np.random.default_rng(seed).uniform(size=iterations)
-    batches = None if batch_size is None else _endless(problem, batch_size)
+    batches = _batches(problem, batch_size)
     history = np.empty(iterations)
-    for i, loss in enumerate(_train(problem, (first, bend, last), stepper, draws, batches)):
-        history[i] = loss
-        if progress is not None:
-            progress(i + 1, loss)
-
-    bend = bend.detach()
-    weights = blocks_of(problem, _bernstein(segment.steps), torch.stack([first, bend, last]))
-    values = values_at(problem, weights)
-    curve = LossCurve(segment.steps, values.loss, values.accuracy)
-    return LowLossCurve(first, bend, last, curve, segment, history)
-
-
-def _train(
-    problem: Problem,
-    points: tuple[Tensor, Tensor, Tensor],
-    stepper: torch.optim.Optimizer,
-    draws: Array,
-    batches: Iterator[tuple[Tensor, Tensor]] | None,
-) -> Iterator[float]:
-    """Move the bend, the middle one of the points, one step a draw of t; yields the losses."""
-    rate = stepper.param_groups[0]["lr"]
-    schedule = torch.optim.lr_scheduler.LambdaLR(stepper, lambda i: _rate(i / len(draws)))
     for i, t in enumerate(draws):
         safe_point()
         stepper.zero_grad()
-        loss = _descend(problem, *points, float(t), batches)
-        if not math.isfinite(loss):
+        history[i] = _descend(problem, (first, bend, last), float(t), *next(batches))
+        if not math.isfinite(history[i]):
             raise InvalidInputError(
                 "learning_rate",
                 "be small enough for the training to stay finite",
-                because=f"with {rate:g} the loss was {loss} at iteration {i + 1}",
+                because=f"with {float(learning_rate):g} the loss was {history[i]} at "
+                f"iteration {i + 1}",
             )
         stepper.step()
         schedule.step()
-        yield loss
+        if progress is not None:
+            progress(i + 1, float(history[i]))
+
+    bend = bend.detach()
+    points = torch.stack([first, bend, last])
+    curve = curve_of(problem, segment.steps, _bernstein(segment.steps), points)
+    return LowLossCurve(first, bend, last, curve, segment, history)
 
 
-def _bernstein(t: Array) -> Array:
-    return np.stack([(1 - t) ** 2, 2 * t * (1 - t), t**2], axis=1)
+def _bernstein(t: Any) -> Array:
+    """Return the weights of the three points at t, in the last dimension."""
+    return np.stack([(1 - t) ** 2, 2 * t * (1 - t), t**2], axis=-1)
 
 
-def _rate(progress: float) -> float:
-    falling = min(1.0, max(0.0, 2 * progress - 1))
-    return 1.0 - (1.0 - _LAST_RATE) * falling
-
-
-def _endless(problem: Problem, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    return itertools.chain.from_iterable(
-        problem.samples.batches(batch_size) for _ in itertools.count()
-    )
+def _batches(problem: Problem, batch_size: int | None) -> Iterator[tuple[Iterable[Batch], int]]:
+    """Yield the samples of each iteration, a batch or all data in chunks, and their number."""
+    while True:
+        if batch_size is None:
+            chunk = problem.network.samples_per_chunk(1)
+            yield problem.samples.batches(chunk), problem.n_samples
+        else:
+            yield from (([batch], len(batch[0])) for batch in problem.samples.batches(batch_size))
 
 
 def _descend(
     problem: Problem,
-    first: Tensor,
-    bend: Tensor,
-    last: Tensor,
+    points: tuple[Tensor, Tensor, Tensor],
     t: float,
-    batches: Iterator[tuple[Tensor, Tensor]] | None,
+    samples: Iterable[Batch],
+    n: int,
 ) -> float:
-    """The loss at one t, on the next batch or all data; its gradient is added to the bend's."""
-    if batches is not None:
-        x, y = next(batches)
-        chunks, n = iter([(x, y)]), len(x)
-    else:
-        chunks, n = problem.samples.batches(problem.network.samples_per_chunk(1)), problem.n_samples
-    total = 0.0
-    for x, y in chunks:
+    """Return the loss of n samples at one t, and add its gradient to that of the bend."""
+    (first, bend, last), (a, b, c) = points, _bernstein(t).tolist()
+    network, total = problem.network, 0.0
+    for x, y in samples:
         with torch.enable_grad():
-            theta = (1 - t) ** 2 * first + 2 * t * (1 - t) * bend + t**2 * last
-            tree = {
-                name: rows[0]
-                for name, rows in problem.network.unflatten(theta.unsqueeze(0)).items()
-            }
-            loss = problem.loss.per_sample(problem.network.outputs(tree, x), y).sum() / n
+            theta = a * first + b * bend + c * last
+            tree = {name: rows[0] for name, rows in network.unflatten(theta.unsqueeze(0)).items()}
+            loss = problem.loss.per_sample(network.outputs(tree, x), y).sum() / n
             loss.backward()
         total += float(loss.detach())
     return total

@@ -8,7 +8,7 @@ tensors that the parameters belong to, D' = SD, and
 .. math:: \tilde g = D g, \qquad \tilde H = D H D
 
 are the same before and after. They are gradient and Hessian in the coordinates
-:math:`z = D^{-1}\theta`, so a :class:`~eigenboundary.Problem` in those is all it takes.
+:math:`z = D^{-1}\theta`, so a :class:`~eigenboundary.Problem` in these coordinates suffices.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from eigenboundary.runtime.errors import InvalidInputError
 
 
 def layer_normalized(model: Model, data: Any = None, **options: Any) -> Problem:
-    r"""The problem in coordinates that rescaling the layers of a ReLU network does not change.
+    r"""Return the problem in coordinates that rescaling a ReLU network's layers does not change.
 
     Every parameter tensor is measured in units of its own (Frobenius) norm: θ = Dz with D the
-    diagonal of those norms, held fixed. All that is computed from the result, with
+    diagonal of these norms, held fixed. Whatever is computed from the result, with
     :class:`~eigenboundary.HessianOperator`, :func:`~eigenboundary.alignments` and the rest, is in
     terms of z: the gradient is Dg, the Hessian DHD, and an alignment
-    :math:`\langle Dg, u\rangle / \|Dg\|\|u\|`. Eigenvalues and alignments are then the same, to
-    rounding, for a network and what :func:`~eigenboundary.reparametrize` makes of it. Factors that
-    differ between the units of a layer do change them.
+    :math:`\langle Dg, u\rangle / \|Dg\|\|u\|`. A network and its reparametrization by
+    :func:`~eigenboundary.reparametrize` then have equal eigenvalues and alignments, to rounding.
+    Factors that differ between the units of a layer do change them.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def layer_normalized(model: Model, data: Any = None, **options: Any) -> Problem:
         raise InvalidInputError("model", "not be layer-normalised already", "one that is")
     norms = {n: torch.linalg.vector_norm(t.double()) for n, t in network.parameters.items()}
     units = {
-        # A tensor of zeros, or of nothing, has no scale of its own.
+        # A tensor of zeros, or an empty one, has no scale of its own.
         name: torch.where(norm > 0, norm, torch.ones_like(norm)).to(network.dtype)
         for name, norm in norms.items()
     }

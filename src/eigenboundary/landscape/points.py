@@ -45,7 +45,7 @@ class LandscapeValues:
 
 @full_precision()
 def loss_at(model: Model, thetas: Any, *, data: Any = None, **options: Any) -> LandscapeValues:
-    """Training loss and accuracy at any points of parameter space.
+    """Compute the training loss and accuracy at any points of parameter space.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def loss_at(model: Model, thetas: Any, *, data: Any = None, **options: Any) -> L
     [1.098612, 1.098612, 1.098612, 1.098612]
     """
     problem = as_problem(model, data, **options)
-    points = _as_tensor(thetas, "thetas").to(problem.device, problem.dtype)
+    points = as_numbers(thetas, "thetas").to(problem.device, problem.dtype)
     points = points.unsqueeze(0) if points.ndim == 1 else points
     if points.ndim != 2 or points.shape[1] != problem.n_parameters or not len(points):
         raise InvalidInputError(
@@ -85,7 +85,7 @@ def loss_at(model: Model, thetas: Any, *, data: Any = None, **options: Any) -> L
 
 @torch.no_grad()
 def values_at(problem: Problem, blocks: Iterable[Tensor]) -> LandscapeValues:
-    """Loss and accuracy at points that come in blocks (m, p), one pass over the data a block."""
+    """Compute loss and accuracy at blocks of points (m, p), with one pass over the data each."""
     losses, hits = [], []
     for points in blocks:
         like = torch.empty(2, len(points), dtype=torch.float64, device=problem.device)
@@ -97,7 +97,7 @@ def values_at(problem: Problem, blocks: Iterable[Tensor]) -> LandscapeValues:
 
 
 def _own_sums(problem: Problem, points: Tensor) -> Tensor:
-    """Loss and hits at each point (m, p), summed over this process' samples: (2, m)."""
+    """Sum loss and hits at each point (m, p) over this process' samples: (2, m)."""
     sums = torch.zeros(2, len(points), dtype=torch.float64, device=problem.device)
     for x, y in problem.samples.own_batches(problem.network.samples_per_chunk(len(points))):
         safe_point()
@@ -110,10 +110,9 @@ def _own_sums(problem: Problem, points: Tensor) -> Tensor:
 
 
 def blocks_of(problem: Problem, coefficients: Array, vectors: Tensor) -> Iterator[Tensor]:
-    """Points ``coefficients @ vectors`` of an affine family, a few at a time.
+    """Yield the points ``coefficients @ vectors``, (m, r) times (r, p), a few at a time.
 
-    ``coefficients`` has shape (m, r) and ``vectors`` (r, p); a coefficient row with a single one
-    gives that vector exactly.
+    A row of coefficients with a single one gives that vector exactly.
     """
     weights = torch.as_tensor(coefficients).to(problem.device, problem.dtype)
     for rows in weights.split(_points_at_once(problem)):
@@ -121,7 +120,7 @@ def blocks_of(problem: Problem, coefficients: Array, vectors: Tensor) -> Iterato
 
 
 def outputs_at(network: Network, points: Tensor, x: Tensor) -> Tensor:
-    """Outputs of a batch that is ready to compute with at m points (m, p): shape (m, n, C)."""
+    """Compute the outputs (m, n, C) of a batch at m points (m, p) of parameter space."""
 
     def outputs(tree: Tree) -> Tensor:
         return network.outputs(tree, x)
@@ -133,7 +132,7 @@ def outputs_at(network: Network, points: Tensor, x: Tensor) -> Tensor:
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, NotImplementedError):
-            pass  # an operation without a batching rule: one point at a time
+            pass  # an operation has no batching rule: one point at a time
     return torch.stack([outputs({n: t[i] for n, t in trees.items()}) for i in range(len(points))])
 
 
@@ -141,14 +140,11 @@ def _points_at_once(problem: Problem) -> int:
     return max(1, min(_MOST_POINTS, _POINT_ENTRIES // problem.n_parameters))
 
 
-# ------------------------------------------------------------------------- what users give
-
-
 def as_steps(
     value: Any, name: str = "steps", *, within: tuple[float, float] | None = None
 ) -> Array:
-    """Coordinates along a line: finite, at least one, perhaps within limits."""
-    steps = _as_tensor(value, name).cpu().double().numpy()
+    """Return coordinates along a line: finite, at least one, perhaps within limits."""
+    steps = as_numbers(value, name).cpu().double().numpy()
     if steps.ndim != 1 or not len(steps) or not np.isfinite(steps).all():
         raise InvalidInputError(
             name,
@@ -165,7 +161,7 @@ def as_steps(
 
 
 def as_direction(problem: Problem, value: Any, name: str) -> Tensor:
-    """A direction in parameter space as a unit vector, shape (p,)."""
+    """Return a direction in parameter space as a unit vector, shape (p,)."""
     vector = _as_vector(problem, value, name)
     norm = column_norms(vector.unsqueeze(1))
     if not float(norm) > 0:
@@ -175,20 +171,14 @@ def as_direction(problem: Problem, value: Any, name: str) -> Tensor:
 
 
 def as_point(problem: Problem, value: Any, name: str) -> Tensor:
-    """A point of parameter space, shape (p,), from a flat vector, a network or its state dict."""
+    """Return the point (p,) of parameter space of a flat vector, a network or its state dict."""
     if isinstance(value, nn.Module):
         check_model(value)
-        module = unwrapped(value)
-        return _from_state(problem, dict(module.state_dict(keep_vars=False)), name)
-    if isinstance(value, Mapping):
-        return _from_state(problem, value, name)
-    return _as_vector(problem, value, name)
-
-
-def _from_state(problem: Problem, state: Mapping[str, Any], name: str) -> Tensor:
-    own = problem.network.module.state_dict()
-    for key, tensor in own.items():
-        came = state.get(key)
+        value = unwrapped(value).state_dict()
+    if not isinstance(value, Mapping):
+        return _as_vector(problem, value, name)
+    for key, tensor in problem.network.module.state_dict().items():
+        came = value.get(key)
         if not isinstance(came, Tensor) or came.shape != tensor.shape:
             shape = tuple(came.shape) if isinstance(came, Tensor) else "none"
             raise InvalidInputError(
@@ -197,26 +187,22 @@ def _from_state(problem: Problem, state: Mapping[str, Any], name: str) -> Tensor
                 f"{tuple(tensor.shape)}",
                 f"{shape}",
             )
-        held = key not in problem.parameter_names and _counts(key)
-        if held and not torch.allclose(came.to(tensor), tensor, equal_nan=True):
+        fixed = key not in problem.parameter_names and not key.endswith("num_batches_tracked")
+        if fixed and not torch.allclose(came.to(tensor), tensor, equal_nan=True):
             raise InvalidInputError(
                 name,
                 "differ from the problem's network in θ alone",
                 because=f"{key!r}, which is not part of θ, differs (to leave it as the problem has "
                 "it, pass the flat vector θ)",
             )
-    tree = {n: state[n].detach().to(problem.device, problem.dtype) for n in problem.parameter_names}
+    tree = {n: value[n].detach().to(problem.device, problem.dtype) for n in problem.parameter_names}
     point = problem.network.flatten(tree, leading=0)
     _check_finite(point, name)
     return point if problem.network.units is None else point / problem.network.scales
 
 
-def _counts(key: str) -> bool:
-    return not key.endswith("num_batches_tracked")
-
-
 def _as_vector(problem: Problem, value: Any, name: str) -> Tensor:
-    vector = _as_tensor(value, name)
+    vector = as_numbers(value, name)
     if vector.shape != (problem.n_parameters,):
         raise InvalidInputError(
             name, f"have shape ({problem.n_parameters},)", f"{tuple(vector.shape)}"
@@ -226,7 +212,8 @@ def _as_vector(problem: Problem, value: Any, name: str) -> Tensor:
     return vector
 
 
-def _as_tensor(value: Any, name: str) -> Tensor:
+def as_numbers(value: Any, name: str) -> Tensor:
+    """Return an array or tensor of real numbers as a tensor."""
     try:
         tensor = value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
     except (TypeError, ValueError):

@@ -6,8 +6,8 @@ A layer followed by a positively homogeneous activation, :math:`\varphi(\alpha u
 
 .. math:: W_l \to \alpha_l W_l, \qquad b_l \to \Big(\prod_{j \le l} \alpha_j\Big) b_l
 
-predicts what it did, while its Hessian is another one (Dinh et al. 2017, arXiv:1703.04933). What
-does not change is in :mod:`eigenboundary.landscape.coordinates`.
+makes the same predictions, while its Hessian differs (Dinh et al. 2017, arXiv:1703.04933).
+Quantities that do not change are in :mod:`eigenboundary.landscape.coordinates`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from eigenboundary.landscape.points import as_numbers
 from eigenboundary.problem.module import (
     check_finite_inputs,
     check_finite_parameters,
     check_model,
     unwrapped,
 )
-from eigenboundary.runtime.arguments import check_integer, check_seed
+from eigenboundary.runtime.arguments import as_array, check_integer, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 
 Layer = tuple[str, str | None]
@@ -38,7 +39,7 @@ _CONVOLUTIONS = (
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
 )
 _LAYERS = (nn.Linear, *_CONVOLUTIONS)
-# f(αu) = αf(u) for α > 0, in eval mode.
+# Modules with f(αu) = αf(u) for α > 0, in eval mode.
 _HOMOGENEOUS = (
     *(nn.ReLU, nn.LeakyReLU, nn.RReLU, nn.PReLU, nn.Identity, nn.Flatten, nn.Unflatten),
     *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
@@ -48,32 +49,35 @@ _HOMOGENEOUS = (
 )
 
 _MOST_REDRAWS = 1000
-# Outputs, relative to the largest of an input, agree to far better than this in float64.
+# Outputs, relative to the largest one of an input, agree to far better than this in float64.
 _UNCHANGED = 1e-9
 _TRIALS = 32
 
 
-# --------------------------------------------------------------------------------- factors
-
-
 def random_alphas(
-    n_layers: int, low: float = 0.1, high: float = 10.0, seed: int = 0
+    n_layers: int, low: float = 0.1, high: float = 10.0, *, seed: int = 0
 ) -> NDArray[np.float64]:
-    r"""Random factors for :func:`reparametrize`, their product one.
+    r"""Draw random factors for :func:`reparametrize`, with product one.
 
-    The logarithms are uniform, less their mean. Factors beyond [low, high] are drawn again; where
-    a thousand draws do not help, the last one is drawn towards one until it fits.
+    The logarithms are uniform, less their mean. Factors beyond [low, high] are drawn again; if a
+    thousand draws do not suffice, the last one is scaled towards one until it fits.
 
     Parameters
     ----------
     n_layers : int
     low, high : float
-        Below and above one.
+        Limits of the factors, below and above one.
     seed : int
+        Seed of the draws.
 
     Returns
     -------
     array, shape (n_layers,)
+
+    Raises
+    ------
+    InvalidInputError
+        If an argument is not as described.
 
     Examples
     --------
@@ -101,19 +105,14 @@ def random_alphas(
 
 
 def _cumulative(alphas: ArrayLike | Tensor, n_layers: int) -> tuple[list[float], list[float]]:
-    """The factors of weights and of biases; the last one of each is what makes the product one."""
+    """Return the factors of weights and of biases; the last ones make the product one."""
+    wanted = f"be {n_layers} numbers, one a layer"
     try:
-        values = np.asarray(alphas.detach().cpu() if isinstance(alphas, Tensor) else alphas)
+        values = as_array(alphas)
     except (TypeError, ValueError):  # ragged, or of a dtype that numpy does not have
-        raise InvalidInputError(
-            "alphas", f"be {n_layers} numbers, one a layer", repr(alphas)
-        ) from None
+        raise InvalidInputError("alphas", wanted, repr(alphas)) from None
     if values.shape != (n_layers,) or values.dtype.kind not in "iuf":
-        raise InvalidInputError(
-            "alphas",
-            f"be {n_layers} numbers, one a layer",
-            f"shape {values.shape} of {values.dtype}",
-        )
+        raise InvalidInputError("alphas", wanted, f"shape {values.shape} of {values.dtype}")
     rounding = np.finfo(values.dtype if values.dtype.kind == "f" else np.float64).eps
     factors = values.astype(np.float64)
     if not np.isfinite(factors).all() or not (factors > 0).all():
@@ -128,22 +127,11 @@ def _cumulative(alphas: ArrayLike | Tensor, n_layers: int) -> tuple[list[float],
     return factors.tolist(), products.tolist()
 
 
-# --------------------------------------------------------------------------------- networks
-
-
 def layer_parameters(model: nn.Module) -> tuple[Layer, ...]:
-    """The layers of a network in the order they are registered.
+    """List the weight and the bias, if any, of each layer in the order they are registered.
 
-    Returns
-    -------
-    tuple of (str, str or None)
-        The names of each layer's weight and, if it has one, bias.
-
-    Raises
-    ------
-    InvalidInputError
-        If parameters are shared, or belong to anything but Linear and convolution layers (and
-        PReLU, whose slopes are no layer).
+    Raise an InvalidInputError if parameters are shared, or belong to anything but Linear and
+    convolution layers (and PReLU, whose slopes are no layer).
 
     Examples
     --------
@@ -158,36 +146,34 @@ def layer_parameters(model: nn.Module) -> tuple[Layer, ...]:
         own = dict(module.named_parameters(path, recurse=False, remove_duplicate=False))
         for name, parameter in own.items():
             if id(parameter) in owners:
-                raise InvalidInputError(
-                    "model",
-                    "not share weights between layers to be reparametrised",
-                    because=f"{name!r} is {owners[id(parameter)]!r} again",
+                raise _refused(
+                    "not share weights between layers",
+                    f"{name!r} is {owners[id(parameter)]!r} again",
                 )
             owners[id(parameter)] = name
-        # Without weights of its own it is still no layer: in training mode it undoes any factor.
+        # Even without weights it may not stay: in training mode it undoes any factor.
         normalizes = isinstance(module, nn.modules.batchnorm._BatchNorm)
         if not normalizes and (not own or type(module) is nn.PReLU):
             continue
         weight, bias = (f"{path}.{part}".removeprefix(".") for part in ("weight", "bias"))
         if not isinstance(module, _LAYERS) or weight not in own or not own.keys() <= {weight, bias}:
-            raise InvalidInputError(
-                "model",
-                "hold its parameters in Linear and convolution layers to be reparametrised",
-                because=f"{path or 'the model'!r} is a {type(module).__name__} with "
+            raise _refused(
+                "hold its parameters in Linear and convolution layers",
+                f"{path or 'the model'!r} is a {type(module).__name__} with "
                 f"{', '.join(own) or 'statistics of its inputs'}",
             )
         layers.append((weight, bias if bias in own else None))
     if not layers:
-        raise InvalidInputError(
-            "model",
-            "have a Linear or convolution layer to be reparametrised",
-            f"a {type(model).__name__} without",
-        )
+        raise _refused("have a Linear or convolution layer", f"{type(model).__name__} has none")
     return tuple(layers)
 
 
+def _refused(wanted: str, because: str) -> InvalidInputError:
+    return InvalidInputError("model", f"{wanted} to be reparametrised", because=because)
+
+
 def reparametrize(model: nn.Module, alphas: ArrayLike | Tensor, x: Any = None) -> nn.Module:
-    r"""The same function from other weights: layer l scaled by :math:`\alpha_l`.
+    r"""Return a network of the same function whose layer l is scaled by :math:`\alpha_l`.
 
     Weights become :math:`\alpha_l W_l` and biases :math:`(\prod_{j \le l} \alpha_j) b_l`. For an
     ``nn.Sequential`` of Linear and convolution layers with positively homogeneous modules between
@@ -199,10 +185,10 @@ def reparametrize(model: nn.Module, alphas: ArrayLike | Tensor, x: Any = None) -
     model : torch.nn.Module
         Left as it is.
     alphas : array, shape (n_layers,)
-        Positive, of product one to the rounding of their dtype; one for each layer that
-        :func:`layer_parameters` lists.
+        Positive factors, one for each Linear or convolution layer in the order the layers are
+        registered. Their product is one, to the rounding of their dtype.
     x : array or Tensor, shape (n, ...), optional
-        Inputs to try the network out on. Needed where its first layer does not tell their shape.
+        Inputs to try the network out on, needed where its first layer does not tell their shape.
 
     Returns
     -------
@@ -258,25 +244,21 @@ def _scaled(
                 continue
             # Multiplied in float64: a factor rounded to float32 would scale all entries wrongly.
             scaled = (named[name].double() * scale).to(named[name].dtype)
-            _check_in_range(name, named[name], scaled)
+            limits = torch.finfo(scaled.dtype)
+            largest = float(scaled.abs().max()) if scaled.numel() else 0.0
+            lost = largest < limits.tiny / limits.eps and bool((named[name] != 0).any())
+            if lost or not np.isfinite(largest):
+                raise InvalidInputError(
+                    "alphas",
+                    f"leave the weights in the range of {str(scaled.dtype).removeprefix('torch.')}",
+                    because=f"the largest entry of {name!r} would be {largest:.3g}",
+                )
             named[name].copy_(scaled)
     return model
 
 
-def _check_in_range(name: str, before: Tensor, after: Tensor) -> None:
-    limits = torch.finfo(after.dtype)
-    largest = float(after.abs().max()) if after.numel() else 0.0
-    lost = largest < limits.tiny / limits.eps and bool((before != 0).any())
-    if lost or not np.isfinite(largest):
-        raise InvalidInputError(
-            "alphas",
-            f"leave the weights in the range of {str(after.dtype).removeprefix('torch.')}",
-            because=f"the largest entry of {name!r} would be {largest:.3g}",
-        )
-
-
 def _chain(module: nn.Module) -> Iterator[nn.Module]:
-    """The modules that a (nested) nn.Sequential calls, in order."""
+    """Yield the modules that a (nested) nn.Sequential calls, in order."""
     if type(module) is nn.Sequential and not _is_altered(module):
         for child in module:
             yield from _chain(child)
@@ -285,7 +267,7 @@ def _chain(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _is_altered(module: nn.Module) -> bool:
-    """Whether a call does something else than the class' own forward."""
+    """Return whether a call does anything other than the class' own forward."""
     hooked = bool(module._forward_hooks or module._forward_pre_hooks)
     return hooked or "forward" in vars(module)
 
@@ -318,35 +300,24 @@ def _check_unchanged(model: nn.Module, layers: Sequence[Layer], x: Any) -> None:
             because=f"for shape {tuple(inputs.shape)} it raised: {reason}",
         ) from error
     if not isinstance(before, Tensor):
-        raise InvalidInputError(
-            "model",
-            "return a tensor to be reparametrised",
-            because=f"{name} gave a {type(before).__name__}",
-        )
+        raise _refused("return a tensor", f"{name} gave a {type(before).__name__}")
     change = (after - before).abs().flatten(1).amax(1)
     size = before.abs().flatten(1).amax(1)
     if not bool((change <= _UNCHANGED * size).all()):
         worst = float((change / size.clamp_min(torch.finfo(size.dtype).tiny)).max())
-        raise InvalidInputError(
-            "model",
+        raise _refused(
             "call its layers one after the other in the order they are registered, with "
-            "nothing but positively homogeneous operations (ReLU, pooling) between, to be "
-            "reparametrised",
-            because=f"outputs of this {name} changed by a factor of {worst:.2g}",
+            "nothing but positively homogeneous operations (ReLU, pooling) between,",
+            f"outputs of this {name} changed by a factor of {worst:.2g}",
         )
 
 
 def _trial_inputs(model: nn.Module, layers: Sequence[Layer], x: Any) -> Tensor:
     if x is not None:
-        try:
-            given = x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
-        except (TypeError, ValueError):
-            raise InvalidInputError("x", "be a numeric array or tensor", type(x).__name__) from None
-        if given.ndim < 2 or not len(given) or given.dtype == torch.bool or given.is_complex():
+        given = as_numbers(x, "x")
+        if given.ndim < 2 or not len(given):
             raise InvalidInputError(
-                "x",
-                "be a batch of inputs, shape (n, ...)",
-                f"shape {tuple(given.shape)} of {str(given.dtype).removeprefix('torch.')}",
+                "x", "be a batch of inputs, shape (n, ...)", f"shape {tuple(given.shape)}"
             )
         check_finite_inputs(given, "x")
         trials = given[:_TRIALS].cpu().double()
@@ -360,5 +331,5 @@ def _trial_inputs(model: nn.Module, layers: Sequence[Layer], x: Any) -> Tensor:
         )
     generator = torch.Generator().manual_seed(0)
     unit = torch.randn(_TRIALS, first.in_features, dtype=torch.float64, generator=generator)
-    # Of many sizes: a clipped activation shows itself only on large inputs, a bias on small ones.
+    # Many sizes: a clipped activation shows itself only on large inputs, a bias on small ones.
     return unit * torch.logspace(-2, 2, _TRIALS, dtype=torch.float64).unsqueeze(1)

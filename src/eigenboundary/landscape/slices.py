@@ -4,9 +4,9 @@ A line along a direction v, in units of distance in parameter space, and a segme
 
 .. math:: \theta(t) = \theta + t\, v / \|v\|, \qquad \theta(t) = (1 - t)\,\theta_0 + t\,\theta_1
 
-On the first the loss is :math:`L + t\langle g, v\rangle + \frac12 t^2 v^T H v` to second order:
+To second order, the loss on the line is :math:`L + t\langle g, v\rangle + \frac12 t^2 v^T H v`:
 along a unit eigenvector its curvature is the eigenvalue. Planes are spanned by two orthonormal
-directions; through three networks as in Garipov et al. 2018 (arXiv:1802.10026), sec. 3.
+directions; planes through three networks follow Garipov et al. 2018 (arXiv:1802.10026), sec. 3.
 """
 
 from __future__ import annotations
@@ -20,13 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eigenboundary.landscape.points import (
-    as_direction,
-    as_point,
-    as_steps,
-    blocks_of,
-    values_at,
-)
+from eigenboundary.landscape.points import as_direction, as_point, as_steps, blocks_of, values_at
 from eigenboundary.problem.problem import Model, Problem, as_problem
 from eigenboundary.runtime.arguments import check_integer
 from eigenboundary.runtime.errors import InvalidInputError
@@ -55,7 +49,7 @@ class LossCurve:
 
     @property
     def barrier(self) -> float:
-        """Largest loss less the larger of those at the first and the last step; 0 if none is.
+        """Largest loss less the larger of the losses at the first and the last step, at least 0.
 
         A loss that is NaN, where outputs overflow, counts as infinite.
         """
@@ -78,7 +72,7 @@ class LossPlane:
     axes : Tensor, shape (p, 2)
         Orthonormal.
     points : array, shape (m, 2)
-        Coordinates of the points the plane was laid through, or of its origin.
+        Coordinates of the points that the plane was laid through, or of its origin.
     """
 
     first: Array = field(repr=False)
@@ -91,7 +85,7 @@ class LossPlane:
 
     @full_precision()
     def project(self, thetas: Tensor) -> Array:
-        """Coordinates of the points of the plane nearest to any θ (m, p): shape (m, 2)."""
+        """Return the coordinates (m, 2) of the points of the plane nearest to any θ (m, p)."""
         difference = (thetas.to(self.origin) - self.origin).reshape(-1, len(self.origin))
         return inner(difference.T, self.axes).cpu().double().numpy()
 
@@ -100,12 +94,12 @@ class LossPlane:
 def loss_along(
     model: Model, direction: Any, steps: Any, *, data: Any = None, **options: Any
 ) -> LossCurve:
-    r"""The loss on the line :math:`\theta + t\, v/\|v\|`.
+    r"""Compute the loss on the line :math:`\theta + t\, v/\|v\|`.
 
     Parameters
     ----------
     model : torch.nn.Module, Problem or Analysis
-        Its θ is where t is zero.
+        Its θ is the point where t is zero.
     direction : array or Tensor, shape (p,)
         v, of any length.
     steps : array, shape (m,)
@@ -135,19 +129,19 @@ def loss_along(
     v = as_direction(problem, direction, "direction")
     t = as_steps(steps)
     coefficients = np.stack([np.ones_like(t), t], axis=1)
-    return _curve(problem, t, coefficients, torch.stack([problem.network.theta, v]))
+    return curve_of(problem, t, coefficients, torch.stack([problem.network.theta, v]))
 
 
 @full_precision()
 def loss_between(
     model: Model, start: Any, end: Any, steps: Any = None, *, data: Any = None, **options: Any
 ) -> LossCurve:
-    r"""The loss on the segment :math:`(1 - t)\,\theta_0 + t\,\theta_1`.
+    r"""Compute the loss on the segment :math:`(1 - t)\,\theta_0 + t\,\theta_1`.
 
     Parameters
     ----------
     model : torch.nn.Module, Problem or Analysis
-        Says on which data and loss; its own θ does not matter.
+        Gives the data and the loss; its own θ does not matter.
     start, end : array or Tensor of shape (p,), torch.nn.Module or state dict
         :math:`\theta_0` and :math:`\theta_1`.
     steps : array, shape (m,), optional
@@ -176,7 +170,7 @@ def loss_between(
     problem = as_problem(model, data, **options)
     t = as_steps(np.linspace(0, 1, _SEGMENT_STEPS) if steps is None else steps, within=(0.0, 1.0))
     ends = torch.stack([as_point(problem, start, "start"), as_point(problem, end, "end")])
-    return _curve(problem, t, np.stack([1 - t, t], axis=1), ends)
+    return curve_of(problem, t, np.stack([1 - t, t], axis=1), ends)
 
 
 @full_precision()
@@ -191,10 +185,10 @@ def loss_plane(
     data: Any = None,
     **options: Any,
 ) -> LossPlane:
-    """The loss on a plane along two directions.
+    """Compute the loss on a plane along two directions.
 
-    The first axis is the first direction at unit length; the second axis is what the second
-    direction adds to it, at unit length (Gram and Schmidt).
+    The first axis is the first direction at unit length; the second axis is the part of the second
+    direction orthogonal to it, at unit length (Gram and Schmidt).
 
     Parameters
     ----------
@@ -204,7 +198,7 @@ def loss_plane(
     steps : array, shape (c,)
         Coordinates along the first axis.
     second_steps : array, shape (r,), optional
-        Coordinates along the second axis; default: as the first.
+        Coordinates along the second axis; default: those along the first.
     origin : array or Tensor of shape (p,), torch.nn.Module or state dict, optional
         Where both coordinates are zero; default: the problem's θ.
     data, **options
@@ -249,7 +243,7 @@ def plane_through(
     data: Any = None,
     **options: Any,
 ) -> LossPlane:
-    """The loss on the plane through three networks.
+    """Compute the loss on the plane through three networks.
 
     The origin is a, the first axis points to b, and c lies on the side of the second axis
     (arXiv:1802.10026, sec. 3).
@@ -257,13 +251,13 @@ def plane_through(
     Parameters
     ----------
     model : torch.nn.Module, Problem or Analysis
-        Says on which data and loss; its own θ does not matter.
+        Gives the data and the loss; its own θ does not matter.
     a, b, c : array or Tensor of shape (p,), torch.nn.Module or state dict
         Not on one line.
     resolution : int
         Grid points along each axis.
     margin : float
-        What is shown around the three, as a share of their extent.
+        Width of the border around the three networks, as a share of their extent.
     data, **options
         Samples and options of :class:`~eigenboundary.Problem`, for a module.
 
@@ -275,7 +269,7 @@ def plane_through(
     Raises
     ------
     InvalidInputError
-        If the three lie on one line, a network is of another architecture or a number is not
+        If the three networks lie on one line, one is of another architecture or a number is not
         finite.
 
     Examples
@@ -308,7 +302,8 @@ def plane_through(
     return _plane(problem, columns, rows, origin, axes, points)
 
 
-def _curve(problem: Problem, t: Array, coefficients: Array, vectors: Tensor) -> LossCurve:
+def curve_of(problem: Problem, t: Array, coefficients: Array, vectors: Tensor) -> LossCurve:
+    """Compute the loss at the points ``coefficients @ vectors`` of a curve."""
     values = values_at(problem, blocks_of(problem, coefficients, vectors))
     return LossCurve(t, values.loss, values.accuracy)
 
@@ -320,20 +315,12 @@ def _plane(
     coefficients = np.stack([np.ones(rows.size), columns.ravel(), rows.ravel()], axis=1)
     vectors = torch.cat([origin.unsqueeze(0), axes.T])
     values = values_at(problem, blocks_of(problem, coefficients, vectors))
-    shape = rows.shape
-    return LossPlane(
-        first=first,
-        second=second,
-        loss=values.loss.reshape(shape),
-        accuracy=values.accuracy.reshape(shape),
-        origin=origin,
-        axes=axes,
-        points=points,
-    )
+    loss, accuracy = (column.reshape(rows.shape) for column in (values.loss, values.accuracy))
+    return LossPlane(first, second, loss, accuracy, origin, axes, points)
 
 
 def _orthonormal(first: Tensor, second: Tensor, name: str) -> Tensor:
-    """Two unit vectors as orthonormal columns (p, 2), the first kept."""
+    """Return two unit vectors as orthonormal columns (p, 2); the first stays as it is."""
     a, b = first.double(), second.double()
     rest = b - (a @ b) * a
     rest = rest - (a @ rest) * a  # once more: the first difference may be mostly rounding

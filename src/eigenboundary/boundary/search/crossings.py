@@ -1,10 +1,10 @@
-r"""Where a straight segment crosses the decision boundary, for many segments at once.
+r"""Crossings of straight segments with the decision boundary, for many segments at once.
 
 A bracket :math:`[t_0, t_1]` of the segment :math:`x(t) = (1 - t)\,x_0 + t\,x_1` is kept whose ends
 are predicted as different classes: a at the lower end, where it never changes, and some b at the
-upper one, which may change as further classes are met between. It is narrowed by the Illinois
-rule for the root of :math:`f_a - f_b` (Dowell & Jarratt 1971), with a bisection now and then, so
-that it always shrinks, until the difference is at the outputs' rounding.
+upper one, which may change as further classes are met between. The bracket is narrowed by the
+Illinois rule for the root of :math:`f_a - f_b` (Dowell & Jarratt 1971), with a bisection now and
+then, so that it always shrinks, until the difference is at the outputs' rounding.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from eigenboundary.boundary.search.input_gradients import outputs_at
+from eigenboundary.boundary.search.input_gradients import differences, outputs_at
+from eigenboundary.boundary.search.norms import column
 from eigenboundary.problem.network import Network
 
 _MOST_STEPS = 64
@@ -24,33 +25,19 @@ _BISECTED_FIRST = 3
 
 @dataclass(frozen=True)
 class Crossings:
-    """One point of the decision boundary a segment.
+    """One point of the decision boundary on each of m segments: points (m, ...), the rest (m,)."""
 
-    Attributes
-    ----------
-    t : Tensor, shape (m,)
-        Where on the segment.
-    points : Tensor, shape (m, ...)
-    own, other : Tensor of int64, shape (m,)
-        The class predicted at the segment's start, and the one behind the crossing.
-    gap : Tensor, shape (m,)
-        What is left of the difference of the two leading outputs.
-    scale : Tensor, shape (m,)
-        The larger difference of these two outputs at the segment's ends.
-    leads : Tensor of bool, shape (m,)
-        Whether the prediction changes on the segment and the two classes lead at the point, above
-        all others.
-    found : Tensor of bool, shape (m,)
-        Whether besides that the two outputs are equal to the tolerance.
-    """
-
-    t: Tensor
     points: Tensor
+    #: The class predicted at the segment's start, and the one behind the crossing.
     own: Tensor
     other: Tensor
+    #: Remaining difference of the two leading outputs.
     gap: Tensor
+    #: The larger difference of these two outputs at the segment's ends.
     scale: Tensor
+    #: Whether the prediction changes on the segment and the two classes lead at the point.
     leads: Tensor
+    #: Whether, in addition, the two outputs are equal to the tolerance.
     found: Tensor
 
     @property
@@ -60,19 +47,19 @@ class Crossings:
 
 
 def resolve_tolerance(tolerance: float | None, dtype: torch.dtype) -> float:
-    """The difference of outputs that counts as none, relative to that at a segment's ends."""
+    """Return the difference of outputs that counts as zero, relative to a segment's ends."""
     return float(torch.finfo(dtype).eps ** 0.5) if tolerance is None else float(tolerance)
 
 
 def along(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
-    """The points at t, shape (m,), of segments, shape (m, ...)."""
-    return start + t.reshape(-1, *[1] * (start.ndim - 1)) * (end - start)
+    """Return the points at t, shape (m,), of segments, shape (m, ...)."""
+    return start + column(t, start) * (end - start)
 
 
 def leading_two(outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Leading classes (m, 2), the difference of their outputs (m,), and whether others are below.
+    """Return the leading classes (m, 2), their outputs' difference, and whether others are below.
 
-    Where two outputs are equal, the class that is predicted comes first.
+    Where the two outputs are equal, the class that is predicted comes first.
     """
     predicted = outputs.argmax(-1, keepdim=True)
     rest = outputs.scatter(-1, predicted, -torch.inf)
@@ -82,30 +69,19 @@ def leading_two(outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.cat([predicted, second], -1), values[:, 0] - values[:, 1], third < values[:, 1]
 
 
-def depth(outputs: Tensor, own: Tensor) -> Tensor:
-    """How far the largest of the other outputs is above that of the own class, shape (m,)."""
-    mine = outputs.gather(1, own.unsqueeze(1))
-    others = outputs.scatter(1, own.unsqueeze(1), -torch.inf).amax(1)
-    return others - mine.squeeze(1)
+def gap_of_leaders(outputs: Tensor, own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gap of the two leading classes, and whether these two are they, above others."""
+    classes, gap, above = leading_two(outputs)
+    pair = torch.stack([own, other], dim=1)
+    return gap, (classes.sort(1).values == pair.sort(1).values).all(1) & above
 
 
 def find_crossings(
     network: Network, start: Tensor, end: Tensor, tolerance: float | None = None
 ) -> Crossings:
-    """One crossing on each segment whose ends are predicted as different classes.
+    """Find one crossing on each segment (m, ...) whose ends are predicted as different classes.
 
-    Parameters
-    ----------
-    network : Network
-    start, end : Tensor, shape (m, ...)
-        On the network's device.
-    tolerance : float, optional
-        Default: the square root of the precision's machine epsilon.
-
-    Returns
-    -------
-    Crossings
-        ``found`` is false for a segment without a change of the predicted class.
+    ``found`` is false for a segment without a change of the predicted class.
     """
     ends = outputs_at(network, start), outputs_at(network, end)
     bracket = _Bracket(*ends)
@@ -117,14 +93,12 @@ def find_crossings(
         t = bracket.midpoint(rows) if bisect else bracket.regula_falsi(rows)
         bracket.narrow(rows, t, outputs_at(network, along(start[rows], end[rows], t)))
     t, outputs = bracket.nearer_end()
-    classes, gap, above = leading_two(outputs)
-    pair = torch.stack([bracket.own, bracket.other], dim=1)
-    scale = torch.stack([_differences(f, bracket.own, bracket.other).abs() for f in ends]).amax(0)
-    same = (classes.sort(1).values == pair.sort(1).values).all(1)
+    own, other = bracket.own, bracket.other
+    scale = torch.stack([differences(f, own, other).abs() for f in ends]).amax(0)
+    gap, lead = gap_of_leaders(outputs, own, other)
+    leads = bracket.changes & lead
     small = gap <= resolve_tolerance(tolerance, gap.dtype) * scale
-    leads = bracket.changes & same & above
-    points = along(start, end, t)
-    return Crossings(t, points, bracket.own, bracket.other, gap, scale, leads, leads & small)
+    return Crossings(along(start, end, t), own, other, gap, scale, leads, leads & small)
 
 
 class _Bracket:
@@ -179,10 +153,5 @@ class _Bracket:
 
     def _values(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
         own, other = self.own[rows], self.other[rows]
-        low = _differences(self.outputs_low[rows], own, other)
-        return low, _differences(self.outputs_high[rows], own, other)
-
-
-def _differences(outputs: Tensor, own: Tensor, other: Tensor) -> Tensor:
-    values = outputs.gather(1, torch.stack([own, other], dim=1))
-    return values[:, 0] - values[:, 1]
+        low = differences(self.outputs_low[rows], own, other)
+        return low, differences(self.outputs_high[rows], own, other)

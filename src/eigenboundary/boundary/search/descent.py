@@ -1,4 +1,13 @@
-"""Steps onto the boundary along the gradient of the gap between the two leading outputs."""
+r"""Steps downhill onto the boundary, along the gradient of the gap between the leading outputs.
+
+A Newton step for :math:`f_a - f_b = 0` along the steepest direction, as in DeepFool
+(Moosavi-Dezfooli et al. 2016, arXiv:1511.04599),
+
+.. math:: x \leftarrow x - (1 + \eta)\, \frac{f_a - f_b}{\|\nabla(f_a - f_b)\|_*}\, u,
+
+is taken until the predicted class changes, with an overshoot η that grows, and the crossing on the
+last step is then found to rounding.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +26,13 @@ _OVERSHOOT_GROWTH = 1.5
 def onto_boundary(
     network: Network,
     x: Tensor,
+    geometry: Geometry,
     n_steps: int = 50,
     tolerance: float | None = None,
-    geometry: Geometry | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The points (m, ...) alone and whether they are on the boundary (m,); in any norm and box."""
+    """Move inputs onto the boundary: return the points (m, ...) and whether they are there (m,)."""
     _, gap, _ = leading_two(outputs_at(network, x))
-    inside, outside, crossed = descend(network, x, None, geometry or Geometry(), n_steps)
+    inside, outside, crossed = descend(network, x, None, geometry, n_steps)
     found = find_crossings(network, inside, outside, tolerance)
     points = torch.where(column(found.leads, x), found.points, x)
     classes, left, _ = leading_two(outputs_at(network, points))
@@ -35,19 +44,11 @@ def onto_boundary(
 def descend(
     network: Network, x: Tensor, rivals: Tensor | None, geometry: Geometry, n_steps: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Steps downhill until the predicted class changes.
+    """Step downhill from inputs (m, ...) until the predicted class changes.
 
-    Parameters
-    ----------
-    x : Tensor, shape (m, ...)
-    rivals : Tensor of int64, shape (m,), optional
-        The class each input is moved towards; default: the one that comes second, anew each step.
-
-    Returns
-    -------
-    inside, outside : Tensor, shape (m, ...)
-        Ends of the last step: predicted as x is, and otherwise.
-    crossed : Tensor of bool, shape (m,)
+    ``rivals`` (m,) are the classes to move towards; default: the one that comes second, anew each
+    step. The results are the ends of the last step, the first of which is predicted as x and the
+    second otherwise, and whether such a step was found (m,).
     """
     inside, outside = x.clone(), x.clone()
     outputs = outputs_at(network, x)
@@ -65,8 +66,9 @@ def descend(
             inside[rows], gradient, -(1 + overshoot) * (values.clamp(min=0) + floor)
         )
         after = outputs_at(network, moved)
-        changed = (after.argmax(-1) != own[rows]) & after.isfinite().all(-1)
-        stays = ~changed & after.isfinite().all(-1)
+        finite = after.isfinite().all(-1)
+        differs = after.argmax(-1) != own[rows]
+        changed, stays = finite & differs, finite & ~differs
         outside[rows[changed]], crossed[rows[changed]] = moved[changed], True
         inside[rows[stays]], outputs[rows[stays]] = moved[stays], after[stays]
         overshoot = min(1.0, _OVERSHOOT_GROWTH * overshoot)
@@ -74,7 +76,7 @@ def descend(
 
 
 def output_rounding(network: Network, x: Tensor, classes: Tensor) -> Tensor:
-    """How far rounding moves the difference of two outputs at x, shape (m,)."""
+    """Bound how far rounding moves the difference of two outputs at x, shape (m,)."""
     gradient = gap_gradient(network, x, classes[:, 0], classes[:, 1])[1]
     return _rounding(x, outputs_at(network, x), gradient)
 

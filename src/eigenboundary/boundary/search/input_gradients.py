@@ -14,74 +14,59 @@ _GRADIENT_BYTES = 2**28
 
 
 def outputs_at(network: Network, x: Tensor) -> Tensor:
-    """Outputs (n, C) for inputs on the device, none of them too many for one batch."""
+    """Compute the outputs (n, C) for any number of inputs, which may be none."""
     if not len(x):
         return x.new_zeros(0, network.signature.n_classes)
     return network.predict(x)
 
 
+def differences(outputs: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Compute the output of each row's first class less that of its second, shape (n,)."""
+    values = outputs.gather(1, torch.stack([first, second], dim=1))
+    return values[:, 0] - values[:, 1]
+
+
+def depth(outputs: Tensor, own: Tensor) -> Tensor:
+    """Compute how far the largest other output is above that of the own class, shape (n,)."""
+    own = own.unsqueeze(1)
+    others = outputs.scatter(1, own, -torch.inf).amax(1)
+    return others - outputs.gather(1, own).squeeze(1)
+
+
 def gap_gradient(
     network: Network, x: Tensor, first: Tensor, second: Tensor
 ) -> tuple[Tensor, Tensor]:
-    r"""Difference of two outputs and its gradient in the input.
+    r"""Compute :math:`f_a(x) - f_b(x)` and its gradient in the inputs (n, ...).
 
-    Parameters
-    ----------
-    x : Tensor, shape (n, ...)
-        On the device.
-    first, second : Tensor of int64, shape (n,)
-        Classes a and b of each input.
-
-    Returns
-    -------
-    difference : Tensor, shape (n,)
-        :math:`f_a(x) - f_b(x)`.
-    gradient : Tensor, shape (n, ...)
-        :math:`\nabla_x (f_a - f_b)(x)`.
+    ``first`` and ``second`` are the classes a and b of each input, shape (n,).
     """
-
-    def difference(outputs: Tensor, rows: slice) -> tuple[Tensor]:
-        chosen = outputs.gather(1, torch.stack([first[rows], second[rows]], dim=1))
-        return (chosen[:, 0] - chosen[:, 1],)
-
-    values, gradient = _input_gradient(network, x, difference)
+    values, gradient = _input_gradient(
+        network, x, lambda outputs, rows: (differences(outputs, first[rows], second[rows]),)
+    )
     return values, gradient
 
 
 def depth_gradient(
     network: Network, x: Tensor, own: Tensor, other: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    r"""How deep inputs lie behind the boundary of a class, and the gradient of that.
-
-    Parameters
-    ----------
-    x : Tensor, shape (n, ...)
-        On the device.
-    own : Tensor of int64, shape (n,)
-        Class a of each input.
-    other : Tensor of int64, shape (n,), optional
-        The class b to be differentiated towards; default: the one with the largest output.
+    r"""Compute how deep inputs (n, ...) lie behind the boundary of their own class a.
 
     Returns
     -------
     depth : Tensor, shape (n,)
         :math:`\max_{j \ne a} f_j(x) - f_a(x)`.
     towards : Tensor, shape (n,)
-        :math:`f_b(x) - f_a(x)`.
+        :math:`f_b(x) - f_a(x)`, with b the ``other`` class; default: the largest other output's.
     gradient : Tensor, shape (n, ...)
         :math:`\nabla_x (f_b - f_a)(x)`.
     """
 
-    def differences(outputs: Tensor, rows: slice) -> tuple[Tensor, ...]:
-        mine = outputs.gather(1, own[rows].unsqueeze(1))
-        others = outputs.scatter(1, own[rows].unsqueeze(1), -torch.inf).amax(1)
-        depth = others - mine.squeeze(1)
-        if other is None:
-            return depth, depth
-        return (outputs.gather(1, other[rows].unsqueeze(1)) - mine).squeeze(1), depth
+    def values_of(outputs: Tensor, rows: slice) -> tuple[Tensor, ...]:
+        behind = depth(outputs, own[rows])
+        return behind if other is None else differences(outputs, other[rows], own[rows]), behind
 
-    towards, depth, gradient = _input_gradient(network, x, differences, 2)
-    return depth, towards, gradient
+    towards, behind, gradient = _input_gradient(network, x, values_of, 2)
+    return behind, towards, gradient
 
 
 @full_precision()
@@ -91,7 +76,7 @@ def _input_gradient(
     values_of: Callable[[Tensor, slice], tuple[Tensor, ...]],
     count: int = 1,
 ) -> tuple[Tensor, ...]:
-    """Values of outputs, one an input, and the gradient of the first of them in the input."""
+    """Compute values of outputs, and the gradient of the first of them in the input."""
     if not len(x):
         return *(x.new_zeros(0) for _ in range(count)), torch.zeros_like(x)
     # One backward pass keeps less than the derivatives that chunks are made for.
@@ -101,7 +86,7 @@ def _input_gradient(
         with torch.enable_grad():
             inputs = x[rows].detach().clone().requires_grad_(True)
             values = values_of(network.outputs(network.parameters, inputs), rows)
-            # Pool do not depend on one another: one backward pass serves them all.
+            # Inputs do not depend on one another: one backward pass serves them all.
             gradient = torch.autograd.grad(values[0].sum(), inputs)[0]
         columns.append((*(value.detach() for value in values), gradient))
     return tuple(torch.cat(parts) for parts in zip(*columns, strict=True))

@@ -23,19 +23,15 @@ _BISECTIONS = 60
 _STRETCHES = 6
 
 
-def column(values: Tensor, like: Tensor) -> Tensor:
-    """One number an input, (m,), shaped so that it multiplies inputs (m, ...)."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))
+def as_norm(norm: Any) -> float:
+    """Return 2 or infinity, or raise an InvalidInputError for any other norm."""
+    if isinstance(norm, int | float) and not isinstance(norm, bool) and norm in (2, math.inf):
+        return float(norm)
+    raise InvalidInputError("norm", "be 2 or inf", repr(norm))
 
 
 def as_box(box: Any) -> tuple[float, float] | None:
-    """Lowest and highest value an entry of an input may have.
-
-    Raises
-    ------
-    InvalidInputError
-        If it is not a pair of numbers, the lower one first.
-    """
+    """Return the lowest and highest value of an entry, or raise an InvalidInputError."""
     if box is None:
         return None
     pair = isinstance(box, Sequence) and len(box) == 2
@@ -44,6 +40,16 @@ def as_box(box: Any) -> tuple[float, float] | None:
             "box", "be a pair (low, high) of numbers with low < high", repr(box)
         )
     return float(box[0]), float(box[1])
+
+
+def column(values: Tensor, like: Tensor) -> Tensor:
+    """Shape one number an input, (m,), so that it multiplies inputs (m, ...)."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def divisor(values: Tensor) -> Tensor:
+    """Replace what is not positive by one, so that it can be divided by."""
+    return torch.where(values > 0, values, torch.ones_like(values))
 
 
 @dataclass(frozen=True)
@@ -61,58 +67,48 @@ class Geometry:
     box: tuple[float, float] | None = None
 
     def length(self, differences: Tensor) -> Tensor:
-        """Norms of differences of inputs (m, ...), shape (m,)."""
+        """Compute the norms of differences of inputs (m, ...), shape (m,)."""
         return torch.linalg.vector_norm(differences.flatten(1), self.norm, dim=1)
 
     def steepest(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit directions of steepest ascent (m, ...), and the dual norms of gradients (m,)."""
+        """Return unit directions of steepest ascent (m, ...) and dual norms of gradients (m,)."""
         if math.isinf(self.norm):
             return gradient.sign(), gradient.flatten(1).abs().sum(1)
         rate = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-        safe = torch.where(rate > 0, rate, torch.ones_like(rate))
-        return gradient / column(safe, gradient), rate
+        return gradient / column(divisor(rate), gradient), rate
 
     def direction(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Directions along gradients (m, ...) of about unit norm, and the dual norms (m,).
+        """Return directions along gradients (m, ...), of about unit norm, and dual norms (m,).
 
-        Unlike :meth:`steepest` proportional to the gradient in the maximum norm too, with entries
-        of mean size one.
+        Unlike :meth:`steepest`, the directions are proportional to the gradient in the maximum
+        norm too, with entries of mean size one.
         """
         if not math.isinf(self.norm):
             return self.steepest(gradient)
         rate = gradient.flatten(1).abs().sum(1)
-        safe = torch.where(rate > 0, rate, torch.ones_like(rate))
-        return gradient * column(gradient[0].numel() / safe, gradient), rate
+        return gradient * column(gradient[0].numel() / divisor(rate), gradient), rate
 
     def onto_sphere(self, x: Tensor, y: Tensor, radius: Tensor) -> Tensor:
-        """The inputs y moved to the radius (m,) around x; in the maximum norm, to within it."""
+        """Move inputs y to the radius (m,) around x; in the maximum norm, to within it."""
         moved = y - x
         if math.isinf(self.norm):
             limit = column(radius, moved)
             return x + torch.minimum(torch.maximum(moved, -limit), limit)
-        length = self.length(moved)
-        share = radius / torch.where(length > 0, length, torch.ones_like(length))
-        return x + column(share, x) * moved
+        return x + column(radius / divisor(self.length(moved)), x) * moved
 
     def not_outwards(self, x: Tensor, gradient: Tensor) -> Tensor:
-        """Gradients without what points out of the box at its sides."""
+        """Set to zero the entries of gradients that point out of the box at its sides."""
         if self.box is None:
             return gradient
         outwards = ((x >= self.box[1]) & (gradient > 0)) | ((x <= self.box[0]) & (gradient < 0))
         return gradient.masked_fill(outwards, 0)
 
     def inside(self, x: Tensor) -> Tensor:
-        """The nearest inputs in the box."""
+        """Return the nearest inputs in the box."""
         return x if self.box is None else x.clamp(*self.box)
 
     def check_inside(self, x: Tensor, name: str) -> None:
-        """Whether inputs lie in the box.
-
-        Raises
-        ------
-        InvalidInputError
-            If some do not.
-        """
+        """Raise an InvalidInputError if some inputs lie outside the box."""
         if self.box is not None and not torch.equal(self.inside(x), x):
             raise InvalidInputError(
                 name,
@@ -121,31 +117,37 @@ class Geometry:
             )
 
     def nearest_on_plane(self, x: Tensor, gradient: Tensor, offset: Tensor) -> Tensor:
-        r"""Nearest input to x, in the box, with :math:`\langle g, y - x\rangle` the offset (m,).
+        r"""Return the input nearest to x, in the box, with :math:`\langle g, y - x\rangle = c`.
 
-        Where the box does not reach the plane, its input nearest to that.
+        ``offset`` is c, shape (m,). Where the box does not reach the plane, the result is the
+        input of the box that is nearest to the plane.
         """
         direction, rate = self.steepest(gradient)
-        step = offset / torch.where(rate > 0, rate, torch.ones_like(rate))
+        step = offset / divisor(rate)
         if self.box is None:
             return x + column(step, x) * direction
+
+        def short(step: Tensor) -> Tensor:
+            moved = self.inside(x + column(step, x) * direction) - x
+            return (moved * gradient).flatten(1).sum(1).abs() < offset.abs()
+
         # Entries that stop at the box' side are made up for by a longer step of the others.
         low, high = torch.zeros_like(step), step
         for _ in range(_DOUBLINGS):
-            short = self._reached(x, direction, gradient, high).abs() < offset.abs()
-            if not short.any():
+            too_short = short(high)
+            if not too_short.any():
                 break
-            high = torch.where(short, 2 * high, high)
+            high = torch.where(too_short, 2 * high, high)
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
-            short = self._reached(x, direction, gradient, middle).abs() < offset.abs()
-            low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+            too_short = short(middle)
+            low, high = torch.where(too_short, middle, low), torch.where(too_short, high, middle)
         return self.inside(x + column(high, x) * direction)
 
     def as_far_as(self, x: Tensor, direction: Tensor, length: Tensor) -> Tensor:
-        """Inputs in the box, at most a length (m,) from x, along unit directions as far as it lets.
+        """Move inputs by up to a length (m,) along unit directions, within the box.
 
-        Entries stop at the box' side; the others go further for it.
+        Entries stop at the box' side; the others go further to make up for it.
         """
         ends = self.inside(x + column(length, x) * direction)
         if self.box is None:
@@ -160,26 +162,9 @@ class Geometry:
         return ends
 
     def reach(self, x: Tensor, direction: Tensor) -> Tensor:
-        """How many times the direction fits between x and the box' side, shape (m,)."""
+        """Compute how many times the direction fits between x and the box' side, shape (m,)."""
         if self.box is None:
             return x.new_full((len(x),), math.inf)
         sides = torch.where(direction > 0, self.box[1] - x, self.box[0] - x)
         times = torch.where(direction == 0, math.inf, sides / direction)
         return times.flatten(1).amin(1).clamp(min=0)
-
-    def _reached(self, x: Tensor, direction: Tensor, gradient: Tensor, step: Tensor) -> Tensor:
-        moved = self.inside(x + column(step, x) * direction) - x
-        return (moved * gradient).flatten(1).sum(1)
-
-
-def as_norm(norm: Any) -> float:
-    """2 or infinity.
-
-    Raises
-    ------
-    InvalidInputError
-        If it is anything else.
-    """
-    if isinstance(norm, int | float) and not isinstance(norm, bool) and norm in (2, math.inf):
-        return float(norm)
-    raise InvalidInputError("norm", "be 2 or inf", repr(norm))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,68 +15,65 @@ from eigenboundary.boundary.search.norms import Geometry, column
 from eigenboundary.problem.network import Network
 
 
+@dataclass(frozen=True)
+class Origins:
+    """Inputs x (m, ...) whose nearest boundary is searched for, predicted as classes own (m,)."""
+
+    network: Network
+    #: Norm and box of the distances.
+    geometry: Geometry
+    x: Tensor
+    own: Tensor
+
+    def __getitem__(self, rows: Tensor) -> Origins:
+        return Origins(self.network, self.geometry, self.x[rows], self.own[rows])
+
+
 @dataclass
 class Candidates:
-    """A point of the boundary for each of some inputs; at distance infinity where there is none.
-
-    Attributes
-    ----------
-    points : Tensor, shape (m, ...)
-    other : Tensor of int64, shape (m,)
-        The class behind the boundary.
-    distance : Tensor, shape (m,)
-    """
+    """A point of the boundary (m, ...) for each of m inputs, at distance infinity if none is."""
 
     points: Tensor
+    #: The class behind the boundary, and the point's distance from the input, (m,).
     other: Tensor
     distance: Tensor
 
-    def __getitem__(self, rows: Tensor) -> Candidates:
-        return Candidates(self.points[rows], self.other[rows], self.distance[rows])
+    def __getitem__(self, rows: Tensor | tuple[Tensor, Tensor]) -> Candidates:
+        return self.map(lambda values: values[rows])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Candidates:
+        """Apply a function to each field."""
+        return Candidates(*(function(values) for values in vars(self).values()))
+
+    def only(self, valid: Tensor) -> Candidates:
+        """Move the points of all other rows to distance infinity."""
+        return Candidates(self.points, self.other, self.distance.masked_fill(~valid, math.inf))
 
     def replace(self, rows: Tensor, better: Candidates) -> None:
-        """Take over those of ``better``, given for these rows, that are nearer."""
+        """Replace, in place, the points of these rows where ``better`` has a nearer one."""
         nearer = better.distance < self.distance[rows]
-        chosen = rows[nearer]
-        self.points[chosen] = better.points[nearer]
-        self.other[chosen] = better.other[nearer]
-        self.distance[chosen] = better.distance[nearer]
+        for values, new in zip(vars(self).values(), vars(better).values(), strict=True):
+            values[rows[nearer]] = new[nearer]
 
 
-def stacked(several: list[Candidates]) -> Candidates:
-    """Several points for each input, side by side: fields of shape (m, r, ...)."""
-    return Candidates(
-        torch.stack([some.points for some in several], dim=1),
-        torch.stack([some.other for some in several], dim=1),
-        torch.stack([some.distance for some in several], dim=1),
-    )
+def stacked(several: Sequence[Candidates]) -> Candidates:
+    """Stack several points for each input side by side, in fields of shape (m, r, ...)."""
+    fields = zip(*(vars(some).values() for some in several), strict=True)
+    return Candidates(*(torch.stack(values, dim=1) for values in fields))
 
 
 def nearest_column(many: Candidates) -> tuple[Candidates, Tensor]:
-    """The nearest of the points of each input, and which of them it is, shape (m,)."""
+    """Return the nearest of the points of each input, and which of them it is, shape (m,)."""
     nearest = many.distance.argmin(1)
-    chosen = torch.arange(len(nearest), device=nearest.device), nearest
-    return Candidates(many.points[chosen], many.other[chosen], many.distance[chosen]), nearest
+    return many[torch.arange(len(nearest), device=nearest.device), nearest], nearest
 
 
-def first_crossings(
-    network: Network,
-    x: Tensor,
-    own: Tensor,
-    ends: Tensor,
-    geometry: Geometry,
-    looks: int,
-) -> Candidates:
-    """The first crossings on the segments from x to ``ends``, as seen from so many looks.
+def first_crossings(origins: Origins, ends: Tensor, looks: int) -> Candidates:
+    """Find the first crossings on the segments from the origins to ``ends`` (m, ...).
 
-    Parameters
-    ----------
-    x, ends : Tensor, shape (m, ...)
-    own : Tensor of int64, shape (m,)
-        The classes predicted at x.
-    looks : int
-        Evenly spaced points of each segment at which the predicted class is looked at.
+    The predicted class is looked at in ``looks`` evenly spaced points of each segment.
     """
+    network, x, own = origins.network, origins.x, origins.own
     shares = torch.linspace(1 / looks, 1, looks, dtype=x.dtype, device=x.device)
     changed = torch.stack(
         [
@@ -83,10 +82,9 @@ def first_crossings(
         ],
         dim=1,
     )
-    first = changed.int().argmax(1)
-    outer = shares[first]
+    outer = shares[changed.int().argmax(1)]
     found = find_crossings(network, along(x, ends, outer - 1 / looks), along(x, ends, outer))
     there = changed.any(1) & found.leads & (found.own == own)
-    distance = geometry.length(found.points - x).masked_fill(~there, torch.inf)
+    distance = origins.geometry.length(found.points - x)
     points = torch.where(column(there, x), found.points, x)
-    return Candidates(points, found.other, distance)
+    return Candidates(points, found.other, distance).only(there)

@@ -22,11 +22,9 @@ import math
 import torch
 from torch import Tensor
 
-from eigenboundary.boundary.search.crossings import depth
-from eigenboundary.boundary.search.input_gradients import gap_gradient, outputs_at
-from eigenboundary.boundary.search.norms import Geometry, column
-from eigenboundary.boundary.search.rays import Candidates, first_crossings
-from eigenboundary.problem.network import Network
+from eigenboundary.boundary.search.input_gradients import depth, gap_gradient, outputs_at
+from eigenboundary.boundary.search.norms import column, divisor
+from eigenboundary.boundary.search.rays import Candidates, Origins, first_crossings
 from eigenboundary.runtime.interrupts import safe_point
 
 _STEPS = (1.0, 0.5, 0.2, 0.05, 0.01, 1e-3)
@@ -37,96 +35,77 @@ _LEAST_WEIGHT = 1e-6
 _LOOKS = 2
 
 
-def smallest_change(dtype: torch.dtype) -> float:
-    """The relative change of a distance that ends the refinement."""
-    return max(1e-6, 16 * torch.finfo(dtype).eps)
+def refine(origins: Origins, found: Candidates, n_steps: int) -> Tensor:
+    """Move the points ``found``, in place, along the boundary to where it is nearest.
 
-
-def refine(
-    network: Network,
-    x: Tensor,
-    own: Tensor,
-    found: Candidates,
-    geometry: Geometry,
-    n_steps: int = 60,
-) -> Tensor:
-    """Move the points ``found``, in place, along the boundary to where it is nearest to x.
-
-    Returns
-    -------
-    Tensor of bool, shape (m,)
-        Whether the last step changed the distance by less than a millionth of it.
+    Return whether the last step changed the distance by less than a millionth of it, (m,).
     """
-    converged = torch.zeros_like(own, dtype=torch.bool)
-    planes = _Planes(x, found, geometry.norm)
+    converged = torch.zeros_like(origins.own, dtype=torch.bool)
+    planes = _Planes(origins, found)
     active = found.distance.isfinite().nonzero().squeeze(1)
     for _ in range(n_steps):
         if not len(active):
             break
         safe_point()
-        ends, crosses = _best_ends(network, x, own, found, geometry, planes, active)
-        better = first_crossings(network, x[active], own[active], ends, geometry, _LOOKS)
-        better.distance = better.distance.masked_fill(~crosses, math.inf)
-        before = found.distance[active]
-        found.replace(active, better)
-        change = before - found.distance[active]
-        done = change <= smallest_change(x.dtype) * before
+        some, before = origins[active], found[active]
+        ends, crosses = _best_ends(some, before, planes, active)
+        found.replace(active, first_crossings(some, ends, _LOOKS).only(crosses))
+        change = before.distance - found.distance[active]
+        done = change <= _smallest_change(before.distance.dtype) * before.distance
         converged[active[done]] = True
         active = active[~done]
     return converged
 
 
+def _smallest_change(dtype: torch.dtype) -> float:
+    """Return the relative change of a distance that ends the refinement."""
+    return max(1e-6, 16 * torch.finfo(dtype).eps)
+
+
 def _best_ends(
-    network: Network,
-    x: Tensor,
-    own: Tensor,
-    found: Candidates,
-    geometry: Geometry,
-    planes: _Planes,
-    rows: Tensor,
+    origins: Origins, found: Candidates, planes: _Planes, rows: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The input, nearer to x than the point, that lies deepest behind the boundary, if any does."""
-    start, points, distance = x[rows], found.points[rows], found.distance[rows]
-    values, gradient = gap_gradient(network, points, own[rows], found.other[rows])
+    """Return inputs, nearer than ``found``, that lie deepest behind the boundary, if any does."""
+    network, geometry, start, points = origins.network, origins.geometry, origins.x, found.points
+    values, gradient = gap_gradient(network, points, origins.own, found.other)
     offset = ((points - start) * gradient).flatten(1).sum(1) - values
     targets = [
         geometry.nearest_on_plane(start, gradient, offset),
-        start + planes.intersection(rows, gradient, offset, found.other[rows]),
+        start + planes.intersection(rows, gradient, offset, found.other),
     ]
-    length = distance * (1 - 0.5 * smallest_change(x.dtype))
-    deepest = torch.zeros_like(distance)
+    length = found.distance * (1 - 0.5 * _smallest_change(start.dtype))
+    deepest = torch.zeros_like(found.distance)
     best = start.clone()
     for target in targets:
         for step in _STEPS:
             ray = points + step * (target - points) - start
-            norm = geometry.length(ray)
-            ray = ray / column(torch.where(norm > 0, norm, torch.ones_like(norm)), ray)
+            ray = ray / column(divisor(geometry.length(ray)), ray)
             ends = geometry.as_far_as(start, ray, length)
-            behind = depth(outputs_at(network, ends), own[rows])
+            behind = depth(outputs_at(network, ends), origins.own)
             deeper = behind > deepest
             deepest = torch.where(deeper, behind, deepest)
-            best = torch.where(column(deeper, x), ends, best)
+            best = torch.where(column(deeper, start), ends, best)
     return best, deepest > 0
 
 
 class _Planes:
     """The last few half-spaces of each row, as unit gradients (m, r, d) and offsets (m, r)."""
 
-    def __init__(self, x: Tensor, found: Candidates, norm: float) -> None:
-        self.lawson_steps = _LAWSON_STEPS if math.isinf(norm) else 1
+    def __init__(self, origins: Origins, found: Candidates) -> None:
+        x = origins.x
+        self.lawson_steps = _LAWSON_STEPS if math.isinf(origins.geometry.norm) else 1
         self.gradients = x.new_zeros(len(x), _PLANES, x[0].numel() if len(x) else 0)
         self.offsets = x.new_zeros(len(x), _PLANES)
         self.other = found.other.clone()
 
     def intersection(self, rows: Tensor, gradient: Tensor, offset: Tensor, other: Tensor) -> Tensor:
-        """Remember a half-space a row; the step to the nearest point of all that are known."""
+        """Add a half-space to each row; return the step to the nearest point of all of them."""
         # Half-spaces of another class do not bound this one's region.
         stale = rows[self.other[rows] != other]
         self.gradients[stale], self.offsets[stale] = 0, 0
         self.other[rows] = other
         flat = gradient.flatten(1)
-        rate = torch.linalg.vector_norm(flat, dim=1)
-        rate = torch.where(rate > 0, rate, torch.ones_like(rate))
+        rate = divisor(torch.linalg.vector_norm(flat, dim=1))
         fresh = (flat / rate.unsqueeze(1)).unsqueeze(1)
         self.gradients[rows] = torch.cat([fresh, self.gradients[rows, :-1]], dim=1)
         newest = (offset / rate).unsqueeze(1)
@@ -143,7 +122,7 @@ class _Planes:
 
 
 def _nearest_common(normals: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
-    """The step (m, d) of least weighted length into half-spaces (m, r, d) and (m, r)."""
+    """Return the step (m, d) of least weighted length into half-spaces (m, r, d) and (m, r)."""
     scaled = normals / weights.unsqueeze(1)
     gram = scaled @ normals.mT
     diagonal = gram.diagonal(dim1=1, dim2=2)
