@@ -335,7 +335,6 @@ def test_no_boundary_is_looked_for_between_named_inputs(reader: nn.Module) -> No
         lambda: eb.analyze(reader, (inputs, y), k=2, margins=True),
         lambda: eb.boundary_points(problem),
         lambda: eb.boundary_points(reader, (inputs, y)),
-        lambda: eb.boundary_points(problem, (inputs, y)),
         lambda: eb.boundary_distance(problem, inputs),
         lambda: eb.boundary_distance(reader, inputs),
     ):

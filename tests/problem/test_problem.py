@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,9 @@ from torch.nn.functional import nll_loss
 from torch.utils.data import DataLoader, TensorDataset
 
 import eigenboundary as eb
+from eigenboundary.problem import samples
+from eigenboundary.problem.data import TensorSource
+from eigenboundary.runtime.processes import Processes
 from tests.references import dense_hessian
 
 Blobs = tuple[np.ndarray, np.ndarray]
@@ -338,10 +342,16 @@ def test_a_few_samples_are_taken_at_once_even_where_their_activations_are_large(
         eb.Problem(nn.Sequential(nn.Linear(2, width), nn.Linear(width, 2)), data)
         for width in (10, 10**6)
     )
+    small, large = small.network, large.network
     assert small.samples_per_chunk(1) * small.sample_bytes(1) > 0.9 * 2**27
     assert large.samples_per_chunk(0) == 16
     assert large.samples_per_chunk(1) == 2**29 // large.sample_bytes(1)
     assert large.samples_per_chunk(10**6) == 1
+
+
+def placed(problem: eb.Problem, part: TensorSource) -> TensorSource:
+    """Samples where they are computed with, as on a device of its own."""
+    return samples._placed(problem.network, part, part, problem.network.memory, Processes())
 
 
 def test_samples_are_converted_once_where_they_are_placed(
@@ -351,10 +361,11 @@ def test_samples_are_converted_once_where_they_are_placed(
     problem = eb.Problem(small_model, (x, y), dtype="float64")
     before = [(x.clone(), y.clone()) for x, y in problem.samples.batches(7)]
     assert not any(problem.samples.holds(x) for x, _ in problem.samples.batches(7))
-    problem._place()
-    after = list(problem.samples.batches(7))
-    assert all(problem.samples.holds(x) for x, _ in after)
-    assert all(problem.samples.holds(x) for x, _ in problem.samples.own_batches(7))
+    there = placed(problem, problem.samples.part)
+    held = replace(problem.samples, source=there, part=there)
+    after = list(held.batches(7))
+    assert all(held.holds(x) for x, _ in after)
+    assert all(held.holds(x) for x, _ in held.own_batches(7))
     for (x, y), (x_before, y_before) in zip(after, before, strict=True):
         torch.testing.assert_close(x, x_before, rtol=0, atol=0)
         assert torch.equal(y, y_before)
@@ -365,33 +376,31 @@ def test_samples_that_do_not_fit_are_not_placed_and_those_that_do_are_counted(
 ) -> None:
     x, y = torch.tensor(blobs[0]).float(), torch.tensor(blobs[1])
     problem = eb.Problem(small_model, (x, y), dtype="float64")
-    source = problem._source
-    problem.network.memory.limit, problem.network.memory.free = 10**9, 2000
-    problem._place()
-    assert problem._source is source
-    problem.network.memory.free = 10**6
-    problem._place()
-    assert problem._source is not source
-    assert problem.network.memory.free == 10**6 - 30 * (2 * 8 + 8)
-    problem._place()  # they are there
-    assert problem.network.memory.free == 10**6 - 30 * (2 * 8 + 8)
-    problem._source = problem._part = source
-    assert problem.network.memory.free == 10**6  # nothing holds them any more
+    part, memory = problem.samples.part, problem.network.memory
+    memory.limit, memory.free = 10**9, 2000
+    assert placed(problem, part) is part
+    memory.free = 10**6
+    there = placed(problem, part)
+    assert there is not part
+    assert memory.free == 10**6 - 30 * (2 * 8 + 8)
+    placed(problem, there)  # they are there
+    assert memory.free == 10**6 - 30 * (2 * 8 + 8)
+    del there
+    assert memory.free == 10**6  # nothing holds them any more
 
 
 def test_samples_that_exhaust_the_memory_stay_where_they_are(
     small_model: nn.Module, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def exhausted(x: torch.Tensor) -> torch.Tensor:
+    def exhausted(*_: object) -> TensorSource:
         raise torch.OutOfMemoryError("full")
 
     problem = eb.Problem(small_model, blobs)
-    source, free = problem._source, 10**6
-    problem.network.memory.limit, problem.network.memory.free = 10**9, free
-    monkeypatch.setattr(problem, "to_compute", exhausted)
-    problem._place()
-    assert problem._source is source
-    assert problem.network.memory.free == free
+    part, memory = problem.samples.part, problem.network.memory
+    memory.limit, memory.free = 10**9, 10**6
+    monkeypatch.setattr(TensorSource, "mapped", exhausted)
+    assert placed(problem, part) is part
+    assert memory.free == 10**6
 
 
 def test_recurrent_layers_do_without_cudnn_which_has_no_derivative_in_eval_mode() -> None:
