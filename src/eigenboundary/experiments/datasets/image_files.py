@@ -52,9 +52,9 @@ def _unreadable(path: Path, error: Exception) -> InvalidInputError:
 
 
 def _check_labels(labels: NDArray[np.integer], name: str) -> None:
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= 9:
-        got = f"{int(labels.min())} to {int(labels.max())}"
-        raise _refusal(f"{name} with labels from 0 to 9", got)
+    wrong = labels[(labels < 0) | (labels > 9)]
+    if len(wrong):
+        raise _refusal(f"{name} with labels from 0 to 9", str(wrong[0]))
 
 
 def fetch(name: str, item_shape: tuple[int, ...], what: str) -> Part:
