@@ -522,7 +522,7 @@ def test_an_archive_with_pickles_is_refused_unread(small_cifar, tmp_path):
         ({"x_test": np.zeros((40, 32, 32, 3), np.uint8)}, "got (40, 32, 32, 3) and uint8."),
         ({"x_train": np.zeros((200, 3, 32, 32))}, "got (200, 3, 32, 32) and float64."),
         ({"y_test": np.zeros(39, np.int64)}, "got shape (39,) and type int64."),
-        ({"y_test": np.full(40, -1)}, "with labels from 0 to 9; got -1 to -1."),
+        ({"y_test": np.full(40, -1)}, "with labels from 0 to 9; got -1."),
     ],
 )
 def test_an_archive_with_other_arrays_is_told(small_cifar, tmp_path, changes, sentence):
