@@ -24,7 +24,7 @@ _LEAST_POINTS = 100
 # and the forward passes that each takes, a backward pass counted as two.
 _POINTS_FLOPS, _POINT_PASSES = 1e13, 100
 _SEARCH_FLOPS, _SEARCH_PASSES = 2e13, 3 * 600
-# The same for the points of three planes, with their alignments.
+# Work for the points of three planes, with their alignments.
 _PLANE_FLOPS, _PLANE_PASSES = 2e13, 3 * 100
 _LEAST_RESOLUTION = 16
 

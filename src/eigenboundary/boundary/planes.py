@@ -282,7 +282,7 @@ def _axes(points: Tensor, dtype: torch.dtype) -> tuple[Tensor, Array]:
 
 def _extent(coordinates: Array, resolution: int, border: float) -> tuple[Array, Array]:
     low, high = coordinates.min(0), coordinates.max(0)
-    # The same all around, so that flat triangles do not make a strip of a picture.
+    # One margin all around, so that flat triangles do not make a strip of a picture.
     pad = border * float((high - low).max())
     low, high = low - pad, high + pad
     return (

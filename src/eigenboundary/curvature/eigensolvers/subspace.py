@@ -101,7 +101,7 @@ class Subspace:
         self._rows[start:end] = chosen.T
         # A is symmetric: the image's parts in the basis are those of the basis' images in it.
         cross, left = self._coupling[:count].T, image
-        # Those in all but the last basis vectors may be zero.
+        # Coefficients in all but the last basis vectors may be zero.
         known = cross.abs().amax(1).nonzero()
         if len(known):
             first = int(known[0])
