@@ -291,12 +291,13 @@ def as_problem(model: Model, data: Any = None, **options: Any) -> Problem:
     InvalidInputError
         If the model is of another kind, or data or options are missing or given twice.
     """
+    held = getattr(model, "problem", None)
+    if isinstance(held, Problem):
+        _checked(model, data, options)
+        return held if data is None else held.with_data(data)
     # A mistake in one process is raised in all: the others would wait for it.
     given = current().agree(lambda: _checked(model, data, options))
-    if isinstance(model, nn.Module):
-        return Problem(model, data, **given)
-    problem = _problem_of(model)
-    return problem if data is None else problem.with_data(data)
+    return Problem(model, data, **given)  # type: ignore[arg-type]
 
 
 def _checked(model: Any, data: Any, options: dict[str, Any]) -> dict[str, Any]:
