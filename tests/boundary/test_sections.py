@@ -390,61 +390,6 @@ def test_sections_hold_their_samples_and_their_box_also_from_a_file(tmp_path: Pa
     assert eb.boundary_sections(analysis, n_points=30).box is None
 
 
-def test_a_file_from_before_samples_boxes_and_planes_were_kept_can_be_read(tmp_path: Path) -> None:
-    import json
-
-    from safetensors import safe_open
-    from safetensors.numpy import save_file
-
-    torch.manual_seed(0)
-    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
-    model = nn.Linear(3, 3)
-    analysis = eb.analyze(model, (x, torch.arange(40) % 3), k=2, margins=True)
-    analysis.save(tmp_path / "new.safetensors")
-    assert len(analysis.planes) > 0
-    with safe_open(tmp_path / "new.safetensors", framework="np") as stored:
-        arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-        header = json.loads(stored.metadata()["eigenboundary"])
-    arrays = {
-        name: array
-        for name, array in arrays.items()
-        if name != "sections.samples" and not name.startswith("planes.")
-    }
-    del header["planes"], header["sections"]["box"]
-    metadata = {"eigenboundary": json.dumps(header)}
-    save_file(arrays, tmp_path / "old.safetensors", metadata=metadata)
-    old = eb.load(tmp_path / "old.safetensors")
-    assert old.planes == ()
-    assert old.sections[0].samples is None
-    assert old.sections.box is None
-    assert old.sections.to_dataframe().equals(analysis.sections.to_dataframe())
-    old.save(tmp_path / "again.safetensors")
-    assert eb.load(tmp_path / "again.safetensors").sections[1].samples is None
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"progress": "bar"}, "progress must be a function"),
-        ({"kind": 1}, "options must be among loss, .*, curvature, .*; got 'kind'"),
-        ({"model": "net"}, "model must be a torch.nn.Module"),
-        ({"data": None}, "data must be given"),
-        ({"k": 0}, "k must be an integer of at least 1"),
-        ({"k": 40}, "k must be"),
-        ({"norm": 1}, "norm must be 2 or inf"),
-        ({"box": (1, 0)}, "box must be a pair"),
-        ({"box": (0, 1)}, "data must lie in the box from 0 to 1"),
-        ({"n_points": 0}, "n_points must be an integer"),
-        ({"seed": -1}, "seed must be"),
-        ({"curvature": "fisher"}, "curvature must be"),
-    ],
-)
-def test_unusable_arguments_are_refused(small_model, blobs, arguments, message: str) -> None:
-    usual = {"model": small_model, "data": blobs}
-    with pytest.raises(eb.InvalidInputError, match=message):
-        eb.boundary_sections(**{**usual, **arguments})
-
-
 def test_networks_without_a_boundary_are_named(blobs: Blobs) -> None:
     constant = nn.Linear(2, 3).double()
     constant.weight.data.zero_()
