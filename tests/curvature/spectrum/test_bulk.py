@@ -101,7 +101,7 @@ def test_the_report_and_the_summary_say_what_the_bulk_is(
 
 def test_the_picture_shows_the_density_and_the_counts(analysis: eb.Analysis) -> None:
     assert analysis.bulk is not None
-    display = eb.DensityDisplay.from_analysis(analysis, axes=Figure())
+    display = eb.DensityDisplay.from_analysis(analysis, ax=Figure())
     t, value = display.counts_["above"].get_data()
     np.testing.assert_allclose(value, analysis.bulk.density.count_above(t).value.clip(0.5))
     t, value = display.counts_["below"].get_data()
