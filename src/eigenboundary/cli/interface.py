@@ -31,7 +31,8 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 def run() -> Any:
     """Run the command that the arguments name, and return the exit code.
 
-    The first of several processes says everything; the others return the same code in silence.
+    The first of several processes says everything, the exit code included: launchers end all
+    processes when one has failed.
     """
     tolerate_encoding()
     with contextlib.ExitStack() as stack:
@@ -39,7 +40,7 @@ def run() -> Any:
             nothing = stack.enter_context(open(os.devnull, "w"))
             stack.enter_context(contextlib.redirect_stdout(nothing))
         try:
-            return app(prog_name="eigenboundary", standalone_mode=False)
+            code, line = app(prog_name="eigenboundary", standalone_mode=False), ""
         except _UsageError as error:
             message = error.format_message().replace("\n", " ").rstrip(".")
             command = getattr(error.ctx, "command_path", "eigenboundary")
@@ -50,7 +51,7 @@ def run() -> Any:
             code, line = ExitCode.INTERRUPTED, "Interrupted."
         if line and is_first():
             typer.echo(line, err=True)
-        return code
+        return code if is_first() else ExitCode.SUCCESS
 
 
 def _print_version(wanted: bool) -> None:
