@@ -88,13 +88,12 @@ class Terminal:
             show_header=any(column.name for column in table.columns),
             collapse_padding=True,
         )
-        for index in shown:
-            column = table.columns[index]
+        for column in (table.columns[index] for index in shown):
             drawn.add_column(
                 Text(column.name),
                 justify="right" if column.kind == "number" else "left",
                 style="bold" if column.kind == "head" else "",
-                no_wrap=column.kind != "text",
+                overflow="fold",  # a number is never cut short
             )
         for cells in table.cells():
             drawn.add_row(*(_text(cells[index]) for index in shown))
