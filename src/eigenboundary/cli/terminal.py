@@ -88,11 +88,13 @@ class Terminal:
             show_header=any(column.name for column in table.columns),
             collapse_padding=True,
         )
+        gives_way = any(column.kind == "text" for column in table.columns)
         for column in (table.columns[index] for index in shown):
             drawn.add_column(
                 Text(column.name),
                 justify="right" if column.kind == "number" else "left",
                 style="bold" if column.kind == "head" else "",
+                no_wrap=gives_way and column.kind != "text",
                 overflow="fold",  # a number is never cut short
             )
         for cells in table.cells():
