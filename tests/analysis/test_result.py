@@ -204,6 +204,8 @@ def test_a_model_its_problem_and_its_analysis_are_asked_alike(
         lambda model, **data: eb.boundary_points(model, n=20, **data).points,
         lambda model, **data: eb.loss_along(model, np.ones(39), [0.0, 1.0], **data).loss,
         lambda model, **data: eb.smallest_margin(model, k=3, **data).value,
+        lambda model, **data: eb.HessianOperator(model, **data).trace(),
+        lambda model, **data: eb.GaussNewtonOperator(model, **data).trace(),
         lambda model, **data: eb.layer_normalized(model, **data).network.scales.numpy(),
     ):
         expected = asked(small_model, data=blobs)

@@ -12,6 +12,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,8 +33,8 @@ from eigenboundary.problem.derivatives import (
     summed_pullback,
 )
 from eigenboundary.problem.network import Tree
-from eigenboundary.problem.problem import Problem
-from eigenboundary.runtime.arguments import check_instance, check_integer
+from eigenboundary.problem.problem import Model, Problem, as_problem
+from eigenboundary.runtime.arguments import check_integer
 from eigenboundary.runtime.errors import InvalidInputError, first_line
 from eigenboundary.runtime.interrupts import safe_point
 from eigenboundary.runtime.linalg import eigh
@@ -48,9 +49,11 @@ class ProblemOperator(SymmetricOperator):
     #: Functions of `derivatives` in use, by the names under which missing forward modes are noted.
     derivatives: frozenset[str] = frozenset()
 
-    def __init__(self, problem: Problem, *, kept_bytes: int | None = None) -> None:
-        check_instance(problem, "problem", Problem)
+    def __init__(
+        self, model: Model, data: Any = None, *, kept_bytes: int | None = None, **options: Any
+    ) -> None:
         check_integer(kept_bytes, "kept_bytes", 0, optional=True)
+        problem = as_problem(model, data, **options)
         super().__init__(problem.n_parameters, problem.dtype, problem.device)
         self.problem, self.kept_bytes, self.memory = problem, kept_bytes, problem.network.memory
         # The gradient's forward and backward pass, three in all, and their tangents.
@@ -158,7 +161,9 @@ class HessianOperator(ProblemOperator):
 
     Parameters
     ----------
-    problem : Problem
+    model : torch.nn.Module, Problem or Analysis
+    data, **options
+        Samples and options of :class:`~eigenboundary.Problem`, for a module.
     kept_bytes : int, optional
         Bytes of intermediate results that may be kept between products, 0 for none; default: a
         quarter of the free memory, on the host between 1 and 8 GiB, or the rest of a memory limit.
@@ -212,7 +217,9 @@ class GaussNewtonOperator(ProblemOperator, FactoredOperator):
 
     Parameters
     ----------
-    problem : Problem
+    model : torch.nn.Module, Problem or Analysis
+    data, **options
+        Samples and options of :class:`~eigenboundary.Problem`, for a module.
     kept_bytes : int
         As for :class:`HessianOperator`.
     """
