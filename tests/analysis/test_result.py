@@ -183,6 +183,8 @@ def test_names_that_do_not_fit_are_refused(
 
 def test_all_eigenpairs_are_asked_for_by_all(small_model: nn.Module, blobs: Blobs) -> None:
     found = eb.analyze(small_model, blobs, k="all", grid=0)
+    operator = eb.HessianOperator(small_model, blobs)
+    assert len(eb.top_eigenpairs(operator, "all").values) == found.k
     assert found.k == eb.analyze(small_model, blobs, k=None, grid=0).k > 30
 
 

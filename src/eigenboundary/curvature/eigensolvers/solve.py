@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ _DENSE_AT_MOST = 2048
 @full_precision()
 def top_eigenpairs(
     operator: SymmetricOperator,
-    k: int | None,
+    k: int | Literal["all"] | None,
     *,
     which: str = "largest",
     method: str = "auto",
@@ -55,9 +55,9 @@ def top_eigenpairs(
     Parameters
     ----------
     operator : SymmetricOperator
-    k : int or None
-        Number of eigenpairs; None for all that are numerically non-null: larger than rounding of
-        :math:`|\lambda_1|`, or than ``tolerance`` times it if that is given.
+    k : int or "all"
+        Number of eigenpairs; "all" (or None) for all that are numerically non-null: larger than
+        rounding of :math:`|\lambda_1|`, or than ``tolerance`` times it if that is given.
     which : {"largest", "smallest", "both"}
         End of the spectrum; "both" gives the k largest and the k smallest.
     method : {"auto", "dense", "gram", "krylov", "range"}
@@ -78,7 +78,7 @@ def top_eigenpairs(
     progress : callable, optional
         Called as ``progress(converged, wanted, products)``.
     enough : callable, optional
-        With k=None: ends "range" once it returns True for the :class:`LeadingPairs` found so far.
+        With k="all": ends "range" once it returns True for the :class:`LeadingPairs` found so far.
 
     Returns
     -------
@@ -105,13 +105,14 @@ def top_eigenpairs(
     check_integer(max_products, "max_products", optional=True)
     check_operator(operator)
     check_integer(guard, "guard", 0)
-    check_k(k, operator.size)
+    number = None if k == "all" else k
+    check_k(number, operator.size)
     first = None if start is None else as_start(start, operator.size)
-    if which == "both" and k is not None:
-        k = min(k, operator.size // 2) or 1
-    chosen, reason = _choose(operator, k, which) if method == "auto" else (method, "as asked")
-    if k is None and chosen == "krylov":
-        raise InvalidInputError("k", "be given for method 'krylov'", "None")
+    if which == "both" and number is not None:
+        number = min(number, operator.size // 2) or 1
+    chosen, reason = _choose(operator, number, which) if method == "auto" else (method, "as asked")
+    if number is None and chosen == "krylov":
+        raise InvalidInputError("k", "be given for method 'krylov'", "'all'")
     if which != "largest" and chosen in ("gram", "range"):
         raise InvalidInputError("which", f"be 'largest' for method {chosen!r}", repr(which))
     _plan_matrices(operator, chosen)
@@ -121,10 +122,10 @@ def top_eigenpairs(
 
     def solve() -> Eigenpairs:
         if chosen == "dense":
-            n = operator.size if k is None else k
+            n = operator.size if number is None else number
             return dense_eigenpairs(operator, n, which=which, tolerance=limit, guard=guard)
         if chosen == "gram":
-            return gram_eigenpairs(operator, k, tolerance=limit, guard=guard, seed=seed)
+            return gram_eigenpairs(operator, number, tolerance=limit, guard=guard, seed=seed)
         iteration: dict[str, Any] = {
             "tolerance": limit,
             "guard": guard,
@@ -134,10 +135,10 @@ def top_eigenpairs(
             "progress": progress,
         }
         if chosen == "range":
-            null, until = 0.0 if tolerance is None else limit, enough if k is None else None
-            return range_eigenpairs(operator, k, null=null, enough=until, **iteration)
-        assert k is not None
-        return krylov_eigenpairs(operator, k, which=which, **iteration)
+            null, until = 0.0 if tolerance is None else limit, enough if number is None else None
+            return range_eigenpairs(operator, number, null=null, enough=until, **iteration)
+        assert number is not None
+        return krylov_eigenpairs(operator, number, which=which, **iteration)
 
     pairs = operator.led(solve)
     if not pairs.converged.all():
