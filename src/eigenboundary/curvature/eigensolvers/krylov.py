@@ -79,7 +79,7 @@ def krylov_eigenpairs(
     try:
         subspace.include(first)
         # A start that has converged leaves no residual to follow.
-        subspace.drop(1e-2 * tolerance * plan.scale(subspace.ritz()[0]))
+        subspace.drop(1e-4 * tolerance * plan.scale(subspace.ritz()[0]))
         return search.run()
     except KeyboardInterrupt:
         if subspace.size < plan.least(operator.size):
