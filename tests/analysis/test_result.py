@@ -142,6 +142,10 @@ def test_sections_found_later_are_those_of_an_analysis_with_margins(
     assert whole.sections is not None
     assert [s.margin for s in later.sections] == [s.margin for s in whole.sections]
     assert later.smallest_margin.value == whole.smallest_margin.value
+    assert later.find_sections().notes == later.notes
+    for grid in (1, -3, 2.0, "many", True):
+        with pytest.raises(eb.InvalidInputError, match="grid must be 0 or an integer of at least"):
+            plain.find_sections(grid=grid)
     plain.save(tmp_path / "plain.safetensors")
     loaded = eb.load(tmp_path / "plain.safetensors", small_model)
     with pytest.raises(eb.InvalidInputError, match="data must be given"):

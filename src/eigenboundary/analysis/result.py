@@ -16,6 +16,7 @@ from eigenboundary.alignment.complexity import Complexity
 from eigenboundary.alignment.reinforcing_gradients import alignments
 from eigenboundary.analysis.margins import Directions, find_margins, find_planes, note_on_budget
 from eigenboundary.analysis.provenance import Provenance
+from eigenboundary.analysis.settings import check_grid
 from eigenboundary.analysis.storage import save
 from eigenboundary.boundary.arguments import check_has_boundary
 from eigenboundary.boundary.planes import Plane
@@ -259,6 +260,7 @@ class Analysis:
             analysis was loaded without its network.
         """
         check_integer(n_points, "n_points", optional=True)
+        check_grid(grid)
         check_progress(progress)
         seed = self.provenance.seed if seed is None else seed
         check_seed(seed)
@@ -270,13 +272,15 @@ class Analysis:
                 problem, self.directions, geometry, seed, progress, n_points
             )
             planes, notes = find_planes(problem, sections, self.eigenvectors, grid)
+        # Asked again, the analysis says each note once.
+        said = dict.fromkeys((*self.notes, *note_on_budget(problem, self.k), *notes))
         return dataclasses.replace(
             self,
             sections=sections,
             smallest_margin=smallest,
             planes=planes,
             attached=problem,
-            notes=(*self.notes, *note_on_budget(problem, self.k), *notes),
+            notes=tuple(said),
         )
 
     @property

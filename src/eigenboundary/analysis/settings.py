@@ -72,9 +72,7 @@ class Settings:
             raise InvalidInputError("controls", "be a sequence of names", repr(self.controls))
         for kind in self.controls:
             check_choice(kind, "controls", CONTROLS)
-        grid = self.grid
-        if not isinstance(grid, int) or isinstance(grid, bool) or grid < 0 or grid == 1:
-            raise InvalidInputError("grid", "be 0 or an integer of at least 2", repr(grid))
+        check_grid(self.grid)
 
     def check_names(self, signature: Signature) -> None:
         """Raise InvalidInputError unless there is a name for each class and entry, or none."""
@@ -84,6 +82,12 @@ class Settings:
         ):
             if names and len(names) != wanted:
                 raise InvalidInputError(name, f"be {wanted} names", str(len(names)))
+
+
+def check_grid(grid: Any) -> None:
+    """Raise InvalidInputError unless a plane can have so many points a side, or none."""
+    if not isinstance(grid, int) or isinstance(grid, bool) or grid < 0 or grid == 1:
+        raise InvalidInputError("grid", "be 0 or an integer of at least 2", repr(grid))
 
 
 def as_names(value: Any, name: str) -> tuple[str, ...]:
