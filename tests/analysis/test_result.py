@@ -189,7 +189,11 @@ def test_all_eigenpairs_are_asked_for_by_all(small_model: nn.Module, blobs: Blob
     found = eb.analyze(small_model, blobs, k="all", grid=0)
     operator = eb.HessianOperator(small_model, blobs)
     assert len(eb.top_eigenpairs(operator, "all").values) == found.k
-    assert found.k == eb.analyze(small_model, blobs, k=None, grid=0).k > 30
+    for k in ("al", 0, 2.5, np.array([1, 2]), [3]):
+        with pytest.raises(eb.InvalidInputError, match=r"k must be an integer .* or 'all'; got"):
+            eb.top_eigenpairs(operator, k)
+        with pytest.raises(eb.InvalidInputError, match=r"k must be an integer .* or 'all'; got"):
+            eb.analyze(small_model, blobs, k=k)
 
 
 def test_the_text_and_what_a_notebook_shows_are_short(analysis: eb.Analysis) -> None:

@@ -153,7 +153,7 @@ def test_a_mistake_that_one_process_sees_is_said_by_all(
     assert {kind for kind, _ in said.values()} == {"InvalidInputError"}
     for name in ("label", "nan", "one class", "k", "sum", "start", "empty"):
         assert said[name] == alone["mistakes"][name]
-    assert said["k here"][1] == "k must be an integer of at least 1; got 0."
+    assert said["k here"][1] == "k must be an integer of at least 1 or 'all'; got 0."
     assert said["model here"][1].endswith("got NoneType.")
     assert said["pair here"][1].startswith("data must be a pair (x, y)")
     assert "too many" in said["raises here"][1]

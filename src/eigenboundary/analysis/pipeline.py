@@ -15,7 +15,7 @@ from eigenboundary.analysis.result import Analysis
 from eigenboundary.analysis.settings import Settings, as_names, target_of
 from eigenboundary.boundary.arguments import check_has_boundary
 from eigenboundary.boundary.search.norms import Geometry, as_box
-from eigenboundary.curvature.eigensolvers.solve import as_start, check_k
+from eigenboundary.curvature.eigensolvers.solve import as_start, check_k, wanted_number
 from eigenboundary.curvature.operators.hessian import CURVATURES
 from eigenboundary.problem.losses import Loss, PerSampleLoss
 from eigenboundary.problem.module import check_model, count_parameters
@@ -148,7 +148,7 @@ def analyze(
     ((5,), (60, 5))
     """
     processes = current()
-    number = None if k == "all" else k
+    number = processes.agree(lambda: wanted_number(k))
     target = target_of(complexity_tolerance, epsilon, number)
     settings = Settings(
         k=number,

@@ -61,7 +61,6 @@ class Settings:
         check_seed(self.seed)
         check_tolerance(self.tolerance)
         check_integer(self.max_products, "max_products", optional=True)
-        check_integer(self.k, "k", optional=True)
         if self.target is not None:
             self.target.check()
             if self.method == "krylov":

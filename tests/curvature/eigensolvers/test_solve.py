@@ -299,7 +299,7 @@ def test_gauss_newton_of_few_samples_goes_through_gram() -> None:
 @pytest.mark.parametrize(
     ("k", "options", "message"),
     [
-        (0, {}, "k must be an integer of at least 1; got 0"),
+        (0, {}, "k must be an integer of at least 1 or 'all'; got 0"),
         (2.5, {}, "k must be"),
         (True, {}, "k must be"),
         (9, {}, "k must be at most p = 8, the matrix' size; got 9"),

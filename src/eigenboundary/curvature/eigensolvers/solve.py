@@ -105,7 +105,7 @@ def top_eigenpairs(
     check_integer(max_products, "max_products", optional=True)
     check_operator(operator)
     check_integer(guard, "guard", 0)
-    number = None if k == "all" else k
+    number = wanted_number(k)
     check_k(number, operator.size)
     first = None if start is None else as_start(start, operator.size)
     if which == "both" and number is not None:
@@ -163,6 +163,23 @@ def as_start(start: Any, size: int) -> Tensor:
         wanted = f"have finite eigenvectors of shape ({size}, j)"
         raise InvalidInputError("start", wanted, str(tuple(vectors.shape)))
     return vectors
+
+
+def wanted_number(k: Any) -> int | None:
+    """Return the number of eigenpairs that k asks for; None for all.
+
+    Raises
+    ------
+    InvalidInputError
+        If k is neither an integer of at least 1, nor "all" or None.
+    """
+    if k is None or (isinstance(k, str) and k == "all"):
+        return None
+    try:
+        check_integer(k, "k")
+    except InvalidInputError as error:
+        raise InvalidInputError("k", f"{error.wanted} or 'all'", error.got) from None
+    return int(k)
 
 
 def check_k(k: int | None, size: int) -> None:
