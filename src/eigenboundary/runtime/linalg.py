@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -85,7 +86,7 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
         values, vectors = torch.linalg.eigh(matrix)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         values = vectors = matrix.new_full((), torch.nan)
-    if not (values.isfinite().all() and vectors.isfinite().all()):
+    if not (_finite(values) and _finite(vectors)):
         values, vectors = _eigh_by_qr(matrix)
     return values.flip(-1), vectors.flip(-1)
 
@@ -97,14 +98,19 @@ def eigvalsh(matrix: Tensor) -> Tensor:
         values = torch.linalg.eigvalsh(matrix)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         values = matrix.new_full((), torch.nan)
-    return (values if values.isfinite().all() else _eigh_by_qr(matrix)[0]).flip(-1)
+    return (values if _finite(values) else _eigh_by_qr(matrix)[0]).flip(-1)
 
 
 def _finite_double(matrix: Tensor) -> Tensor:
-    if not matrix.isfinite().all():
+    if not _finite(matrix):
         got = "products that hold NaN or inf (dtype='float64' has a larger range)"
         raise InvalidInputError("curvature", "be finite at these weights", got)
     return matrix.double()
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Tell whether all entries are finite; a finite sum, which is fast, settles it."""
+    return math.isfinite(tensor.sum()) or bool(tensor.isfinite().all())
 
 
 def _eigh_by_qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
