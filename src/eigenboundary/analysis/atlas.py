@@ -170,13 +170,11 @@ def _searched(
     check_integer(k, "k", optional=True)
     if isinstance(model, Analysis):
         for name, value in options.items():
-            raise InvalidInputError(
-                name, "be left out for a model that is an Analysis, which has its own", repr(value)
-            )
+            wanted = "be left out for a model that is an Analysis, which has its own"
+            raise InvalidInputError(name, wanted, repr(value))
         if k is not None and k > model.k:
-            raise InvalidInputError(
-                "k", f"be at most the {model.k} eigenvectors that the analysis has", str(k)
-            )
+            wanted = f"be at most the {model.k} eigenvectors that the analysis has"
+            raise InvalidInputError("k", wanted, str(k))
         problem = model.problem_of(data)
         check_has_boundary(problem, geometry)
         return problem, model.directions.first(model.k if k is None else k)

@@ -163,11 +163,9 @@ class Builder:
             enough=target.enough(problem) if target else None,
         )
         if not len(pairs.values):
-            raise InvalidInputError(
-                "k",
-                "be a number where no eigenpair is known not to be null",
-                because="in this precision the loss has none (dtype='float64' may see some)",
-            )
+            wanted = "be a number where no eigenpair is known not to be null"
+            because = "in this precision the loss has none (dtype='float64' may see some)"
+            raise InvalidInputError("k", wanted, because=because)
         self.fields |= {
             "eigenvalues": _numpy(pairs.values),
             "residuals": _numpy(pairs.residuals),

@@ -131,14 +131,12 @@ def compare(analyses: Mapping[str, Analysis]) -> Comparison:
 def _check(analyses: Any) -> None:
     if not isinstance(analyses, Mapping) or len(analyses) < 2:
         got = f"{len(analyses)}" if isinstance(analyses, Mapping) else type(analyses).__name__
-        raise InvalidInputError(
-            "analyses", "be a mapping of at least two names to their analyses", f"{got}"
-        )
+        wanted = "be a mapping of at least two names to their analyses"
+        raise InvalidInputError("analyses", wanted, f"{got}")
     for name, analysis in analyses.items():
         if not isinstance(analysis, Analysis):
-            raise InvalidInputError(
-                "analyses", "hold Analysis objects", f"{type(analysis).__name__} for {name!r}"
-            )
+            wanted = "hold Analysis objects"
+            raise InvalidInputError("analyses", wanted, f"{type(analysis).__name__} for {name!r}")
     for what in ("curvature", "loss", "n_classes", "input_shape"):
         values = {getattr(analysis, what) for analysis in analyses.values()}
         if len(values) > 1:

@@ -121,11 +121,8 @@ def section_samples(model: Any, section: Section) -> NDArray[Any]:
         x = holder.samples.inputs_at(torch.tensor(section.training_samples))
         return np.asarray(x.cpu().numpy())
     if not isinstance(model, Analysis):
-        raise InvalidInputError(
-            "model",
-            "be a Problem or an Analysis, which have the samples of a section",
-            type(model).__name__,
-        )
+        wanted = "be a Problem or an Analysis, which have the samples of a section"
+        raise InvalidInputError("model", wanted, type(model).__name__)
     _check_samples(section, model.n_samples)
     rows = [np.flatnonzero(model.input_indices == sample) for sample in section.training_samples]
     if not all(map(len, rows)):
@@ -140,11 +137,8 @@ def section_samples(model: Any, section: Section) -> NDArray[Any]:
 
 def _check_samples(section: Section, n: int) -> None:
     if max(section.training_samples) >= n:
-        raise InvalidInputError(
-            "section",
-            f"be one of the model's, which has {n} samples",
-            f"one with sample {max(section.training_samples)}",
-        )
+        got = f"one with sample {max(section.training_samples)}"
+        raise InvalidInputError("section", f"be one of the model's, which has {n} samples", got)
 
 
 def _check_grid(resolution: Any, border: Any) -> None:
@@ -163,9 +157,8 @@ def _three_inputs(model: Any, points: Any) -> Tensor:
         held = [p.detach().cpu() if isinstance(p, Tensor) else np.asarray(p) for p in points]
         shapes = [tuple(p.shape) for p in held]
     except (TypeError, ValueError) as error:
-        raise InvalidInputError(
-            "points", "be three inputs or a Section", f"{type(points).__name__} ({error})"
-        ) from None
+        wanted = "be three inputs or a Section"
+        raise InvalidInputError("points", wanted, f"{type(points).__name__} ({error})") from None
     if len(held) != 3 or len(set(shapes)) != 1 or not shapes[0]:
         came = f"{len(held)}" if len(held) != 3 else f"shapes {', '.join(map(str, shapes))}"
         raise InvalidInputError("points", "be three inputs of one shape (3, ...)", came)

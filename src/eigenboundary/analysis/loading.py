@@ -59,9 +59,8 @@ def load(
         analysis: Analysis = unpack(Analysis, record, arrays, _SHARED)
         _check_counts(analysis)
     except RecordError as error:
-        raise InvalidInputError(
-            "path", "be an undamaged analysis file", because=f"in {str(path)!r} {error}"
-        ) from None
+        wanted = "be an undamaged analysis file"
+        raise InvalidInputError("path", wanted, because=f"in {str(path)!r} {error}") from None
     if model is None:
         return analysis
     return dataclasses.replace(analysis, attached=_attached(analysis, model, loss, output, device))
@@ -87,9 +86,8 @@ def _attached(
     device: str | torch.device | None,
 ) -> Problem:
     if loss is None and analysis.loss not in LOSSES:
-        raise InvalidInputError(
-            "loss", f"be given to load an analysis made with the custom loss {analysis.loss!r}"
-        )
+        wanted = f"be given to load an analysis made with the custom loss {analysis.loss!r}"
+        raise InvalidInputError("loss", wanted)
     unseen = UnseenNetwork.of(
         model,
         output=output,
@@ -99,9 +97,6 @@ def _attached(
     )
     network = unseen.known_by(analysis.signature, Memory(device=unseen.device))
     if network.fingerprint() != analysis.provenance.fingerprint:
-        raise InvalidInputError(
-            "model",
-            "be the network that was analysed",
-            because="its weights differ from those of the analysis",
-        )
+        because = "its weights differ from those of the analysis"
+        raise InvalidInputError("model", "be the network that was analysed", because=because)
     return Problem.of(network, as_loss(analysis.loss if loss is None else loss))

@@ -152,11 +152,8 @@ class Analysis:
             If the analysis was loaded without its model.
         """
         if self.attached is None:
-            raise InvalidInputError(
-                "model",
-                "be an analysis that has its network",
-                because="this analysis was loaded without (pass model= to load)",
-            )
+            because = "this analysis was loaded without (pass model= to load)"
+            raise InvalidInputError("model", "be an analysis that has its network", because=because)
         return self.attached
 
     @property
@@ -303,11 +300,8 @@ class Analysis:
             problem.labels.cpu().numpy(), self.labels
         )
         if not same:
-            raise InvalidInputError(
-                "data",
-                f"be the {self.n_samples} samples that were analysed, in their order",
-                f"{problem.n_samples} samples, or other labels",
-            )
+            wanted = f"be the {self.n_samples} samples that were analysed, in their order"
+            raise InvalidInputError("data", wanted, f"{problem.n_samples} samples, or other labels")
         return problem
 
     @property

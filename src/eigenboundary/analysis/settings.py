@@ -64,9 +64,8 @@ class Settings:
         if self.target is not None:
             self.target.check()
             if self.method == "krylov":
-                raise InvalidInputError(
-                    "method", "be 'auto' or 'range' with complexity_tolerance", "'krylov'"
-                )
+                wanted = "be 'auto' or 'range' with complexity_tolerance"
+                raise InvalidInputError("method", wanted, "'krylov'")
         if not isinstance(self.controls, list | tuple | set):
             raise InvalidInputError("controls", "be a sequence of names", repr(self.controls))
         for kind in self.controls:
@@ -111,9 +110,8 @@ def target_of(width: float | None, epsilon: float | None, k: int | None) -> Targ
     """Return the width that is asked of the interval of G_θ, if any."""
     if width is None:
         if epsilon is not None:
-            raise InvalidInputError(
-                "complexity_tolerance", "be given with epsilon", f"epsilon={epsilon!r} alone"
-            )
+            wanted = "be given with epsilon"
+            raise InvalidInputError("complexity_tolerance", wanted, f"epsilon={epsilon!r} alone")
         return None
     return Target(_EPSILON if epsilon is None else epsilon, width, k or 1)
 

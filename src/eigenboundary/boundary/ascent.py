@@ -231,11 +231,9 @@ def ascend(
             raise
         except (RuntimeError, NotImplementedError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            raise InvalidInputError(
-                "constrained",
-                "be True for a network without second derivatives in parameters and inputs",
-                because=f"torch says: {reason}",
-            ) from error
+            wanted = "be True for a network without second derivatives in parameters and inputs"
+            because = f"torch says: {reason}"
+            raise InvalidInputError("constrained", wanted, because=because) from error
         better = value > highest
         best[better], highest[better] = x[better], value[better]
         if step < n_steps:

@@ -258,9 +258,8 @@ def _axes(points: Tensor, dtype: torch.dtype) -> tuple[Tensor, Array]:
     """Return orthonormal rows (2, d), and the coordinates (3, 2) of the three points (3, d)."""
     for i, j in itertools.combinations(range(3), 2):
         if torch.equal(points[i], points[j]):
-            raise InvalidInputError(
-                "points", "be three different inputs", f"the same one as points {i} and {j}"
-            )
+            wanted = "be three different inputs"
+            raise InvalidInputError("points", wanted, f"the same one as points {i} and {j}")
     first = points[1] - points[0]
     unit = first / first.norm()
     other = points[2] - points[0]
@@ -269,11 +268,9 @@ def _axes(points: Tensor, dtype: torch.dtype) -> tuple[Tensor, Array]:
     longest = float(torch.pdist(points).max())
     smallest = 1e-10 if dtype == torch.float64 else 1e-5
     if not float(rest.norm()) > smallest * longest:
-        raise InvalidInputError(
-            "points",
-            "not lie in one line, through which there is no single plane",
-            because=f"the third is {float(rest.norm()):.1e} from the line through the first two",
-        )
+        wanted = "not lie in one line, through which there is no single plane"
+        because = f"the third is {float(rest.norm()):.1e} from the line through the first two"
+        raise InvalidInputError("points", wanted, because=because)
     axes = torch.stack([unit, rest / rest.norm()])
     coordinates = (points - points[0]) @ axes.T
     coordinates[1, 1] = 0.0  # by definition

@@ -113,11 +113,9 @@ class LoaderSource:
                 raise
             except Exception as error:
                 reason = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
-                raise InvalidInputError(
-                    "data",
-                    "be readable from the first sample to the last",
-                    because=f"it raised {type(error).__name__}: {reason}",
-                ) from error
+                wanted = "be readable from the first sample to the last"
+                because = f"it raised {type(error).__name__}: {reason}"
+                raise InvalidInputError("data", wanted, because=because) from error
 
     def size(self) -> int:
         """Return the number of samples; samples without an index are counted by reading them."""
@@ -186,11 +184,8 @@ def as_source(data: Any, *, cache_bytes: int, seed: int, divided: bool = False) 
     else:
         x, y, layout = _as_pair(data, "data", None)
         if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
-            raise InvalidInputError(
-                "data",
-                "hold as many labels as inputs",
-                f"x of shape {tuple(x.shape)} and y of shape {tuple(y.shape)}",
-            )
+            got = f"x of shape {tuple(x.shape)} and y of shape {tuple(y.shape)}"
+            raise InvalidInputError("data", "hold as many labels as inputs", got)
         return TensorSource(x, y, layout)
     return _cached(source, cache_bytes)
 
@@ -209,27 +204,22 @@ def _cached(source: LoaderSource, cache_bytes: int) -> SampleSource:
         raise InvalidInputError("data", "hold at least one sample", "an empty one")
     xs, ys = zip(*kept, strict=True)
     if ys[0].ndim == 0 or any(len(x) != len(y) for x, y in kept):
-        raise InvalidInputError(
-            "data",
-            "give batches (x, y) with one label an input",
+        got = (
             f"x of shape {tuple(xs[0].shape)} and y of shape {tuple(ys[0].shape)} "
-            "(batch_size=None?)",
+            "(batch_size=None?)"
         )
+        raise InvalidInputError("data", "give batches (x, y) with one label an input", got)
     if len({tuple(x.shape[1:]) for x in xs}) > 1:
-        raise InvalidInputError(
-            "data", "hold inputs of one shape", because="batches differ in shape"
-        )
+        wanted = "hold inputs of one shape"
+        raise InvalidInputError("data", wanted, because="batches differ in shape")
     return TensorSource(torch.cat(xs), torch.cat(ys), source.layout)
 
 
 def _check_replays(source: LoaderSource) -> None:
     first, second = (next(iter(source)) for _ in range(2))
     if not (torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])):
-        raise InvalidInputError(
-            "data",
-            "give the same samples in every pass",
-            because="two passes over the DataLoader differed (take out random augmentation)",
-        )
+        because = "two passes over the DataLoader differed (take out random augmentation)"
+        raise InvalidInputError("data", "give the same samples in every pass", because=because)
 
 
 def _replayable(loader: DataLoader[Any], seed: int, divided: bool) -> DataLoader[Any]:
@@ -279,11 +269,8 @@ def _as_pair(batch: Any, name: str, layout: Layout | None) -> tuple[Tensor, Tens
             if isinstance(batch, tuple | list)
             else type(batch).__name__
         )
-        raise InvalidInputError(
-            name,
-            f"be a pair (x, y){', a Dataset or a DataLoader' if name == 'data' else ''}",
-            f"{came}",
-        )
+        wanted = f"be a pair (x, y){', a Dataset or a DataLoader' if name == 'data' else ''}"
+        raise InvalidInputError(name, wanted, f"{came}")
     x, y = batch
     if layout is None and isinstance(x, Mapping):
         layout = Layout.of(x, name)
@@ -298,8 +285,5 @@ def _labels_among(inputs: Mapping[str, Any], name: str) -> Any:
     for key in LABELS:
         if key in inputs:
             return inputs[key]
-    raise InvalidInputError(
-        name,
-        "be a pair (x, y), or hold the labels under 'labels'",
-        f"a mapping with {', '.join(map(str, inputs)) or 'nothing'}",
-    )
+    got = f"a mapping with {', '.join(map(str, inputs)) or 'nothing'}"
+    raise InvalidInputError(name, "be a pair (x, y), or hold the labels under 'labels'", got)

@@ -63,9 +63,8 @@ class Layout:
         """
         tensors = _tensors(inputs, name)
         if not tensors:
-            raise InvalidInputError(
-                name, "hold inputs by their names", f"only {', '.join(inputs) or 'none'}"
-            )
+            wanted = "hold inputs by their names"
+            raise InvalidInputError(name, wanted, f"only {', '.join(inputs) or 'none'}")
         return cls(
             tuple(tensors),
             tuple(tuple(t.shape[1:]) for t in tensors.values()),
@@ -86,28 +85,20 @@ class Layout:
             If the inputs are no mapping with the same names, shapes and kinds.
         """
         if not isinstance(inputs, Mapping):
-            raise InvalidInputError(
-                name,
-                f"hold {', '.join(self.names)} by their names, as the training inputs",
-                type(inputs).__name__,
-            )
+            wanted = f"hold {', '.join(self.names)} by their names, as the training inputs"
+            raise InvalidInputError(name, wanted, type(inputs).__name__)
         tensors = _tensors(inputs, name)
         if set(tensors) != set(self.names):
-            raise InvalidInputError(
-                name,
-                f"hold {', '.join(self.names)} in every batch",
-                f"{', '.join(tensors) or 'none'}",
-            )
+            wanted = f"hold {', '.join(self.names)} in every batch"
+            raise InvalidInputError(name, wanted, f"{', '.join(tensors) or 'none'}")
         n = len(tensors[self.names[0]])
         rows = []
         for key, shape, dtype in zip(self.names, self.shapes, self.dtypes, strict=True):
             tensor = tensors[key]
             if tuple(tensor.shape) != (n, *shape):
-                raise InvalidInputError(
-                    name,
-                    f"hold inputs of one shape, {key} of shape {(n, *shape)}",
-                    f"{tuple(tensor.shape)} (pad all of them to one length)",
-                )
+                wanted = f"hold inputs of one shape, {key} of shape {(n, *shape)}"
+                got = f"{tuple(tensor.shape)} (pad all of them to one length)"
+                raise InvalidInputError(name, wanted, got)
             rows.append(tensor if not self.several else _as_integers(tensor, dtype, name, key))
         return torch.cat(rows, dim=1) if self.several else rows[0]
 
@@ -145,12 +136,11 @@ def _tensors(inputs: Mapping[str, Any], name: str) -> dict[str, Tensor]:
             continue
         tensor = as_tensor(values, f"{name}[{key!r}]")
         if tensor.ndim == 0 or tensor.is_complex():
-            raise InvalidInputError(
-                name,
-                "hold real tensors with a row a sample",
+            got = (
                 f"{key} of shape {tuple(tensor.shape)} and dtype "
-                f"{str(tensor.dtype).removeprefix('torch.')}",
+                f"{str(tensor.dtype).removeprefix('torch.')}"
             )
+            raise InvalidInputError(name, "hold real tensors with a row a sample", got)
         tensors[str(key)] = tensor
     return tensors
 
@@ -159,11 +149,8 @@ def _as_integers(tensor: Tensor, dtype: torch.dtype, name: str, key: str) -> Ten
     """Return rows of int64 that hold a tensor's integers, or the bits of its floats."""
     if not dtype.is_floating_point:
         if tensor.is_floating_point():
-            raise InvalidInputError(
-                name,
-                f"hold integers for {key}, as the training inputs",
-                f"{str(tensor.dtype).removeprefix('torch.')}",
-            )
+            wanted = f"hold integers for {key}, as the training inputs"
+            raise InvalidInputError(name, wanted, f"{str(tensor.dtype).removeprefix('torch.')}")
         return _rows(tensor).long()
     if not torch.isfinite(tensor).all():
         raise InvalidInputError(name, "be finite", because=f"{key} holds NaN or inf")
@@ -182,6 +169,5 @@ def as_tensor(values: Any, name: str) -> Tensor:
         array = np.asarray(values)
         return torch.from_numpy(np.array(array))
     except (TypeError, ValueError) as error:
-        raise InvalidInputError(
-            name, "hold numeric arrays or tensors", f"{type(values).__name__} ({error})"
-        ) from None
+        wanted = "hold numeric arrays or tensors"
+        raise InvalidInputError(name, wanted, f"{type(values).__name__} ({error})") from None

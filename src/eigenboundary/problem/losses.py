@@ -165,13 +165,11 @@ def as_loss(loss: str | PerSampleLoss | Loss) -> Loss:
     if isinstance(loss, str):
         if loss not in LOSSES:
             known = ", ".join(repr(name) for name in LOSSES)
-            raise InvalidInputError(
-                "loss", f"be one of {known} or a callable (outputs, labels) -> (n,)", repr(loss)
-            )
+            wanted = f"be one of {known} or a callable (outputs, labels) -> (n,)"
+            raise InvalidInputError("loss", wanted, repr(loss))
         return LOSSES[loss]
     if callable(loss):
         name = getattr(loss, "__name__", type(loss).__name__)
         return Loss(str(name), _Given(loss))
-    raise InvalidInputError(
-        "loss", "be a name or a callable (outputs, labels) -> (n,)", type(loss).__name__
-    )
+    wanted = "be a name or a callable (outputs, labels) -> (n,)"
+    raise InvalidInputError("loss", wanted, type(loss).__name__)

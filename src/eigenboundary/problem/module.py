@@ -24,29 +24,22 @@ def check_model(model: Any) -> None:
     if not isinstance(model, nn.Module):
         raise InvalidInputError("model", "be a torch.nn.Module instance", type(model).__name__)
     if isinstance(model, torch.jit.ScriptModule):
-        raise InvalidInputError(
-            "model",
-            "be a plain torch.nn.Module",
-            "a TorchScript module, which has no second derivatives here",
-        )
+        got = "a TorchScript module, which has no second derivatives here"
+        raise InvalidInputError("model", "be a plain torch.nn.Module", got)
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
-        raise InvalidInputError(
-            "model", "have initialised parameters", "a lazy module that has seen no data"
-        )
+        wanted = "have initialised parameters"
+        raise InvalidInputError("model", wanted, "a lazy module that has seen no data")
     devices = sorted({str(p.device) for p in model.parameters()})
     if len(devices) > 1:
-        raise InvalidInputError(
-            "model", "have all its parameters on one device", f"{', '.join(devices)}"
-        )
+        wanted = "have all its parameters on one device"
+        raise InvalidInputError("model", wanted, f"{', '.join(devices)}")
     if devices == ["meta"]:
         raise InvalidInputError("model", "have real parameters", "ones on the meta device")
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
-            raise InvalidInputError(
-                "model",
-                "treat samples independently in eval mode",
-                because=f"{name!r} is a {type(module).__name__} without running statistics",
-            )
+            wanted = "treat samples independently in eval mode"
+            because = f"{name!r} is a {type(module).__name__} without running statistics"
+            raise InvalidInputError("model", wanted, because=because)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -68,9 +61,8 @@ def resolve_device(device: str | torch.device | None, model: nn.Module) -> torch
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError, TypeError, ValueError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].split(".")[0][:100]
-        raise InvalidInputError(
-            "device", "be one that torch can use here", f"{device!r} ({reason})"
-        ) from None
+        wanted = "be one that torch can use here"
+        raise InvalidInputError("device", wanted, f"{device!r} ({reason})") from None
     return resolved
 
 
@@ -97,17 +89,14 @@ def resolve_dtype(dtype: str | torch.dtype | None, model: nn.Module) -> torch.dt
 def select_parameters(model: nn.Module, patterns: str | Sequence[str] | None) -> tuple[str, ...]:
     trainable = [name for name, p in model.named_parameters() if p.requires_grad]
     if not trainable:
-        raise InvalidInputError(
-            "model",
-            "have at least one parameter that requires a gradient",
-            f"{sum(1 for _ in model.parameters())} parameters, none of which does",
-        )
+        need = "have at least one parameter that requires a gradient"
+        got = f"{sum(1 for _ in model.parameters())} parameters, none of which does"
+        raise InvalidInputError("model", need, got)
     if patterns is None:
         return tuple(trainable)
     if not isinstance(patterns, str | list | tuple) or not patterns:
-        raise InvalidInputError(
-            "parameters", "be a glob pattern or several of them", repr(patterns)
-        )
+        need = "be a glob pattern or several of them"
+        raise InvalidInputError("parameters", need, repr(patterns))
     wanted = [patterns] if isinstance(patterns, str) else list(patterns)
     for pattern in wanted:
         if not isinstance(pattern, str) or not fnmatch.filter(trainable, pattern):
@@ -130,9 +119,8 @@ def count_parameters(model: nn.Module, patterns: str | Sequence[str] | None) -> 
 def check_finite_parameters(module: nn.Module) -> None:
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise InvalidInputError(
-                "model", "have finite weights", because=f"{name!r} holds NaN or inf"
-            )
+            wanted = "have finite weights"
+            raise InvalidInputError("model", wanted, because=f"{name!r} holds NaN or inf")
 
 
 def depends_on_mode(module: nn.Module) -> bool:
@@ -165,21 +153,16 @@ def prepare_inputs(x: Any, input_shape: tuple[int, ...], floating: bool, name: s
         try:
             tensor = torch.from_numpy(np.array(x))
         except (TypeError, ValueError) as error:
-            raise InvalidInputError(
-                name, "be a numeric array or tensor", f"{type(x).__name__} ({error})"
-            ) from None
+            need = "be a numeric array or tensor"
+            raise InvalidInputError(name, need, f"{type(x).__name__} ({error})") from None
     if tensor.shape[1:] != input_shape or tensor.ndim == 0:
         wanted = ", ".join(["n", *map(str, input_shape)])
-        raise InvalidInputError(
-            name, f"have shape ({wanted}), as the training inputs", f"{tuple(tensor.shape)}"
-        )
+        need = f"have shape ({wanted}), as the training inputs"
+        raise InvalidInputError(name, need, f"{tuple(tensor.shape)}")
     check_finite_inputs(tensor, name)
     if tensor.is_floating_point() and not floating:
-        raise InvalidInputError(
-            name,
-            "hold integers, as the training inputs",
-            f"{str(tensor.dtype).removeprefix('torch.')}",
-        )
+        need = "hold integers, as the training inputs"
+        raise InvalidInputError(name, need, f"{str(tensor.dtype).removeprefix('torch.')}")
     return tensor.double() if floating and not tensor.is_floating_point() else tensor
 
 
@@ -188,11 +171,8 @@ def detached_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) ->
     try:
         module = copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:
-        raise InvalidInputError(
-            "model",
-            "be copyable with copy.deepcopy (remove hooks that hold tensors)",
-            f"{type(error).__name__}: {error}",
-        ) from None
+        wanted = "be copyable with copy.deepcopy (remove hooks that hold tensors)"
+        raise InvalidInputError("model", wanted, f"{type(error).__name__}: {error}") from None
     for part in module.modules():
         dim = getattr(part, "dim", None)
         if type(part).__name__ == "_WeightNorm" and isinstance(dim, int):

@@ -289,19 +289,14 @@ class Network(UnseenNetwork):
             raise
         except Exception as error:
             came = f"{tuple(x.shape)} of {str(x.dtype).removeprefix('torch.')}"
-            raise InvalidInputError(
-                "model",
-                "accept the inputs",
-                because=f"for a batch of shape {came} it raised: {_first_line(error)}",
-            ) from error
+            because = f"for a batch of shape {came} it raised: {_first_line(error)}"
+            raise InvalidInputError("model", "accept the inputs", because=because) from error
         try:
             return self.picked(raw)
         except Exception as error:
-            raise InvalidInputError(
-                "output",
-                f"turn what the model returns, {_described(raw)}, into outputs (n, C)",
-                because=f"it raised {type(error).__name__}: {_first_line(error)}",
-            ) from error
+            wanted = f"turn what the model returns, {_described(raw)}, into outputs (n, C)"
+            because = f"it raised {type(error).__name__}: {_first_line(error)}"
+            raise InvalidInputError("output", wanted, because=because) from error
 
     def predict(self, x: Tensor) -> Tensor:
         """Compute the outputs for any inputs, streamed; shape (len(x), C)."""

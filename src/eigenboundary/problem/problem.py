@@ -169,9 +169,8 @@ class Problem:
             If the problem has none.
         """
         if self._samples is None:
-            raise InvalidInputError(
-                "data", "be given where training samples are needed", "a network without"
-            )
+            wanted = "be given where training samples are needed"
+            raise InvalidInputError("data", wanted, "a network without")
         return self._samples
 
     @property
@@ -304,15 +303,11 @@ def _checked(model: Any, data: Any, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that are given, if model and data go together."""
     if isinstance(model, nn.Module):
         if data is None:
-            raise InvalidInputError(
-                "data", "be given for a model that is a torch.nn.Module", "None"
-            )
+            wanted = "be given for a model that is a torch.nn.Module"
+            raise InvalidInputError("data", wanted, "None")
     elif _problem_of(model).has_samples and data is not None:
-        raise InvalidInputError(
-            "data",
-            f"be left out for a model that is {_article(model)}, which has its own",
-            type(data).__name__,
-        )
+        wanted = f"be left out for a model that is {_article(model)}, which has its own"
+        raise InvalidInputError("data", wanted, type(data).__name__)
     return _given(model, options)
 
 
@@ -336,9 +331,8 @@ def problem_at(
     layout = Layout.of(x, name) if isinstance(x, Mapping) else None
     first = as_tensor(x, name) if layout is None else layout.pack(x, name)
     if first.ndim < 2 or not len(first):
-        raise InvalidInputError(
-            name, "have shape (n, ...) with at least one input", str(tuple(first.shape))
-        )
+        wanted = "have shape (n, ...) with at least one input"
+        raise InvalidInputError(name, wanted, str(tuple(first.shape)))
     if floating and layout is None:
         first = first.to(unseen.dtype)
     check_finite_inputs(first, name)
@@ -349,9 +343,8 @@ def problem_at(
 def _problem_of(model: Any) -> Problem:
     problem = getattr(model, "problem", None)
     if not isinstance(problem, Problem):
-        raise InvalidInputError(
-            "model", "be a torch.nn.Module, a Problem or an Analysis", type(model).__name__
-        )
+        wanted = "be a torch.nn.Module, a Problem or an Analysis"
+        raise InvalidInputError("model", wanted, type(model).__name__)
     return problem
 
 
@@ -367,9 +360,6 @@ def _given(model: Any, options: dict[str, Any]) -> dict[str, Any]:
         if name not in OPTIONS:
             raise InvalidInputError("options", f"be among {', '.join(OPTIONS)}", repr(name))
         if not isinstance(model, nn.Module) and name != "seed":
-            raise InvalidInputError(
-                name,
-                f"be left out for a model that is {_article(model)}, which has its own",
-                repr(value),
-            )
+            wanted = f"be left out for a model that is {_article(model)}, which has its own"
+            raise InvalidInputError(name, wanted, repr(value))
     return given

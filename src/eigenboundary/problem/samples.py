@@ -146,9 +146,8 @@ def _divided(network: UnseenNetwork, source: SampleSource, processes: Processes)
         ),
     )
     if 0 < n < processes.count:
-        raise InvalidInputError(
-            "data", f"hold a sample for each of the {processes.count} processes", str(n)
-        )
+        wanted = f"hold a sample for each of the {processes.count} processes"
+        raise InvalidInputError("data", wanted, str(n))
     return source.part(*processes.part(n))
 
 

@@ -98,11 +98,8 @@ def _check_alike(layout: Layout | None, signature: Signature) -> None:
 
 def _summed(labels: Tensor, predictions: Tensor, totals: Tensor) -> Survey:
     if len(labels.unique()) < 2:
-        raise InvalidInputError(
-            "data",
-            "hold samples of at least two classes",
-            because=f"all labels are {int(labels[0])}",
-        )
+        wanted = "hold samples of at least two classes"
+        raise InvalidInputError("data", wanted, because=f"all labels are {int(labels[0])}")
     return Survey(labels, predictions, float(totals.sum()) / len(labels))
 
 
@@ -152,19 +149,14 @@ def _check_batch(x: Tensor, y: Tensor, expected: tuple[int, ...] | None) -> None
     if len(x) == 0 and expected is None:
         raise InvalidInputError("data", "hold at least one sample", "an empty one")
     if len(x) != y.shape[0] or y.ndim != 1:
-        raise InvalidInputError(
-            "data",
-            f"hold one integer label a sample, y of shape ({len(x)},)",
-            f"y of shape {tuple(y.shape)}{_label_hint(y)}",
-        )
+        wanted = f"hold one integer label a sample, y of shape ({len(x)},)"
+        raise InvalidInputError("data", wanted, f"y of shape {tuple(y.shape)}{_label_hint(y)}")
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        raise InvalidInputError(
-            "data", "hold integer class labels", f"y of dtype {str(y.dtype).removeprefix('torch.')}"
-        )
+        wanted = "hold integer class labels"
+        raise InvalidInputError("data", wanted, f"y of dtype {str(y.dtype).removeprefix('torch.')}")
     if expected is not None and x.shape[1:] != expected:
-        raise InvalidInputError(
-            "data", f"hold inputs of one shape, {tuple(expected)}", f"{tuple(x.shape[1:])}"
-        )
+        wanted = f"hold inputs of one shape, {tuple(expected)}"
+        raise InvalidInputError("data", wanted, f"{tuple(x.shape[1:])}")
     check_finite_inputs(x, "data")
 
 
@@ -177,11 +169,8 @@ def _label_hint(y: Tensor) -> str:
 def _check_labels(y: Tensor, n_classes: int) -> None:
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= n_classes:
-        raise InvalidInputError(
-            "data",
-            f"hold labels from 0 to {n_classes - 1}, for the model's {n_classes} outputs",
-            f"labels from {low} to {high}",
-        )
+        wanted = f"hold labels from 0 to {n_classes - 1}, for the model's {n_classes} outputs"
+        raise InvalidInputError("data", wanted, f"labels from {low} to {high}")
 
 
 class _ForwardCounter(TorchDispatchMode):
@@ -228,16 +217,13 @@ def check_derivatives(network: Network, x: Tensor) -> None:
         raise
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise InvalidInputError(
-            "model", "be twice differentiable in its parameters", because=f"torch says: {reason}"
-        ) from error
+        wanted = "be twice differentiable in its parameters"
+        raise InvalidInputError("model", wanted, because=f"torch says: {reason}") from error
     small = 1e-3 if network.dtype == torch.float32 else 1e-7
     if not float(plain.abs().max()) > 0:
-        raise InvalidInputError(
-            "model",
-            "give outputs that depend on its parameters",
-            because="their gradient is zero (is something detached?)",
-        )
+        wanted = "give outputs that depend on its parameters"
+        because = "their gradient is zero (is something detached?)"
+        raise InvalidInputError("model", wanted, because=because)
     if float((ours - plain).abs().max()) > small * float(plain.abs().max()):
         raise InvalidInputError(
             "model",
@@ -305,17 +291,12 @@ def _probe(network: Network, x: Tensor) -> Signature:
         )
     n_classes = outputs.shape[1]
     if n_classes < 2:
-        raise InvalidInputError(
-            "model",
-            "have at least two outputs, one a class",
-            f"outputs of shape {tuple(outputs.shape)}",
-        )
+        wanted = "have at least two outputs, one a class"
+        raise InvalidInputError("model", wanted, f"outputs of shape {tuple(outputs.shape)}")
     if not torch.equal(theta, network.theta):
-        raise InvalidInputError(
-            "model",
-            "not change its parameters when it is called",
-            because="they differ after one forward pass (an Embedding with max_norm does that)",
-        )
+        wanted = "not change its parameters when it is called"
+        because = "they differ after one forward pass (an Embedding with max_norm does that)"
+        raise InvalidInputError("model", wanted, because=because)
     _check_samples_independent(network, two, outputs)
     return replace(
         network.signature,
@@ -332,26 +313,21 @@ def _check_samples_independent(network: Network, two: Tensor, outputs: Tensor) -
     again, alone = network.evaluate(two), network.evaluate(two[:1])
     change = max(float((again - outputs).abs().max()), float((alone - outputs[:1]).abs().max()))
     if change > 1e-3 * float(outputs.abs().max()):
-        raise InvalidInputError(
-            "model",
-            "treat samples independently and deterministically in eval mode",
-            because="the output for one sample changed when it was computed alone",
-        )
+        wanted = "treat samples independently and deterministically in eval mode"
+        because = "the output for one sample changed when it was computed alone"
+        raise InvalidInputError("model", wanted, because=because)
 
 
 def _check_outputs(outputs: Tensor, loss: Loss, n: int) -> None:
     if len(outputs) != n or not torch.isfinite(outputs).all():
-        raise InvalidInputError(
-            "model", "give finite outputs for every input", f"NaN or inf among {n} samples"
-        )
+        wanted = "give finite outputs for every input"
+        raise InvalidInputError("model", wanted, f"NaN or inf among {n} samples")
     if loss.normalized_outputs:
         off = float(outputs.logsumexp(-1).abs().max())
         if off > 1e-3:
-            raise InvalidInputError(
-                "loss 'nll'",
-                "be given log-probabilities (rows with logsumexp 0)",
-                f"rows with logsumexp up to {off:.3g} (for logits use 'cross_entropy')",
-            )
+            wanted = "be given log-probabilities (rows with logsumexp 0)"
+            got = f"rows with logsumexp up to {off:.3g} (for logits use 'cross_entropy')"
+            raise InvalidInputError("loss 'nll'", wanted, got)
 
 
 def check_loss(loss: Loss, network: Network) -> None:
@@ -375,11 +351,8 @@ def check_loss(loss: Loss, network: Network) -> None:
         ) from None
     if first is None or not torch.allclose(first, values[:1], rtol=1e-4, atol=1e-6):
         came = f"{shape} for 3 samples" if shape != (3,) else "values that depend on other samples"
-        raise InvalidInputError(
-            "loss",
-            "give one value a sample, of shape (n,) (reduction='none')",
-            because=f"{name!r} gave {came}",
-        )
+        wanted = "give one value a sample, of shape (n,) (reduction='none')"
+        raise InvalidInputError("loss", wanted, because=f"{name!r} gave {came}")
     try:
         hessian = loss.output_hessian(outputs, labels)
         curved = bool(torch.isfinite(hessian).all()) and bool((hessian != 0).any())
@@ -387,9 +360,8 @@ def check_loss(loss: Loss, network: Network) -> None:
     except Exception as error:
         curved, reason = False, (str(error).strip() or type(error).__name__).splitlines()[0]
     if not curved:
-        raise InvalidInputError(
-            "loss",
-            "be twice differentiable in the outputs",
-            because=f"{name!r} is not ({reason}); for the negative log-likelihood of "
-            "log-probabilities use loss='nll'",
+        because = (
+            f"{name!r} is not ({reason}); for the negative log-likelihood of "
+            "log-probabilities use loss='nll'"
         )
+        raise InvalidInputError("loss", "be twice differentiable in the outputs", because=because)
