@@ -31,8 +31,9 @@ def check_model(model: Any) -> None:
         raise InvalidInputError("model", wanted, "a lazy module that has seen no data")
     devices = sorted({str(p.device) for p in model.parameters()})
     if len(devices) > 1:
-        wanted = "have all its parameters on one device"
-        raise InvalidInputError("model", wanted, f"{', '.join(devices)}")
+        raise InvalidInputError(
+            "model", "have all its parameters on one device", ", ".join(devices)
+        )
     if devices == ["meta"]:
         raise InvalidInputError("model", "have real parameters", "ones on the meta device")
     for name, module in model.named_modules():
@@ -74,11 +75,8 @@ def resolve_dtype(dtype: str | torch.dtype | None, model: nn.Module) -> torch.dt
         if not found:
             return torch.get_default_dtype()
         names = ", ".join(sorted(str(d).removeprefix("torch.") for d in found))
-        raise InvalidInputError(
-            "dtype",
-            "be given as float32 or float64 for a model whose parameters are not all one of these",
-            f"a model in {names}",
-        )
+        wanted = "be float32 or float64 for a model whose parameters are not all one of these"
+        raise InvalidInputError("dtype", wanted, f"a model in {names}")
     resolved = _DTYPES.get(dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
     if resolved not in _DTYPES.values():
         raise InvalidInputError("dtype", "be float32 or float64", repr(dtype))
@@ -89,24 +87,21 @@ def resolve_dtype(dtype: str | torch.dtype | None, model: nn.Module) -> torch.dt
 def select_parameters(model: nn.Module, patterns: str | Sequence[str] | None) -> tuple[str, ...]:
     trainable = [name for name, p in model.named_parameters() if p.requires_grad]
     if not trainable:
-        need = "have at least one parameter that requires a gradient"
+        wanted = "have at least one parameter that requires a gradient"
         got = f"{sum(1 for _ in model.parameters())} parameters, none of which does"
-        raise InvalidInputError("model", need, got)
+        raise InvalidInputError("model", wanted, got)
     if patterns is None:
         return tuple(trainable)
     if not isinstance(patterns, str | list | tuple) or not patterns:
-        need = "be a glob pattern or several of them"
-        raise InvalidInputError("parameters", need, repr(patterns))
-    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
-    for pattern in wanted:
+        wanted = "be a glob pattern or several of them"
+        raise InvalidInputError("parameters", wanted, repr(patterns))
+    globs = [patterns] if isinstance(patterns, str) else list(patterns)
+    for pattern in globs:
         if not isinstance(pattern, str) or not fnmatch.filter(trainable, pattern):
-            raise InvalidInputError(
-                "parameters",
-                "match a trainable parameter by name",
-                because=f"{pattern!r} matches none of "
-                f"{', '.join(trainable[:8])}{', …' if len(trainable) > 8 else ''}",
-            )
-    return tuple(n for n in trainable if any(fnmatch.fnmatchcase(n, w) for w in wanted))
+            known = f"{', '.join(trainable[:8])}{', …' if len(trainable) > 8 else ''}"
+            wanted, because = "match a trainable parameter by name", f"matches none of {known}"
+            raise InvalidInputError("parameters", wanted, because=f"{pattern!r} {because}")
+    return tuple(n for n in trainable if any(fnmatch.fnmatchcase(n, g) for g in globs))
 
 
 def count_parameters(model: nn.Module, patterns: str | Sequence[str] | None) -> int:
@@ -130,14 +125,12 @@ def depends_on_mode(module: nn.Module) -> bool:
 
 
 def training_mode_notes(model: nn.Module) -> tuple[str, ...]:
-    training = [m for m in model.modules() if m.training and depends_on_mode(m)]
-    if not training:
-        return ()
-    names = {type(m).__name__ for m in training}
-    return (
+    names = {type(m).__name__ for m in model.modules() if m.training and depends_on_mode(m)}
+    note = (
         f"The model was in training mode and has {', '.join(sorted(names))}: it was analysed in "
-        "eval mode (running statistics, no dropout).",
+        "eval mode (running statistics, no dropout)."
     )
+    return (note,) if names else ()
 
 
 def check_finite_inputs(x: Tensor, name: str) -> None:
@@ -153,17 +146,16 @@ def prepare_inputs(x: Any, input_shape: tuple[int, ...], floating: bool, name: s
         try:
             tensor = torch.from_numpy(np.array(x))
         except (TypeError, ValueError) as error:
-            need = "be a numeric array or tensor"
-            raise InvalidInputError(name, need, f"{type(x).__name__} ({error})") from None
+            wanted = "be a numeric array or tensor"
+            raise InvalidInputError(name, wanted, f"{type(x).__name__} ({error})") from None
     if tensor.shape[1:] != input_shape or tensor.ndim == 0:
-        wanted = ", ".join(["n", *map(str, input_shape)])
-        need = f"have shape ({wanted}), as the training inputs"
-        raise InvalidInputError(name, need, f"{tuple(tensor.shape)}")
+        wanted = f"have shape ({', '.join(['n', *map(str, input_shape)])}), as the training inputs"
+        raise InvalidInputError(name, wanted, str(tuple(tensor.shape)))
     check_finite_inputs(tensor, name)
     if tensor.is_floating_point() and not floating:
-        need = "hold integers, as the training inputs"
-        raise InvalidInputError(name, need, f"{str(tensor.dtype).removeprefix('torch.')}")
-    return tensor.double() if floating and not tensor.is_floating_point() else tensor
+        wanted = "hold integers, as the training inputs"
+        raise InvalidInputError(name, wanted, str(tensor.dtype).removeprefix("torch."))
+    return tensor if tensor.is_floating_point() or not floating else tensor.double()
 
 
 def detached_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
