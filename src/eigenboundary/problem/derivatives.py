@@ -19,8 +19,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch._dynamo  # torch.func imports it at its first gradient: two seconds, paid here
@@ -87,46 +88,40 @@ def kept_hessian_product(
     return lambda vectors: _transposed_products(flat, variables, vectors)
 
 
-def batch_hessian_product(
-    network: Network,
-    loss: Loss,
-    x: Tensor,
-    y: Tensor,
-    weights: Tensor,
-    parameters: Tree,
-    tangents: Tree,
-) -> Tree:
-    r"""Compute :math:`\nabla^2_\theta \sum_s w_s \ell_s\, t`, one direction, in forward mode.
+@dataclass(frozen=True, eq=False)
+class WeightedBatch:
+    """A batch with a weight for each sample, (n,), and θ: products with it can be traced.
 
-    A pure function of all its tensors, for tracing; t and the product are one tensor a parameter.
+    They are pure functions of all tensors, with one direction t; t and the product have one tensor
+    a parameter.
     """
 
-    def value(theta: Tree) -> Tensor:
-        return (loss.per_sample(network.outputs(theta, x), y) * weights).sum()
+    network: Network
+    loss: Loss
+    x: Tensor
+    y: Tensor
+    weights: Tensor
+    parameters: Tree
 
-    product: Tree = jvp(grad(value), (parameters,), (tangents,))[1]
-    return product
+    def outputs(self, theta: Tree) -> Tensor:
+        return self.network.outputs(theta, self.x)
 
+    def hessian_product(self, tangents: Tree) -> Tree:
+        r"""Compute :math:`\nabla^2_\theta \sum_s w_s \ell_s\, t` in forward mode."""
 
-def batch_gauss_newton_product(
-    network: Network,
-    loss: Loss,
-    x: Tensor,
-    y: Tensor,
-    weights: Tensor,
-    parameters: Tree,
-    tangents: Tree,
-) -> Tree:
-    r"""Compute :math:`\sum_s w_s J_s^T \Lambda_s J_s\, t`; see :func:`batch_hessian_product`."""
+        def value(theta: Tree) -> Tensor:
+            return (self.loss.per_sample(self.outputs(theta), self.y) * self.weights).sum()
 
-    def outputs(theta: Tree) -> Tensor:
-        return network.outputs(theta, x)
+        product: Tree = jvp(grad(value), (self.parameters,), (tangents,))[1]
+        return product
 
-    values, pull = vjp(outputs, parameters)[:2]
-    pushed = jvp(outputs, (parameters,), (tangents,))[1]
-    curved = loss.output_hessian_product(values, y, pushed)
-    product: Tree = pull(curved * weights.unsqueeze(1))[0]
-    return product
+    def gauss_newton_product(self, tangents: Tree) -> Tree:
+        r"""Compute :math:`\sum_s w_s J_s^T \Lambda_s J_s\, t`."""
+        values, pull = vjp(self.outputs, self.parameters)[:2]
+        pushed = jvp(self.outputs, (self.parameters,), (tangents,))[1]
+        curved = self.loss.output_hessian_product(values, self.y, pushed)
+        product: Tree = pull(curved * self.weights.unsqueeze(1))[0]
+        return product
 
 
 @full_precision()
@@ -144,9 +139,8 @@ def pushforward(network: Network, x: Tensor, vectors: Tensor) -> tuple[Tensor, T
 
     def forward_mode() -> tuple[Tensor, Tensor]:
         tangents = network.unflatten(vectors.T.contiguous())
-        values, derivatives = vmap(lambda t: jvp(outputs, (network.parameters,), (t,))[:2])(
-            tangents
-        )
+        along = vmap(lambda t: jvp(outputs, (network.parameters,), (t,))[:2])
+        values, derivatives = along(tangents)
         return values[0], derivatives
 
     @_differentiating()
@@ -185,8 +179,7 @@ def pullback(network: Network, x: Tensor, cotangents: Tensor) -> Tensor:
 
     @_differentiating()
     def one_by_one() -> Tensor:
-        variables = _variables(network)
-        pulled = []
+        variables, pulled = _variables(network), []
         for sample, rows in zip(x, cotangents, strict=True):
             values = network.outputs(variables, sample.unsqueeze(0)).squeeze(0)
             pulled.append(_transposed_products(values, variables, rows.T).T)
@@ -253,8 +246,7 @@ def squared_alignment_slopes(
 
     def square(one: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         values, pull = vjp(
-            lambda parameters: network.outputs(parameters, one.unsqueeze(0)),
-            network.parameters,
+            lambda parameters: network.outputs(parameters, one.unsqueeze(0)), network.parameters
         )[:2]
         value = square_of(values, v, lambda r: network.flatten(pull(r)[0], leading=0))
         return value, value.detach()
@@ -305,27 +297,18 @@ def _variables(network: Network) -> Tree:
     return {k: v.detach().clone().requires_grad_(True) for k, v in network.parameters.items()}
 
 
-def _differentiable_pullback(values: Tensor, variables: Tree, dual: Tensor | None) -> Tensor:
-    pieces = torch.autograd.grad(
-        values,
-        list(variables.values()),
-        dual,
-        create_graph=True,
-        allow_unused=True,
-        materialize_grads=True,
-    )
+def _pulled_back(values: Tensor, variables: Tree, dual: Tensor | None, **graph: Any) -> Tensor:
+    graph |= {"allow_unused": True, "materialize_grads": True}
+    pieces = torch.autograd.grad(values, list(variables.values()), dual, **graph)
     return torch.cat([piece.reshape(-1) for piece in pieces])
+
+
+_differentiable_pullback = partial(_pulled_back, create_graph=True)
 
 
 def _transposed_products(values: Tensor, variables: Tree, columns: Tensor) -> Tensor:
     """Compute ``(d values / d variables)^T columns`` column by column, flat: (p, k)."""
-    inputs = list(variables.values())
     if not values.requires_grad:
-        return columns.new_zeros(sum(v.numel() for v in inputs), columns.shape[1])
-    products = []
-    for column in columns.unbind(1):
-        pieces = torch.autograd.grad(
-            values, inputs, column, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        products.append(torch.cat([piece.reshape(-1) for piece in pieces]))
+        return columns.new_zeros(sum(v.numel() for v in variables.values()), columns.shape[1])
+    products = [_pulled_back(values, variables, v, retain_graph=True) for v in columns.unbind(1)]
     return products[0].unsqueeze(1) if len(products) == 1 else torch.stack(products, dim=1)

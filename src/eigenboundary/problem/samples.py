@@ -6,12 +6,13 @@ import hashlib
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from eigenboundary.problem.data import SampleSource, TensorSource
-from eigenboundary.problem.network import Network, UnseenNetwork
+from eigenboundary.problem.data import SampleSource, TensorSource, as_source
+from eigenboundary.problem.network import Network, UnseenNetwork, raw_bytes
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.memory import Memory
 from eigenboundary.runtime.processes import Processes
@@ -112,18 +113,22 @@ class Samples:
 
 
 def own_part(
-    network: UnseenNetwork, source: SampleSource, memory: Memory, processes: Processes
+    network: UnseenNetwork,
+    data: Any,
+    cache_bytes: int,
+    seed: int,
+    memory: Memory,
+    processes: Processes,
 ) -> tuple[SampleSource, SampleSource]:
     """Return all samples and those of this process, on its device where they fit.
 
-    Raises
-    ------
-    InvalidInputError
-        If the processes were given different networks or samples, or too few samples.
+    Processes with different networks or samples, or too few samples, raise InvalidInputError.
     """
-    part = source
-    if processes.count > 1:
-        part = _divided(network, source, processes)
+    several = processes.count > 1
+    source = processes.agree(
+        lambda: as_source(data, cache_bytes=cache_bytes, seed=seed, divided=several)
+    )
+    part = _divided(network, source, processes) if several else source
     if network.device.type == "cpu" or not isinstance(part, TensorSource):
         return source, part
     placed = _placed(network, source, part, memory, processes)
@@ -133,18 +138,10 @@ def own_part(
 def _divided(network: UnseenNetwork, source: SampleSource, processes: Processes) -> SampleSource:
     """Return the samples of this process; every process must have been given all samples."""
     n, first = processes.agree(lambda: (source.size(), _first_samples(source)))
-    processes.check_alike(
-        network.fingerprint(),
-        InvalidInputError("model", "have the same weights in all processes", because="they differ"),
-    )
-    processes.check_alike(
-        (n, first),
-        InvalidInputError(
-            "data",
-            "be the same in all processes, which divide them among themselves",
-            because="they differ",
-        ),
-    )
+    wanted = "have the same weights in all processes"
+    processes.check_alike(network.fingerprint(), "model", wanted)
+    wanted = "be the same in all processes, which divide them among themselves"
+    processes.check_alike((n, first), "data", wanted)
     if 0 < n < processes.count:
         wanted = f"hold a sample for each of the {processes.count} processes"
         raise InvalidInputError("data", wanted, str(n))
@@ -178,9 +175,6 @@ def _first_samples(source: SampleSource) -> bytes:
     """Hash some of the first batch, all samples of it where they are in memory."""
     digest = hashlib.sha256()
     for tensor in next(iter(source), ()):
-        step = max(1, len(tensor) // _COMPARED) if tensor.ndim else 1
-        some = tensor[::step] if tensor.ndim else tensor
-        digest.update(
-            some.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        )
+        rows = tensor if tensor.ndim else tensor.reshape(1)
+        digest.update(raw_bytes(rows[:: max(1, len(rows) // _COMPARED)]))
     return digest.digest()

@@ -17,12 +17,13 @@ from eigenboundary.problem.inputs import Layout
 from eigenboundary.problem.losses import Loss
 from eigenboundary.problem.module import check_finite_inputs
 from eigenboundary.problem.network import Network, Signature, UnseenNetwork
-from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.errors import InvalidInputError, first_line
 from eigenboundary.runtime.memory import Memory
 from eigenboundary.runtime.precision import full_precision, program_default
 from eigenboundary.runtime.processes import Processes
 
 _HALF = (torch.float16, torch.bfloat16)
+_DIFFERENTIABLE = "be twice differentiable in its parameters"
 
 
 @dataclass(frozen=True)
@@ -50,33 +51,16 @@ def survey(
 
     found = processes.gather(part)
     (network,) = seen
-    signature = network.signature
-    processes.check_alike(
-        (
-            signature.layout,
-            signature.input_shape,
-            signature.floating_inputs,
-            signature.n_classes,
-        ),
-        InvalidInputError(
-            "data",
-            "hold inputs of one shape and type",
-            because="they differ between processes",
-        ),
-    )
+    seen_by_all = replace(network.signature, activations=0, flops=0, operations=0)
+    wanted = "hold inputs of one shape and type in all processes"
+    processes.check_alike(seen_by_all, "data", wanted)
     return network, _summed(*found)
 
 
 def survey_again(
     network: Network, loss: Loss, source: SampleSource, processes: Processes
 ) -> Survey:
-    """Look at other samples of a network whose signature is known.
-
-    Raises
-    ------
-    InvalidInputError
-        If the samples do not fit the network.
-    """
+    """Look at other samples of a network whose signature they must have."""
 
     def part() -> tuple[Tensor, ...]:
         columns: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -174,7 +158,7 @@ def _check_labels(y: Tensor, n_classes: int) -> None:
 
 
 class _ForwardCounter(TorchDispatchMode):
-    """Counts what a forward pass computes, however its layers are written."""
+    """A count of what a forward pass computes, however its layers are written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -203,12 +187,10 @@ def check_derivatives(network: Network, x: Tensor) -> None:
     """
     x = network.to_compute(x)
     generator = torch.Generator().manual_seed(1)
-    weights = torch.randn(network.signature.n_classes, generator=generator).to(
-        x.device, network.dtype
-    )
-    rows = weights.expand(1, len(x), -1)
+    weights = torch.randn(network.signature.n_classes, generator=generator)
+    weights = weights.to(x.device, network.dtype)
     try:
-        ours = summed_pullback(network, x, rows).squeeze(1)
+        ours = summed_pullback(network, x, weights.expand(1, len(x), -1)).squeeze(1)
         plain = _plain_gradient(network, x, weights)
         directions = torch.randn(network.n_parameters, 2, generator=generator)
         directions = directions.to(x.device, network.dtype)
@@ -216,30 +198,22 @@ def check_derivatives(network: Network, x: Tensor) -> None:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        wanted = "be twice differentiable in its parameters"
-        raise InvalidInputError("model", wanted, because=f"torch says: {reason}") from error
+        because = f"torch says: {first_line(error)}"
+        raise InvalidInputError("model", _DIFFERENTIABLE, because=because) from error
     small = 1e-3 if network.dtype == torch.float32 else 1e-7
     if not float(plain.abs().max()) > 0:
         wanted = "give outputs that depend on its parameters"
         because = "their gradient is zero (is something detached?)"
         raise InvalidInputError("model", wanted, because=because)
     if float((ours - plain).abs().max()) > small * float(plain.abs().max()):
-        raise InvalidInputError(
-            "model",
-            "use its parameters as they are when it is called",
-            because="the gradient differs from autograd's (are parameters sliced out of a "
-            "ParameterList?)",
-        )
+        wanted = "use its parameters as they are when it is called"
+        because = "the gradient is not autograd's (are parameters sliced out of a ParameterList?)"
+        raise InvalidInputError("model", wanted, because=because)
     cross = directions.double().T @ images.double()
     scale = float(images.double().norm(dim=0).max() * directions.double().norm(dim=0).max())
     if abs(float(cross[0, 1] - cross[1, 0])) > small * scale:
-        raise InvalidInputError(
-            "model",
-            "be twice differentiable in its parameters",
-            because="its Hessian is not symmetric (the second derivative of one of its layers is "
-            "wrong)",
-        )
+        because = "its Hessian is not symmetric (a layer's second derivative is wrong)"
+        raise InvalidInputError("model", _DIFFERENTIABLE, because=because)
 
 
 @full_precision()
@@ -272,23 +246,17 @@ def _probe(network: Network, x: Tensor) -> Signature:
     with counter:
         outputs = network.evaluate(two)
     if counter.half:
-        raise InvalidInputError(
-            "model",
-            "compute in the precision of its parameters",
-            because="its forward pass multiplies in half precision (take autocast out of it, or "
-            "give dtype='float64', which autocast leaves as it is)",
+        because = (
+            "its forward pass multiplies in half precision (take autocast out of it, or give "
+            "dtype='float64', which autocast leaves as it is)"
         )
-    if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(two):
-        came = (
-            f"shape {tuple(outputs.shape)}"
-            if isinstance(outputs, Tensor)
-            else type(outputs).__name__
-        )
-        raise InvalidInputError(
-            "model",
-            f"give outputs of shape ({len(two)}, C) for {len(two)} inputs (output= can pick them)",
-            f"{came}",
-        )
+        wanted = "compute in the precision of its parameters"
+        raise InvalidInputError("model", wanted, because=because)
+    n, is_tensor = len(two), isinstance(outputs, Tensor)
+    if not is_tensor or outputs.ndim != 2 or len(outputs) != n:
+        came = f"shape {tuple(outputs.shape)}" if is_tensor else type(outputs).__name__
+        wanted = f"give outputs of shape ({n}, C) for {n} inputs (output= can pick them)"
+        raise InvalidInputError("model", wanted, came)
     n_classes = outputs.shape[1]
     if n_classes < 2:
         wanted = "have at least two outputs, one a class"
@@ -301,8 +269,8 @@ def _probe(network: Network, x: Tensor) -> Signature:
     return replace(
         network.signature,
         n_classes=n_classes,
-        activations=max(1, counter.numbers // len(two)),
-        flops=counter.flops // len(two),
+        activations=max(1, counter.numbers // n),
+        flops=counter.flops // n,
         operations=counter.operations,
     )
 
@@ -343,12 +311,9 @@ def check_loss(loss: Loss, network: Network) -> None:
         shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
         first = loss.per_sample(outputs[:1], labels[:1]) if shape == (3,) else None
     except Exception as error:
-        raise InvalidInputError(
-            "loss",
-            "map outputs (n, C) and labels (n,) to (n,)",
-            because=f"{name!r} raised {type(error).__name__}: "
-            f"{(str(error).strip() or 'no message').splitlines()[0]}",
-        ) from None
+        wanted = "map outputs (n, C) and labels (n,) to (n,)"
+        because = f"{name!r} raised {type(error).__name__}: {first_line(error)}"
+        raise InvalidInputError("loss", wanted, because=because) from None
     if first is None or not torch.allclose(first, values[:1], rtol=1e-4, atol=1e-6):
         came = f"{shape} for 3 samples" if shape != (3,) else "values that depend on other samples"
         wanted = "give one value a sample, of shape (n,) (reduction='none')"
@@ -358,10 +323,8 @@ def check_loss(loss: Loss, network: Network) -> None:
         curved = bool(torch.isfinite(hessian).all()) and bool((hessian != 0).any())
         reason = "its second derivative in the outputs is zero or not finite"
     except Exception as error:
-        curved, reason = False, (str(error).strip() or type(error).__name__).splitlines()[0]
+        curved, reason = False, first_line(error)
     if not curved:
-        because = (
-            f"{name!r} is not ({reason}); for the negative log-likelihood of "
-            "log-probabilities use loss='nll'"
-        )
-        raise InvalidInputError("loss", "be twice differentiable in the outputs", because=because)
+        hint = "for the negative log-likelihood of log-probabilities use loss='nll'"
+        wanted, because = "be twice differentiable in the outputs", f"{name!r} is not ({reason})"
+        raise InvalidInputError("loss", wanted, because=f"{because}; {hint}")
