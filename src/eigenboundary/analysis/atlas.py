@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from eigenboundary.analysis.margins import Directions, find_sections
 from eigenboundary.analysis.pipeline import analyze
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.boundary.arguments import check_has_boundary
 from eigenboundary.boundary.search.norms import Geometry, as_box, as_norm
-from eigenboundary.boundary.sections import BoundarySections
+from eigenboundary.boundary.sections import BoundarySections, Directions, sections_of
 from eigenboundary.boundary.smallest_margin import SmallestMargin, most_examined, smallest_of
 from eigenboundary.curvature.eigensolvers.solve import check_k
 from eigenboundary.problem.problem import OPTIONS, Model, Problem, as_problem
@@ -96,7 +95,7 @@ def boundary_sections(
     geometry = Geometry(as_norm(norm), as_box(box))
     with preserved_random_state(seed), deferred_interrupts():
         problem, directions = _searched(model, data, k, geometry, seed, options)
-        return find_sections(problem, directions, geometry, n_points, seed, progress)
+        return sections_of(problem, directions, geometry, n_points, seed, progress)
 
 
 @full_precision()
@@ -153,14 +152,8 @@ def smallest_margin(
     geometry = Geometry(as_norm(norm), as_box(box))
     with preserved_random_state(seed), deferred_interrupts():
         problem, directions = _searched(model, data, k, geometry, seed, options)
-        n, eigenvectors = directions.cosines.shape
-        return smallest_of(
-            problem,
-            directions.cosines,
-            geometry=geometry,
-            budget=most_examined(n, eigenvectors) if budget is None else budget,
-            seed=seed,
-        )
+        most = most_examined(*directions.cosines.shape) if budget is None else budget
+        return smallest_of(problem, directions.cosines, geometry, most, seed)
 
 
 def _searched(

@@ -16,17 +16,13 @@ from torch import Tensor
 from eigenboundary.alignment.complexity import Complexity
 from eigenboundary.alignment.error_bounds import alignment_errors
 from eigenboundary.alignment.reinforcing_gradients import Alignment, training_alignment
-from eigenboundary.analysis.margins import (
-    Directions,
-    find_margins,
-    find_planes,
-    note_on_budget,
-)
+from eigenboundary.analysis.margins import find_margins, find_planes, note_on_budget
 from eigenboundary.analysis.provenance import Provenance
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.analysis.settings import Settings
 from eigenboundary.boundary.planes import plane_of_inputs
 from eigenboundary.boundary.search.norms import Geometry
+from eigenboundary.boundary.sections import Directions
 from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs
 from eigenboundary.curvature.eigensolvers.outcome import Outcome
 from eigenboundary.curvature.eigensolvers.solve import top_eigenpairs
@@ -100,7 +96,10 @@ class Builder:
                 self._margins(problem, directions, geometry)
         if "sections" in self.fields and not self.interrupted:
             with self.stage("planes", "planes were evaluated: they are missing"):
-                self._planes(problem, directions)
+                found, grid = self.fields["sections"], settings.grid
+                planes, notes = find_planes(problem, found, directions.vectors, grid)
+                self.fields["planes"] = planes
+                self.notes += notes
         if settings.target is not None:
             cosines, errors = self.fields["training_alignment"], self.fields["alignment_errors"]
             complexity = Complexity(cosines, problem.n_parameters, errors)
@@ -222,12 +221,11 @@ class Builder:
     def _controls(
         self, problem: Problem, operator: ProblemOperator, directions: Directions
     ) -> None:
-        found = self.fields["controls"] = {}
+        found, k = {}, len(directions.values)
+        self.fields["controls"] = found
         for kind in self.settings.controls:
             try:
-                vectors = control_vectors(
-                    operator, kind, len(directions.values), seed=self.settings.seed
-                )
+                vectors = control_vectors(operator, kind, k, seed=self.settings.seed)
             except InvalidInputError as error:  # no reason to lose the eigenvectors
                 self.notes.append(f"Control directions are missing: {error}")
                 continue
@@ -240,8 +238,8 @@ class Builder:
         self.fields |= {"inputs": _numpy(rows.float()), "input_indices": _numpy(indices)}
         is_plane = tuple(signature.input_shape) == (2,) and signature.floating_inputs
         if self.settings.grid and is_plane:
-            plane = plane_of_inputs(problem, pairs.vectors, inputs, self.settings.grid)
-            self.fields["grid"] = plane
+            grid = self.settings.grid
+            self.fields["grid"] = plane_of_inputs(problem, pairs.vectors, inputs, grid)
 
     def _bulk(self, operator: ProblemOperator, pairs: Eigenpairs) -> None:
         self.fields["bulk"] = estimate_bulk(
@@ -259,13 +257,6 @@ class Builder:
             return
         self.fields |= {"sections": found[0], "smallest_margin": found[1]}
         self.notes += note_on_budget(problem, len(directions.values))
-
-    def _planes(self, problem: Problem, directions: Directions) -> None:
-        planes, notes = find_planes(
-            problem, self.fields["sections"], directions.vectors, self.settings.grid
-        )
-        self.fields["planes"] = planes
-        self.notes += notes
 
     def _provenance(
         self, problem: Problem, operator: ProblemOperator, pairs: Eigenpairs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from eigenboundary.boundary.planes import BORDER, Plane, in_box, plane_of_points
 from eigenboundary.boundary.search.norms import Geometry, as_box
 from eigenboundary.boundary.sections import Section
 from eigenboundary.problem.problem import Model, Problem
+from eigenboundary.runtime.arguments import check_integer, check_number
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.precision import full_precision
 
@@ -78,7 +78,8 @@ def input_plane(
     >>> plane.predictions.shape, plane.points.round(3).tolist()
     ((20, 20), [[0.0, 0.0], [1.414, 0.0], [0.707, 1.225]])
     """
-    _check_grid(resolution, border)
+    check_integer(resolution, "resolution", 2)
+    check_number(border, "border", at_least=0)
     box = as_box(box)
     eigenvector = points.eigenvector if isinstance(points, Section) else None
     inputs = _three_inputs(model, points)
@@ -87,15 +88,7 @@ def input_plane(
     problem, at = problem_with_inputs(model, inputs, "points", **options)
     if not in_box(at, box).all():
         Geometry(box=box).check_inside(at, "points")
-    return plane_of_points(
-        problem,
-        at,
-        vectors,
-        resolution=resolution,
-        border=float(border),
-        box=box,
-        eigenvector=eigenvector,
-    )
+    return plane_of_points(problem, at, vectors, resolution, float(border), box, eigenvector)
 
 
 def section_samples(model: Any, section: Section) -> NDArray[Any]:
@@ -139,15 +132,6 @@ def _check_samples(section: Section, n: int) -> None:
     if max(section.training_samples) >= n:
         got = f"one with sample {max(section.training_samples)}"
         raise InvalidInputError("section", f"be one of the model's, which has {n} samples", got)
-
-
-def _check_grid(resolution: Any, border: Any) -> None:
-    whole = isinstance(resolution, int | np.integer) and not isinstance(resolution, bool)
-    if not whole or resolution < 2:
-        raise InvalidInputError("resolution", "be an integer of at least 2", repr(resolution))
-    number = isinstance(border, int | float) and not isinstance(border, bool)
-    if not number or not math.isfinite(border) or border < 0:
-        raise InvalidInputError("border", "be a number of at least 0", repr(border))
 
 
 def _three_inputs(model: Any, points: Any) -> Tensor:

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from eigenboundary.alignment.complexity import Complexity
 from eigenboundary.alignment.reinforcing_gradients import alignments
-from eigenboundary.analysis.margins import Directions, find_margins, find_planes, note_on_budget
+from eigenboundary.analysis.margins import find_margins, find_planes, note_on_budget
 from eigenboundary.analysis.provenance import Provenance
 from eigenboundary.analysis.settings import check_grid
 from eigenboundary.analysis.storage import save
 from eigenboundary.boundary.arguments import check_has_boundary
 from eigenboundary.boundary.planes import Plane
 from eigenboundary.boundary.search.norms import Geometry, as_box, as_norm
-from eigenboundary.boundary.sections import WEAK_SIDE, BoundarySections
+from eigenboundary.boundary.sections import WEAK_SIDE, BoundarySections, Directions
 from eigenboundary.boundary.smallest_margin import SmallestMargin
 from eigenboundary.curvature.spectrum.bulk import Bulk
 from eigenboundary.curvature.spectrum.outliers import OutlierCount
@@ -183,11 +183,7 @@ class Analysis:
     @property
     def complexity(self) -> Complexity:
         """The complexity numbers of the boundary."""
-        return Complexity(
-            np.asarray(self.training_alignment, dtype=np.float64),
-            self.n_parameters,
-            self.alignment_errors,
-        )
+        return Complexity(self.training_alignment, self.n_parameters, self.alignment_errors)
 
     def alignment(self, x: Any) -> Array:
         r"""Compute :math:`A_i(x)` of any inputs with the eigenvectors, shape (len(x), k).
@@ -198,8 +194,7 @@ class Analysis:
             If the network is not at hand (pass ``model`` to :func:`eigenboundary.load`), or the
             inputs do not fit it.
         """
-        cosines = alignments(self.problem, x, self.eigenvectors)
-        return np.asarray(cosines.cpu().double().numpy())
+        return alignments(self.problem, x, self.eigenvectors).cpu().double().numpy()
 
     def sides(self, index: int) -> str:
         """Name the predicted classes of the samples most aligned with eigenvector ``index``.

@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from eigenboundary.runtime.arguments import (
     check_choice,
     check_flag,
     check_integer,
+    check_number,
     check_seed,
     check_tolerance,
 )
@@ -89,13 +89,7 @@ def check_grid(grid: Any) -> None:
 
 
 def as_names(value: Any, name: str) -> tuple[str, ...]:
-    """Return names as a tuple; empty for None.
-
-    Raises
-    ------
-    InvalidInputError
-        If the value is no sequence of different texts.
-    """
+    """Return names, which must differ, as a tuple; empty for None."""
     if value is None:
         return ()
     if isinstance(value, str) or not isinstance(value, Iterable):
@@ -135,13 +129,8 @@ class Target:
 
     def check(self) -> None:
         """Raise InvalidInputError unless both are numbers in their ranges."""
-        for name, value, fits in (
-            ("complexity_tolerance", self.width, lambda v: 0 <= v < 1),
-            ("epsilon", self.epsilon, lambda v: 0 < v < 1),
-        ):
-            if not isinstance(value, Real) or isinstance(value, bool) or not fits(float(value)):
-                closed = "0 (included)" if name == "complexity_tolerance" else "0"
-                raise InvalidInputError(name, f"be a number between {closed} and 1", repr(value))
+        check_number(self.width, "complexity_tolerance", at_least=0, below=1)
+        check_number(self.epsilon, "epsilon", above=0, below=1)
 
     def reached(self, found: Generalization) -> bool:
         """Tell whether an interval is as narrow as asked."""

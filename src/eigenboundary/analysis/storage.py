@@ -19,13 +19,7 @@ _KEY = "eigenboundary"
 
 
 def save(analysis: Any, path: str | Path, *, overwrite: bool = False) -> None:
-    """Write a dataclass, an analysis, to one file.
-
-    Raises
-    ------
-    InvalidInputError
-        If the file exists and ``overwrite`` is not set, or cannot be written.
-    """
+    """Write a dataclass, an analysis, to one file, or raise InvalidInputError."""
     target = new_file(path, overwrite=overwrite)
     arrays: Arrays = {}
     header = {"format": FORMAT_VERSION, "analysis": pack(analysis, arrays)}
@@ -34,13 +28,7 @@ def save(analysis: Any, path: str | Path, *, overwrite: bool = False) -> None:
 
 
 def read(path: Path) -> tuple[Any, Arrays]:
-    """Read the record and the arrays that :func:`save` wrote.
-
-    Raises
-    ------
-    InvalidInputError
-        If the file is missing, damaged, of another kind or of another version.
-    """
+    """Read the record and the arrays that :func:`save` wrote, or raise InvalidInputError."""
     if not path.is_file():
         wanted = "be an existing analysis file"
         raise InvalidInputError("path", wanted, because=f"{str(path)!r} is none")

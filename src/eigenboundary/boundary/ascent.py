@@ -23,7 +23,7 @@ from eigenboundary.boundary.search.input_gradients import gap_gradient, outputs_
 from eigenboundary.boundary.search.norms import Geometry, column, divisor
 from eigenboundary.problem.derivatives import squared_alignment_slopes
 from eigenboundary.problem.problem import Problem
-from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.errors import InvalidInputError, first_line
 from eigenboundary.runtime.interrupts import safe_point
 
 _log = logging.getLogger(__name__)
@@ -230,9 +230,8 @@ def ascend(
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, NotImplementedError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             wanted = "be True for a network without second derivatives in parameters and inputs"
-            because = f"torch says: {reason}"
+            because = f"torch says: {first_line(error)}"
             raise InvalidInputError("constrained", wanted, because=because) from error
         better = value > highest
         best[better], highest[better] = x[better], value[better]

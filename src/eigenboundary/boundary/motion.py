@@ -11,12 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eigenboundary.boundary.planes import Plane, coordinates_of
-from eigenboundary.landscape.points import (
-    as_direction,
-    as_steps,
-    blocks_of,
-    outputs_at,
-)
+from eigenboundary.landscape.points import as_direction, as_steps, blocks_of, outputs_at
 from eigenboundary.problem.problem import Model, Problem, as_problem
 from eigenboundary.runtime.arguments import check_integer
 from eigenboundary.runtime.errors import InvalidInputError

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
@@ -141,22 +142,13 @@ def coordinates_of(inputs: Tensor, resolution: int) -> tuple[Array, Array]:
 def plane_of_points(
     problem: Problem,
     points: Tensor,
-    vectors: Any = None,
-    *,
+    vectors: Any,
     resolution: int,
     border: float,
-    box: tuple[float, float] | None = None,
-    eigenvector: int | None = None,
+    box: tuple[float, float] | None,
+    eigenvector: int | None,
 ) -> Plane:
-    """Evaluate the plane through three points (3, ...) that are ready to compute with.
-
-    See :func:`~eigenboundary.input_plane`.
-
-    Raises
-    ------
-    InvalidInputError
-        If the points lie in one line.
-    """
+    """Evaluate the plane through three points (3, ...); see :func:`~eigenboundary.input_plane`."""
     at = points.detach().cpu().double()
     axes, coordinates = _axes(at.flatten(1), points.dtype)
     first, second = _extent(coordinates, resolution, border)
@@ -220,19 +212,10 @@ def planes_of_sections(
         if not section.share or section.samples is None:
             continue
         points = torch.from_numpy(np.stack([*section.samples, section.boundary_point]))
-        try:
-            plane = plane_of_points(
-                problem,
-                problem.network.to_compute(points),
-                vectors[:, : max(_ALIGNED, section.eigenvector + 1)],
-                resolution=min(resolution, _MOST_POINTS),
-                border=BORDER,
-                box=sections.box,
-                eigenvector=section.eigenvector,
-            )
-        except InvalidInputError:
-            continue
-        planes.append(plane)
+        at, own = problem.network.to_compute(points), section.eigenvector
+        aligned, side = vectors[:, : max(_ALIGNED, own + 1)], min(resolution, _MOST_POINTS)
+        with suppress(InvalidInputError):
+            planes.append(plane_of_points(problem, at, aligned, side, BORDER, sections.box, own))
         if len(planes) == _PLANES:
             break
     return tuple(planes)
@@ -282,7 +265,5 @@ def _extent(coordinates: Array, resolution: int, border: float) -> tuple[Array, 
     # One margin all around, so that flat triangles do not make a strip of a picture.
     pad = border * float((high - low).max())
     low, high = low - pad, high + pad
-    return (
-        np.linspace(low[0], high[0], resolution),
-        np.linspace(low[1], high[1], resolution),
-    )
+    first, second = (np.linspace(low[i], high[i], resolution) for i in range(2))
+    return first, second
