@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from eigenboundary.analysis.pipeline import analyze
 from eigenboundary.analysis.result import Analysis
@@ -11,7 +11,7 @@ from eigenboundary.boundary.arguments import check_has_boundary
 from eigenboundary.boundary.search.norms import Geometry, as_box, as_norm
 from eigenboundary.boundary.sections import BoundarySections, Directions, sections_of
 from eigenboundary.boundary.smallest_margin import SmallestMargin, most_examined, smallest_of
-from eigenboundary.curvature.eigensolvers.solve import check_k
+from eigenboundary.curvature.eigensolvers.solve import check_k, wanted_number
 from eigenboundary.problem.problem import OPTIONS, Model, Problem, as_problem
 from eigenboundary.runtime.arguments import check_integer, check_progress, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
@@ -19,6 +19,7 @@ from eigenboundary.runtime.interrupts import deferred_interrupts
 from eigenboundary.runtime.precision import full_precision
 from eigenboundary.runtime.random_state import preserved_random_state
 
+_Number = int | Literal["all"] | None
 _EIGENPAIRS = 10
 _SOLVER = ("curvature", "method", "tolerance", "max_products")
 _OPTIONS = (*OPTIONS, *_SOLVER)
@@ -28,7 +29,7 @@ _OPTIONS = (*OPTIONS, *_SOLVER)
 def boundary_sections(
     model: Model,
     data: Any = None,
-    k: int | None = None,
+    k: _Number = None,
     *,
     norm: float = 2,
     box: tuple[float, float] | None = None,
@@ -45,8 +46,9 @@ def boundary_sections(
         A trained classifier, left exactly as it was, or its analysis, with the eigenvectors.
     data : (x, y), Dataset or DataLoader
         Training samples; left out for what has them.
-    k : int, optional
-        Eigenvectors, the sharpest first; default: 10, or all that an analysis has.
+    k : int or "all", optional
+        Eigenvectors, the sharpest first, or all that are numerically non-null; default: 10, or all
+        that an analysis has.
     norm : {2, inf}
         Norm of the margins.
     box : (low, high), optional
@@ -102,7 +104,7 @@ def boundary_sections(
 def smallest_margin(
     model: Model,
     data: Any = None,
-    k: int | None = None,
+    k: _Number = None,
     *,
     norm: float = 2,
     box: tuple[float, float] | None = None,
@@ -157,26 +159,26 @@ def smallest_margin(
 
 
 def _searched(
-    model: Model, data: Any, k: int | None, geometry: Geometry, seed: int, options: dict[str, Any]
+    model: Model, data: Any, k: _Number, geometry: Geometry, seed: int, options: dict[str, Any]
 ) -> tuple[Problem, Directions]:
     """Return the problem and its first k eigenvectors, computed unless an analysis has them."""
-    check_integer(k, "k", optional=True)
+    number = wanted_number(k)
     if isinstance(model, Analysis):
         for name, value in options.items():
             wanted = "be left out for a model that is an Analysis, which has its own"
             raise InvalidInputError(name, wanted, repr(value))
-        if k is not None and k > model.k:
+        if number is not None and number > model.k:
             wanted = f"be at most the {model.k} eigenvectors that the analysis has"
             raise InvalidInputError("k", wanted, str(k))
         problem = model.problem_of(data)
         check_has_boundary(problem, geometry)
-        return problem, model.directions.first(model.k if k is None else k)
+        return problem, model.directions.first(number or model.k)
     unknown = [name for name in options if name not in _OPTIONS]
     if unknown:
         raise InvalidInputError("options", f"be among {', '.join(_OPTIONS)}", repr(unknown[0]))
     own = {name: options.pop(name) for name in _SOLVER if name in options}
     problem = as_problem(model, data, seed=seed, **options)
-    check_k(k, problem.n_parameters)
+    check_k(number, problem.n_parameters)
     check_has_boundary(problem, geometry)
     k = min(_EIGENPAIRS, problem.n_parameters) if k is None else k
     return problem, analyze(problem, k=k, grid=0, seed=seed, **own).directions
