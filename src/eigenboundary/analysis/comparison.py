@@ -172,17 +172,19 @@ def _row(analysis: Analysis, k: int) -> dict[str, float]:
 
 
 def _recommended(table: pd.DataFrame, k: int) -> tuple[str, list[str]]:
+    percent = reach("percent")  # as in tables
     fitted = table[table["accuracy"] >= table["accuracy"].max() - _AS_ACCURATE]
     reasons = []
     if len(fitted) < len(table):
         left_out = [name for name in table.index if name not in fitted.index]
         reasons.append(
             f"{_listed(left_out)} left out: the training accuracy is more than a point below the "
-            f"best, {table['accuracy'].max():.1%}."
+            f"best, {percent(table['accuracy'].max())}."
         )
     outside = fitted["mass_outside"]
     simple = fitted[outside <= outside.min() + _AS_SIMPLE]
-    shares = ", ".join(f"{name} {value:.1%}" for name, value in outside.sort_values().items())
+    simplest_first = outside.sort_values().items()
+    shares = ", ".join(f"{name} {percent(value)}" for name, value in simplest_first)
     reasons.append(
         f"Simple boundary: {shares} of the squared alignment lies outside the {k} sharpest "
         "eigenvectors, the less the simpler."
