@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from eigenboundary.alignment.error_bounds import mixture_errors
 from eigenboundary.alignment.reinforcing_gradients import training_alignment
 from eigenboundary.curvature import CURVATURES
 from eigenboundary.curvature.eigensolvers.range_finder import Enough, LeadingPairs
-from eigenboundary.curvature.eigensolvers.solve import METHODS
+from eigenboundary.curvature.eigensolvers.solve import METHODS, wanted_number
 from eigenboundary.curvature.spectrum.controls import CONTROLS
 from eigenboundary.problem.network import Signature
 from eigenboundary.problem.problem import Problem
@@ -51,8 +51,18 @@ class Settings:
     feature_names: tuple[str, ...]
     seed: int
 
-    def check(self) -> None:
-        """Raise InvalidInputError unless every setting is as described."""
+    @classmethod
+    def of(cls, asked: Mapping[str, Any]) -> Settings:
+        """Return the checked settings among the arguments of :func:`~eigenboundary.analyze`."""
+        k = wanted_number(asked["k"])
+        target = _target_of(asked["complexity_tolerance"], asked["epsilon"], k)
+        names = {name: _as_names(asked[name], name) for name in ("class_names", "feature_names")}
+        same = {item.name: asked[item.name] for item in fields(cls) if item.name in asked}
+        settings = cls(**(same | names | {"k": k, "target": target}))
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
         check_flag(self.bulk, "bulk")
         check_choice(self.curvature, "curvature", tuple(CURVATURES))
         check_choice(self.method, "method", METHODS)
@@ -88,7 +98,7 @@ def check_grid(grid: Any) -> None:
         raise InvalidInputError("grid", "be 0 or an integer of at least 2", repr(grid))
 
 
-def as_names(value: Any, name: str) -> tuple[str, ...]:
+def _as_names(value: Any, name: str) -> tuple[str, ...]:
     """Return names, which must differ, as a tuple; empty for None."""
     if value is None:
         return ()
@@ -100,7 +110,7 @@ def as_names(value: Any, name: str) -> tuple[str, ...]:
     return names
 
 
-def target_of(width: float | None, epsilon: float | None, k: int | None) -> Target | None:
+def _target_of(width: float | None, epsilon: float | None, k: int | None) -> Target | None:
     """Return the width that is asked of the interval of G_θ, if any."""
     if width is None:
         if epsilon is not None:
