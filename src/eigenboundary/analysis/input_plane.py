@@ -94,16 +94,8 @@ def input_plane(
 def section_samples(model: Any, section: Section) -> NDArray[Any]:
     r"""Return the samples :math:`x_t^+` and :math:`x_t^-` of a section, shape (2, ...).
 
-    Parameters
-    ----------
-    model : Problem or Analysis
-        The problem or the analysis in which the section was found.
-    section : Section
-
-    Raises
-    ------
-    InvalidInputError
-        If the model has no training samples, or an analysis from a file has not kept these two.
+    The model is the Problem or Analysis in which the section was found. One without these samples
+    raises InvalidInputError.
     """
     holder = model.attached if isinstance(model, Analysis) else model
     if isinstance(model, Analysis) and section.samples is not None:

@@ -285,10 +285,7 @@ class Analysis:
     def problem_of(self, data: Any = None) -> Problem:
         """Return the problem with its samples, which are given for an analysis from a file.
 
-        Raises
-        ------
-        InvalidInputError
-            If samples or network are missing, or the samples are not those that were analysed.
+        A missing network, or other samples than those analysed, raise InvalidInputError.
         """
         problem = as_problem(self, data)
         same = problem.n_samples == self.n_samples and np.array_equal(

@@ -62,22 +62,10 @@ def most_aligned(
 ) -> tuple[Tensor, Tensor]:
     r"""Find the boundary point with the largest absolute alignment for each direction.
 
-    Parameters
-    ----------
-    directions : Tensor, shape (p, k)
-        Unit columns.
-    points : Tensor, shape (m, ...)
-        Points of the boundary. The search starts at the most aligned of all of them, and of
-        random shares of them.
-    seed : int
-    box : (low, high), optional
-        Range that every entry of an input stays in; default: that of the points.
-
-    Returns
-    -------
-    x_b : Tensor, shape (k, ...)
-    alignment : Tensor, shape (k,)
-        :math:`|A_i(x_b)|`, no less than at the best of the points.
+    The search for unit columns (p, k) starts at the most aligned of some boundary points (m, ...),
+    and of random shares of them, and stays in the box, by default the range of the points' entries.
+    It returns :math:`x_b`, shape (k, ...), and :math:`|A_i(x_b)|`, shape (k,), which is no less
+    than at the best of the points.
     """
     generator = torch.Generator().manual_seed(int(seed))
     bounds = box or (float(points.min()), float(points.max()))

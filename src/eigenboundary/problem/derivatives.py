@@ -37,17 +37,9 @@ _T = TypeVar("_T")
 
 
 def hessian_product(network: Network, loss: Loss, x: Tensor, y: Tensor, vectors: Tensor) -> Tensor:
-    r"""Compute :math:`\nabla^2_\theta \sum_s \ell(f_\theta(x_s), y_s)\, V` over one batch.
+    r"""Compute :math:`\nabla^2_\theta \sum_s \ell(f_\theta(x_s), y_s)\, V`, shape (p, k).
 
-    Parameters
-    ----------
-    x, y : Tensor
-        A batch as :meth:`Samples.batches` yields it.
-    vectors : Tensor, shape (p, k)
-
-    Returns
-    -------
-    Tensor, shape (p, k)
+    The sum is over a batch as :meth:`Samples.batches` yields it.
     """
     return scalar_hessian_product(network, x, lambda f: loss.per_sample(f, y).sum(), vectors)
 
@@ -126,13 +118,7 @@ class WeightedBatch:
 
 @full_precision()
 def pushforward(network: Network, x: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Compute outputs and their derivative along each direction, :math:`J_s V`.
-
-    Returns
-    -------
-    outputs : Tensor, shape (n, C)
-    tangents : Tensor, shape (k, n, C)
-    """
+    r"""Compute outputs (n, C) and derivatives along k directions, :math:`J_s V`, (k, n, C)."""
 
     def outputs(parameters: Tree) -> Tensor:
         return network.outputs(parameters, x)
@@ -158,17 +144,7 @@ def pushforward(network: Network, x: Tensor, vectors: Tensor) -> tuple[Tensor, T
 
 @full_precision()
 def pullback(network: Network, x: Tensor, cotangents: Tensor) -> Tensor:
-    r"""Pull cotangents back, sample by sample: :math:`J_s^T r_s`.
-
-    Parameters
-    ----------
-    cotangents : Tensor, shape (n, r, C)
-        r cotangents a sample.
-
-    Returns
-    -------
-    Tensor, shape (n, r, p)
-    """
+    r"""Pull r cotangents a sample back, (n, r, C) to (n, r, p): :math:`J_s^T r_s`."""
 
     def one_sample(sample: Tensor, rows: Tensor) -> Tensor:
         pull = vjp(
@@ -192,16 +168,7 @@ def pullback(network: Network, x: Tensor, cotangents: Tensor) -> Tensor:
 
 @full_precision()
 def summed_pullback(network: Network, x: Tensor, cotangents: Tensor) -> Tensor:
-    r"""Pull cotangents back and sum over a batch, :math:`\sum_s J_s^T u_s`.
-
-    Parameters
-    ----------
-    cotangents : Tensor, shape (k, n, C)
-
-    Returns
-    -------
-    Tensor, shape (p, k)
-    """
+    r"""Pull cotangents back and sum over a batch, (k, n, C) to (p, k): :math:`\sum_s J_s^T u_s`."""
 
     def batched() -> Tensor:
         pull = vjp(lambda parameters: network.outputs(parameters, x), network.parameters)[1]
@@ -225,18 +192,8 @@ def squared_alignment_slopes(
     .. math:: \frac{\partial}{\partial x} \frac{(g(x)^T v)^2}{\|g(x)\|^2}, \quad
         g(x) = \nabla_\theta\, \ell\bigl(f_\theta(x), \arg\max f_\theta(x)\bigr):
 
-    reverse mode over reverse mode.
-
-    Parameters
-    ----------
-    x : Tensor, shape (m, ...)
-    directions : Tensor, shape (p, m)
-        Unit columns.
-
-    Returns
-    -------
-    slopes : Tensor, shape (m, ...)
-    squares : Tensor, shape (m,)
+    reverse mode over reverse mode. The results are the slopes at x, (m, ...), and the squared
+    alignments, (m,), with directions that are unit columns, (p, m).
     """
 
     def square_of(values: Tensor, v: Tensor, pull: Callable[[Tensor], Tensor]) -> Tensor:

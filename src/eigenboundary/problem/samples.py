@@ -25,25 +25,14 @@ _COMPARED = 1000
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """The labelled samples of a problem.
-
-    Attributes
-    ----------
-    network : Network
-        The network that the samples are made ready for.
-    source, part : SampleSource
-        All samples, and those of this process.
-    processes : Processes
-        The processes among which the samples are divided.
-    labels, predictions : Tensor of int64, shape (n,)
-    loss_value : float
-        Mean loss of the samples.
-    """
+    """The labelled samples of a problem, made ready for its network."""
 
     network: Network
+    #: All samples, those of this process, and the processes that divide them.
     source: SampleSource
     part: SampleSource
     processes: Processes
+    #: Integers, shape (n,), and the mean loss.
     labels: Tensor
     predictions: Tensor
     loss_value: float

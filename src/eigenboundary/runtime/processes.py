@@ -114,10 +114,7 @@ def joined() -> Iterator[None]:
 def current() -> Processes:
     """Return the processes of ``torch.distributed``'s default group, or this one alone.
 
-    Raises
-    ------
-    RuntimeError
-        If the others do not make the same call within ten minutes.
+    If the others do not make the same call within ten minutes, a RuntimeError is raised.
     """
     global _known
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):

@@ -63,20 +63,9 @@ def pack(value: Any, arrays: Arrays, name: str = "") -> Any:
 def unpack(
     kind: Any, record: Any, arrays: Mapping[str, NDArray[Any]], shared: tuple[str, ...] = ()
 ) -> Any:
-    """Return the value of a type that :func:`pack` took apart.
+    """Return the value of a type that :func:`pack` took apart, or raise RecordError.
 
-    Parameters
-    ----------
-    kind : type
-    record : JSON
-    arrays : mapping of array
-    shared : tuple of str
-        Names of lengths that a nested dataclass has in common with the outer one.
-
-    Raises
-    ------
-    RecordError
-        If the record or an array is missing, or of another type or shape.
+    ``shared`` names the lengths that a nested dataclass has in common with the outer one.
     """
     return _Reader(arrays, shared).read(kind, record, "", {})
 

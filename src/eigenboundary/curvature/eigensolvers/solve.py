@@ -166,13 +166,7 @@ def as_start(start: Any, size: int) -> Tensor:
 
 
 def wanted_number(k: Any) -> int | None:
-    """Return the number of eigenpairs that k asks for; None for all.
-
-    Raises
-    ------
-    InvalidInputError
-        If k is neither an integer of at least 1, nor "all" or None.
-    """
+    """Return the number of eigenpairs that k, an integer or "all", asks for; None for all."""
     if k is None or (isinstance(k, str) and k == "all"):
         return None
     try:

@@ -89,10 +89,7 @@ def pays(problem: Problem, products: int) -> bool:
 class KeptGradients:
     """Hessian products by double backward through kept graphs of the gradient.
 
-    Raises
-    ------
-    RuntimeError
-        If the graphs exceed ``kept_bytes``, or their products differ from ``plain``'s.
+    Graphs that exceed ``kept_bytes``, or products other than ``plain``'s, raise RuntimeError.
     """
 
     def __init__(self, problem: Problem, plain: PlainProduct, kept_bytes: int) -> None:
@@ -129,12 +126,8 @@ class KeptGradients:
 class LinearizedProducts:
     """Products with a problem's curvature by a trace of one chunk's product.
 
-    Intermediate results of at most ``kept_bytes`` are kept between products.
-
-    Raises
-    ------
-    RuntimeError
-        If the trace's products differ from ``plain``'s. Tracing itself may raise anything.
+    Intermediate results of at most ``kept_bytes`` are kept between products. Products other than
+    ``plain``'s raise RuntimeError, and tracing itself may raise anything.
     """
 
     def __init__(
