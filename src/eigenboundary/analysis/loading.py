@@ -63,7 +63,17 @@ def load(
         raise InvalidInputError("path", wanted, because=f"in {str(path)!r} {error}") from None
     if model is None:
         return analysis
-    return dataclasses.replace(analysis, attached=_attached(analysis, model, loss, output, device))
+    if loss is None and analysis.loss not in LOSSES:
+        wanted = f"be given to load an analysis made with the custom loss {analysis.loss!r}"
+        raise InvalidInputError("loss", wanted)
+    names = [glob.escape(name) for name in analysis.parameter_names]
+    unseen = UnseenNetwork.of(model, output, names, device, analysis.provenance.dtype)
+    network = unseen.known_by(analysis.signature, Memory(device=unseen.device))
+    if network.fingerprint() != analysis.provenance.fingerprint:
+        because = "its weights differ from those of the analysis"
+        raise InvalidInputError("model", "be the network that was analysed", because=because)
+    problem = Problem.of(network, as_loss(analysis.loss if loss is None else loss))
+    return dataclasses.replace(analysis, attached=problem)
 
 
 def _check_counts(analysis: Analysis) -> None:
@@ -76,27 +86,3 @@ def _check_counts(analysis: Analysis) -> None:
     for name, (said, counted) in counts.items():
         if said != counted:
             raise RecordError(f"{name} is {said}, where the arrays have {counted}")
-
-
-def _attached(
-    analysis: Analysis,
-    model: nn.Module,
-    loss: str | PerSampleLoss | Loss | None,
-    output: Any,
-    device: str | torch.device | None,
-) -> Problem:
-    if loss is None and analysis.loss not in LOSSES:
-        wanted = f"be given to load an analysis made with the custom loss {analysis.loss!r}"
-        raise InvalidInputError("loss", wanted)
-    unseen = UnseenNetwork.of(
-        model,
-        output=output,
-        parameters=[glob.escape(name) for name in analysis.parameter_names],
-        device=device,
-        dtype=analysis.provenance.dtype,
-    )
-    network = unseen.known_by(analysis.signature, Memory(device=unseen.device))
-    if network.fingerprint() != analysis.provenance.fingerprint:
-        because = "its weights differ from those of the analysis"
-        raise InvalidInputError("model", "be the network that was analysed", because=because)
-    return Problem.of(network, as_loss(analysis.loss if loss is None else loss))

@@ -259,28 +259,21 @@ class Analysis:
         geometry = Geometry(as_norm(norm), as_box(box))
         problem = self.problem_of(data)
         check_has_boundary(problem, geometry)
+        searched = self.directions
         with preserved_random_state(seed), deferred_interrupts():
-            sections, smallest = find_margins(
-                problem, self.directions, geometry, seed, progress, n_points
-            )
-            planes, notes = find_planes(problem, sections, self.eigenvectors, grid)
+            found, least = find_margins(problem, searched, geometry, seed, progress, n_points)
+            planes, notes = find_planes(problem, found, self.eigenvectors, grid)
         # Asked again, the analysis says each note once.
-        said = dict.fromkeys((*self.notes, *note_on_budget(problem, self.k), *notes))
+        said = tuple(dict.fromkeys((*self.notes, *note_on_budget(problem, self.k), *notes)))
         return dataclasses.replace(
-            self,
-            sections=sections,
-            smallest_margin=smallest,
-            planes=planes,
-            attached=problem,
-            notes=tuple(said),
+            self, sections=found, smallest_margin=least, planes=planes, attached=problem, notes=said
         )
 
     @property
     def directions(self) -> Directions:
         """The eigenvectors as directions whose sections can be searched for."""
-        return Directions(
-            self.eigenvectors, self.eigenvalues, self.converged, self.training_alignment
-        )
+        cosines = self.training_alignment
+        return Directions(self.eigenvectors, self.eigenvalues, self.converged, cosines)
 
     def problem_of(self, data: Any = None) -> Problem:
         """Return the problem with its samples, which are given for an analysis from a file.
@@ -288,10 +281,7 @@ class Analysis:
         A missing network, or other samples than those analysed, raise InvalidInputError.
         """
         problem = as_problem(self, data)
-        same = problem.n_samples == self.n_samples and np.array_equal(
-            problem.labels.cpu().numpy(), self.labels
-        )
-        if not same:
+        if not np.array_equal(problem.labels.cpu().numpy(), self.labels):
             wanted = f"be the {self.n_samples} samples that were analysed, in their order"
             raise InvalidInputError("data", wanted, f"{problem.n_samples} samples, or other labels")
         return problem
@@ -342,10 +332,9 @@ class Analysis:
     def summary(self) -> dict[str, Any]:
         """Return the headline numbers as plain Python values, intervals as pairs."""
         numbers = self.complexity
-        g = {}
-        for epsilon in (1e-3, 1e-2, "random"):
-            entry = dataclasses.asdict(numbers.generalization(epsilon))
-            g[str(epsilon)] = entry | {"interval": list(entry["interval"])}
+        g = {str(e): dataclasses.asdict(numbers.generalization(e)) for e in (1e-3, 1e-2, "random")}
+        for entry in g.values():
+            entry["interval"] = list(entry["interval"])
         return {
             "curvature": self.curvature,
             "loss": self.loss,
@@ -415,9 +404,8 @@ class Analysis:
         InvalidInputError
             If the file exists and ``overwrite`` is not set.
         """
-        reach("report")(
-            {title or "Decision boundary report": self}, path, title=title, overwrite=overwrite
-        )
+        pages = {title or "Decision boundary report": self}
+        reach("report")(pages, path, title=title, overwrite=overwrite)
 
     def __repr__(self) -> str:
         """Return the short text that print shows."""
@@ -428,9 +416,8 @@ class Analysis:
         return str(reach("notebook")(self))
 
     def __str__(self) -> str:
-        numbers = self.complexity
+        numbers, found, origin = self.complexity, self.outlier_count, self.provenance
         g = numbers.generalization(1e-3)
-        found = self.outlier_count
         outliers = str(found.count) if found.resolved else f"at least {found.count}"
         if not found.resolved and not found.count:
             outliers = "not determined (a larger k may tell)"
@@ -450,9 +437,8 @@ class Analysis:
             f"  mass outside     {numbers.mass_outside:.1%} of the squared alignment lies outside "
             f"these {self.k} eigenvectors",
             *([] if self.bulk is None else self.bulk.lines(self.eigenvalues)),
-            f"  solver           {self.provenance.solver} ({self.provenance.reason}), "
-            f"{self.provenance.products} products, "
-            f"{sum(self.provenance.seconds.values()):.2f} s",
+            f"  solver           {origin.solver} ({origin.reason}), {origin.products} products, "
+            f"{sum(origin.seconds.values()):.2f} s",
             *(f"  note             {note}" for note in self.notes),
         ]
         return "\n".join(lines)

@@ -60,11 +60,9 @@ def start_crossings(
     There are ``n_starts`` samples of the pool and e inputs ``towards`` (m, e, ...) an origin.
     """
     everywhere = torch.ones_like(origins.own, dtype=torch.bool)
+    network, x, geometry = origins.network, origins.x, origins.geometry
     ends = [(end, everywhere) for end in towards.unbind(1)]
-    for other in rivals.unbind(1):
-        ends.append(
-            descend(origins.network, origins.x, other, origins.geometry, _DESCENT_STEPS)[1:]
-        )
+    ends += [descend(network, x, other, geometry, _DESCENT_STEPS)[1:] for other in rivals.unbind(1)]
     if pool is not None and len(pool.x):
         ends += _near_samples(origins, pool, n_starts, generator)
     return [first_crossings(origins, end, _LOOKS).only(valid) for end, valid in ends]

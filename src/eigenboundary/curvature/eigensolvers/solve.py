@@ -19,12 +19,7 @@ from eigenboundary.curvature.operators.base import (
     SymmetricOperator,
     check_operator,
 )
-from eigenboundary.runtime.arguments import (
-    check_choice,
-    check_integer,
-    check_seed,
-    check_tolerance,
-)
+from eigenboundary.runtime.arguments import check_choice, check_integer, check_seed, check_tolerance
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.precision import full_precision
 
