@@ -38,7 +38,7 @@ def boundary_sections(
     progress: Callable[[str, int, int], None] | None = None,
     **options: Any,
 ) -> BoundarySections:
-    r"""Which part of the decision boundary each top eigenvector encodes, and the margin there.
+    r"""Find the part of the decision boundary that each top eigenvector encodes, and its margin.
 
     Parameters
     ----------
@@ -74,8 +74,8 @@ def boundary_sections(
     Notes
     -----
     Where a forward pass takes more than about 2·10⁸ operations an input, the most aligned points
-    are sought in fewer rounds, and from 4·10⁸ distances by fewer walks: with so large networks
-    margins are upper bounds that a longer search might lower.
+    are sought in fewer rounds, and from 4·10⁸ distances by fewer walks: for networks this large,
+    margins are upper bounds that a longer search may lower.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def smallest_margin(
     seed: int = 0,
     **options: Any,
 ) -> SmallestMargin:
-    r"""The narrowest margin of the training samples, looked for where eigenvectors point.
+    r"""Find the narrowest margin of the training samples where eigenvectors point.
 
     Parameters
     ----------

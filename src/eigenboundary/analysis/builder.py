@@ -46,15 +46,9 @@ _KEPT_INPUTS = 2000
 
 
 class Builder:
-    """Computes the fields of an analysis, stage after stage, and times each.
+    """The stages that compute the fields of an analysis, each timed.
 
     Ctrl-C in a stage leaves what is known by then, with a note of what is missing.
-
-    Parameters
-    ----------
-    settings : Settings
-    progress : callable, optional
-        Called as ``progress(stage, done, total)``.
     """
 
     def __init__(self, settings: Settings, progress: ProgressReport | None) -> None:

@@ -100,12 +100,9 @@ def affordable_rounds(flops: int) -> int:
 def _on_the_more_aligned_side(
     problem: Problem, x: Tensor, directions: Tensor, geometry: Geometry
 ) -> tuple[Tensor, Tensor]:
-    """Move boundary points a few roundings off it to the side of larger alignment; return both.
-
-    On the boundary itself rounding decides which class is predicted, and where a third class is
-    near, the gradients that reinforce the two differ by more than their sign. Where the outputs
-    are so flat that such a step leads away from the boundary, the point stays.
-    """
+    """Move points a few roundings off the boundary to the more aligned side; return both."""
+    # On the boundary rounding decides which class is predicted, and near a third class the two
+    # classes' gradients differ by more than their sign. Where outputs are too flat, points stay.
     classes, gap, normal, rate = _normals(problem, x)
     rounding = output_rounding(problem.network, x, classes)
     length = _SAFE_ROUNDINGS * rounding / rate.clamp(min=torch.finfo(x.dtype).tiny)

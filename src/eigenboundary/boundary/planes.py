@@ -222,7 +222,7 @@ def planes_of_sections(
 
 
 def _samples(network: Network, directions: int, features: int) -> int:
-    """Grid points whose inputs and activations fit in memory together."""
+    """Return the number of grid points whose inputs and activations fit in memory together."""
     input_bytes = max(1, features) * torch.finfo(network.dtype).bits // 8
     fitting = max(1, network.memory.at_most(_INPUT_BYTES) // input_bytes)
     return min(network.samples_per_chunk(directions), fitting)

@@ -140,11 +140,8 @@ def boundary_points(
 
 
 def _draw_pairs(pool: Pool, m: int, generator: torch.Generator, memory: Memory) -> Tensor:
-    """Draw rows of samples (m, 2) of different predicted class, nearer ones preferred.
-
-    For half of the pairs both classes are drawn with equal chances, so that rare ones have their
-    share; for the others both samples are.
-    """
+    """Draw rows of samples (m, 2) of different predicted class, nearer ones preferred."""
+    # Half of the pairs draw two classes with equal chances, so that rare classes have their share.
     labels = pool.predictions.cpu()
     order = labels.argsort(stable=True)
     present, counts = labels.unique(return_counts=True)

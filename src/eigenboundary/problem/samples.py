@@ -74,7 +74,7 @@ class Samples:
                 yield network.to_compute(x[part]), y[part].to(network.device, torch.int64)
 
     def holds(self, x: Tensor) -> bool:
-        """Whether a batch is a view of samples that are held, not a copy of them."""
+        """Tell whether a batch is a view of samples that are held, not a copy of them."""
         held = self.part.x if isinstance(self.part, TensorSource) else None
         return held is not None and (
             held.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()

@@ -27,7 +27,7 @@ _GRAM_ROWS = 3000
 
 
 def gram_pays(operator: FactoredOperator) -> bool:
-    """Whether F fits in a few blocks; with many, each is computed too often."""
+    """Tell whether F fits in a few blocks; with many, each is computed too often."""
     # Up to three copies of F, and of the Gram matrix, exist at once.
     bytes_at_once = 24 * operator.rows * max(operator.rows, operator.size)
     return operator.rows <= min(operator.size, _GRAM_ROWS) and (

@@ -77,7 +77,7 @@ class ProductRecord:
 
 
 def pays(problem: Problem, products: int) -> bool:
-    """Whether so many products are more work than tracing one of them.
+    """Tell whether so many products are more work than tracing one of them.
 
     Tracing only then costs at most twice the best choice with the number of products known.
     """
