@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -120,20 +121,13 @@ class Builder:
     # ----------------------------------------------------------------------------- the stages
 
     def _describe(self, problem: Problem) -> None:
-        self.fields |= {
-            "labels": _numpy(problem.labels),
-            "predictions": _numpy(problem.predictions),
-            "loss_value": problem.loss_value,
-            "accuracy": problem.accuracy,
-            "n_parameters": problem.n_parameters,
-            "n_samples": problem.n_samples,
-            "curvature": self.settings.curvature,
-            "loss": problem.loss.name,
-            "parameter_names": problem.parameter_names,
-            "signature": problem.signature,
-            "class_names": self.settings.class_names,
-            "feature_names": self.settings.feature_names,
-        }
+        numbers = ("loss_value", "accuracy", "n_parameters", "n_samples")
+        for name in (*numbers, "parameter_names", "signature"):
+            self.fields[name] = getattr(problem, name)
+        for name in ("curvature", "class_names", "feature_names"):
+            self.fields[name] = getattr(self.settings, name)
+        self.fields |= {"loss": problem.loss.name, "labels": _numpy(problem.labels)}
+        self.fields["predictions"] = _numpy(problem.predictions)
         self.notes += problem.notes
         layout = problem.signature.layout
         if layout is not None and layout.several:
@@ -166,10 +160,9 @@ class Builder:
             "eigenvectors": _numpy(pairs.vectors),
             "vector_errors": _numpy(pairs.vector_errors),
             "next_eigenvalues": _numpy(pairs.next_values),
-            "outlier_count": count_outliers(
-                _numpy(pairs.all_values), noise=float(pairs.residuals.max()) * pairs.scale
-            ),
         }
+        noise = float(pairs.residuals.max()) * pairs.scale
+        self.fields["outlier_count"] = count_outliers(_numpy(pairs.all_values), noise=noise)
         return pairs
 
     def _eigenpairs_found(self, converged: int, wanted: int, products: int) -> None:
@@ -190,26 +183,20 @@ class Builder:
 
     def _note_on_precision(self, problem: Problem, pairs: Eigenpairs, aligned: Alignment) -> None:
         vanished = int(torch.isneginf(aligned.log_norms).sum())
-        if vanished:
-            self.notes.append(
-                f"{vanished} reinforcing gradients vanish: their alignment is set to 0, and they "
-                "count as mass outside."
-            )
-        if problem.network.reverse_only:
-            self.notes.append(
-                "The network has an operation without forward-mode derivatives: reverse mode was "
-                "used, with the same numbers but more slowly."
-            )
-        if float(pairs.values[0]) <= torch.finfo(problem.dtype).tiny:
-            self.notes.append(
-                "The largest eigenvalue is not above zero in this precision: the loss has no "
-                "curvature left to speak of (dtype='float64' may see more)."
-            )
-        if not pairs.converged.all():
-            self.notes.append(
-                f"{int((~pairs.converged).sum())} of {len(pairs.converged)} eigenpairs did not "
-                f"converge, or were not checked for one that is missing: {pairs.message}."
-            )
+        unsure, largest = int((~pairs.converged).sum()), float(pairs.values[0])
+        notes = {  # each with whether it holds
+            f"{vanished} reinforcing gradients vanish: their alignment is set to 0, and they "
+            "count as mass outside.": vanished,
+            "The network has an operation without forward-mode derivatives: reverse mode was "
+            "used, with the same numbers but more slowly.": problem.network.reverse_only,
+            "The largest eigenvalue is not above zero in this precision: the loss has no "
+            "curvature left to speak of (dtype='float64' may see more).": (
+                largest <= torch.finfo(problem.dtype).tiny
+            ),
+            f"{unsure} of {len(pairs.converged)} eigenpairs did not converge, or were not checked "
+            f"for one that is missing: {pairs.message}.": unsure,
+        }
+        self.notes += [note for note, holds in notes.items() if holds]
         self.interrupted = pairs.outcome is Outcome.INTERRUPTED
 
     def _controls(
@@ -236,12 +223,8 @@ class Builder:
             self.fields["grid"] = plane_of_inputs(problem, pairs.vectors, inputs, grid)
 
     def _bulk(self, operator: ProblemOperator, pairs: Eigenpairs) -> None:
-        self.fields["bulk"] = estimate_bulk(
-            operator,
-            pairs,
-            seed=self.settings.seed,
-            progress=lambda done, total: self._report("bulk", done, total),
-        )
+        seed, report = self.settings.seed, partial(self._report, "bulk")
+        self.fields["bulk"] = estimate_bulk(operator, pairs, seed=seed, progress=report)
 
     def _margins(self, problem: Problem, directions: Directions, geometry: Geometry) -> None:
         try:

@@ -146,18 +146,15 @@ def _check(analyses: Any) -> None:
 def _row(analysis: Analysis, k: int) -> dict[str, float]:
     """Return the numbers of an analysis, of its first k eigenvectors where these are compared."""
     numbers, sections, smallest = analysis.complexity, analysis.sections, analysis.smallest_margin
-    low, high = numbers.effective_number_interval
-    participation_low, participation_high = numbers.participation_number_interval
+    spread: dict[str, float] = {}
+    for name in ("effective_number", "participation_number"):
+        low, high = getattr(numbers, f"{name}_interval")
+        spread |= {name: getattr(numbers, name), f"{name}_low": low, f"{name}_high": high}
     inside = np.square(analysis.training_alignment[:, :k]).sum(1)
     margins = [s.margin for s in sections or () if s.share > 0 and not math.isnan(s.margin)]
     return {
         "mass_outside": float((1 - inside).clip(0).mean()),
-        "effective_number": numbers.effective_number,
-        "effective_number_low": low,
-        "effective_number_high": high,
-        "participation_number": numbers.participation_number,
-        "participation_number_low": participation_low,
-        "participation_number_high": participation_high,
+        **spread,
         "generalization": numbers.generalization("random").value,
         "outliers": analysis.outliers,
         "smallest_margin": math.nan if smallest is None else smallest.value,

@@ -57,12 +57,10 @@ def affordable_samples(problem: Problem, k: int) -> int:
 def note_on_budget(problem: Problem, k: int) -> tuple[str, ...]:
     """Return a note, where the network is too large for the usual searches."""
     flops, samples = problem.signature.flops, most_examined(problem.n_samples, k)
+    points = affordable_points(problem)
     searches = {
         "the smallest margin from {} samples": (affordable_samples(problem, k), samples),
-        "sections are told from {} points of the boundary": (
-            affordable_points(problem),
-            BOUNDARY_POINTS,
-        ),
+        "sections are told from {} points of the boundary": (points, BOUNDARY_POINTS),
         "distances from {} walks": (affordable_walks(flops), affordable_walks(0)),
         "boundary points x_b from {} rounds": (affordable_rounds(flops), affordable_rounds(0)),
     }

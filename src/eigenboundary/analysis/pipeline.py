@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -164,11 +165,8 @@ def analyze(
         first = processes.agree(lambda: _start_vectors(start, problem))
         test_accuracy = None if test_data is None else _accuracy(problem, test_data)
         operator = CURVATURES[curvature](problem)
-        analysis = processes.led(
-            lambda: builder.build(problem, operator, first, geometry if margins else None),
-            problem,
-            operator,
-        )
+        job = partial(builder.build, problem, operator, first, geometry if margins else None)
+        analysis = processes.led(job, problem, operator)
     return replace(analysis, test_accuracy=test_accuracy, attached=problem)
 
 

@@ -335,18 +335,11 @@ class Analysis:
         g = {str(e): dataclasses.asdict(numbers.generalization(e)) for e in (1e-3, 1e-2, "random")}
         for entry in g.values():
             entry["interval"] = list(entry["interval"])
+        sizes = ("n_parameters", "n_samples", "n_classes")
+        single = ("curvature", "loss", *sizes, "loss_value", "accuracy", "test_accuracy")
         return {
-            "curvature": self.curvature,
-            "loss": self.loss,
-            "n_parameters": self.n_parameters,
-            "n_samples": self.n_samples,
-            "n_classes": self.n_classes,
-            "loss_value": self.loss_value,
-            "accuracy": self.accuracy,
-            "test_accuracy": self.test_accuracy,
-            "eigenvalues": self.eigenvalues.tolist(),
-            "residuals": self.residuals.tolist(),
-            "converged": self.converged.tolist(),
+            **{name: getattr(self, name) for name in single},
+            **{n: getattr(self, n).tolist() for n in ("eigenvalues", "residuals", "converged")},
             "outliers": self.outliers,
             "outliers_resolved": self.outlier_count.resolved,
             "effective_number": numbers.effective_number,

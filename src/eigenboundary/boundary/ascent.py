@@ -192,12 +192,9 @@ def _squared_alignment_slopes(
     """Compute each input's squared alignment with its direction, and its slope; slopes first."""
     per_input = torch.finfo(x.dtype).bits // 8 * 3 * problem.n_parameters
     step = max(1, problem.network.memory.at_most(_GRADIENT_BYTES) // per_input)
-    parts = [
-        squared_alignment_slopes(
-            problem.network, problem.loss, x[row : row + step], directions[:, row : row + step]
-        )
-        for row in range(0, len(x), step)
-    ]
+    network, loss = problem.network, problem.loss
+    blocks = zip(x.split(step), directions.split(step, dim=1), strict=True)
+    parts = [squared_alignment_slopes(network, loss, some, along) for some, along in blocks]
     return torch.cat([slope for slope, _ in parts]), torch.cat([value for _, value in parts])
 
 

@@ -179,11 +179,9 @@ def _cached(source: LoaderSource, cache_bytes: int) -> SampleSource:
         raise InvalidInputError("data", "hold at least one sample", "an empty one")
     xs, ys = zip(*kept, strict=True)
     if ys[0].ndim == 0 or any(len(x) != len(y) for x, y in kept):
-        got = (
-            f"x of shape {tuple(xs[0].shape)} and y of shape {tuple(ys[0].shape)} "
-            "(batch_size=None?)"
-        )
-        raise InvalidInputError("data", "give batches (x, y) with one label an input", got)
+        shapes = f"x of shape {tuple(xs[0].shape)} and y of shape {tuple(ys[0].shape)}"
+        wanted = "give batches (x, y) with one label an input"
+        raise InvalidInputError("data", wanted, f"{shapes} (batch_size=None?)")
     if len({tuple(x.shape[1:]) for x in xs}) > 1:
         wanted = "hold inputs of one shape"
         raise InvalidInputError("data", wanted, because="batches differ in shape")

@@ -117,13 +117,9 @@ class UnseenNetwork:
         module = detached_copy(model, place, precision)
         check_finite_parameters(module)
         named = dict(module.named_parameters())
-        return cls(
-            module=module,
-            parameters={name: named[name].detach() for name in names},
-            output=output,
-            batch_size=batch_size,
-            notes=notes,
-        )
+        theta = {name: named[name].detach() for name in names}
+        how: dict[str, Any] = {"output": output, "batch_size": batch_size, "notes": notes}
+        return cls(module=module, parameters=theta, **how)
 
     @property
     def device(self) -> torch.device:

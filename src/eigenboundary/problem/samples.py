@@ -32,9 +32,10 @@ class Samples:
     source: SampleSource
     part: SampleSource
     processes: Processes
-    #: Integers, shape (n,), and the mean loss.
+    #: Integers, shape (n,).
     labels: Tensor
     predictions: Tensor
+    #: Mean of the samples' losses.
     loss_value: float
 
     def __len__(self) -> int:

@@ -61,11 +61,8 @@ def _norms_by_blocks(block: Tensor) -> Tensor:
 def column_products(left: Tensor, right: Tensor) -> Tensor:
     """Compute inner products of the columns of two blocks in float64."""
     step = max(1, _ENTRIES // max(left.shape[0], 1))
-    parts = [
-        (a.double() * b.double()).sum(0)
-        for a, b in zip(left.split(step, dim=1), right.split(step, dim=1), strict=True)
-    ]
-    return torch.cat(parts)
+    blocks = zip(left.split(step, dim=1), right.split(step, dim=1), strict=True)
+    return torch.cat([(one.double() * other.double()).sum(0) for one, other in blocks])
 
 
 def mixed(block: Tensor, coefficients: Tensor) -> Tensor:

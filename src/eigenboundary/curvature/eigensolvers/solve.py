@@ -121,14 +121,8 @@ def top_eigenpairs(
             return dense_eigenpairs(operator, n, which=which, tolerance=limit, guard=guard)
         if chosen == "gram":
             return gram_eigenpairs(operator, number, tolerance=limit, guard=guard, seed=seed)
-        iteration: dict[str, Any] = {
-            "tolerance": limit,
-            "guard": guard,
-            "max_products": max_products,
-            "start": first,
-            "seed": seed,
-            "progress": progress,
-        }
+        iteration: dict[str, Any] = {"tolerance": limit, "guard": guard, "seed": seed}
+        iteration |= {"max_products": max_products, "start": first, "progress": progress}
         if chosen == "range":
             null, until = 0.0 if tolerance is None else limit, enough if number is None else None
             return range_eigenpairs(operator, number, null=null, enough=until, **iteration)
@@ -137,13 +131,9 @@ def top_eigenpairs(
 
     pairs = operator.led(solve)
     if not pairs.converged.all():
-        _log.warning(
-            "%d of %d eigenpairs are not certified to the tolerance %.0e (%s)",
-            int((~pairs.converged).sum()),
-            len(pairs.converged),
-            limit,
-            pairs.message,
-        )
+        unsure = f"{int((~pairs.converged).sum())} of {len(pairs.converged)} eigenpairs"
+        said = "%s are not certified to the tolerance %.0e (%s)"
+        _log.warning(said, unsure, limit, pairs.message)
     return dataclasses.replace(pairs, reason=reason)
 
 
