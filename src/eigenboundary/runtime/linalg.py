@@ -115,11 +115,9 @@ def _eigh_by_qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return values.reshape(matrix.shape[:-1]), vectors.reshape(matrix.shape)
 
 
-def random_block(like: Tensor | tuple[int, torch.dtype, torch.device], k: int, seed: int) -> Tensor:
+def random_block(like: tuple[int, torch.dtype, torch.device], k: int, seed: int) -> Tensor:
     """Draw standard normal columns, the same on every device for one seed."""
-    size, dtype, device = (
-        (like.shape[0], like.dtype, like.device) if isinstance(like, Tensor) else like
-    )
+    size, dtype, device = like
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(size, k, dtype=torch.float64, generator=generator).to(device, dtype)
 

@@ -45,7 +45,7 @@ _LEAST = 40 * 10**6
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
-def as_bytes(value: Any, name: str = "memory_limit") -> int | None:
+def as_bytes(value: Any) -> int | None:
     """Read a number of bytes, or text such as "2 GB" or "1.5GiB"; None stays None.
 
     Examples
@@ -63,7 +63,8 @@ def as_bytes(value: Any, name: str = "memory_limit") -> int | None:
         if parts:
             number = float(parts[1]) * _UNITS[parts[2] or ""]
     if not number >= 1:
-        raise InvalidInputError(name, "be a number of bytes or text like '2 GB'", repr(value))
+        wanted = "be a number of bytes or text like '2 GB'"
+        raise InvalidInputError("memory_limit", wanted, repr(value))
     return int(number)
 
 
