@@ -82,10 +82,9 @@ def kept_hessian_product(
 
 @dataclass(frozen=True, eq=False)
 class WeightedBatch:
-    """A batch with a weight for each sample, (n,), and θ: products with it can be traced.
+    """A batch with weights (n,) and θ, whose products are pure functions that can be traced.
 
-    They are pure functions of all tensors, with one direction t; t and the product have one tensor
-    a parameter.
+    The direction t and a product have one tensor a parameter.
     """
 
     network: Network

@@ -305,8 +305,9 @@ class Network(UnseenNetwork):
         return 4 * itemsize * self.signature.activations * (1 + directions)
 
 
-def raw_bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+def raw_bytes(tensor: Tensor) -> Any:
+    """Return an array of a tensor's bytes, for hashing."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
 
 def _described(value: Any) -> str:

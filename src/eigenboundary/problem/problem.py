@@ -241,8 +241,8 @@ Model = nn.Module | HasProblem
 def as_problem(model: Model, data: Any = None, **options: Any) -> Problem:
     """Return the problem that a public function is asked about.
 
-    A module comes with its data, and options of :class:`Problem` that are None by default; a
-    Problem or an Analysis has its own. Otherwise an InvalidInputError is raised.
+    A module comes with data, and with options of :class:`Problem`, where None stands for the
+    default. A Problem or an Analysis has its own; data or options then raise InvalidInputError.
     """
     held = getattr(model, "problem", None)
     if isinstance(held, Problem):
