@@ -19,7 +19,6 @@ from eigenboundary.runtime.interrupts import deferred_interrupts
 from eigenboundary.runtime.precision import full_precision
 from eigenboundary.runtime.random_state import preserved_random_state
 
-_Number = int | Literal["all"] | None
 _EIGENPAIRS = 10
 _SOLVER = ("curvature", "method", "tolerance", "max_products")
 _OPTIONS = (*OPTIONS, *_SOLVER)
@@ -29,7 +28,7 @@ _OPTIONS = (*OPTIONS, *_SOLVER)
 def boundary_sections(
     model: Model,
     data: Any = None,
-    k: _Number = None,
+    k: int | Literal["all"] | None = None,
     *,
     norm: float = 2,
     box: tuple[float, float] | None = None,
@@ -104,7 +103,7 @@ def boundary_sections(
 def smallest_margin(
     model: Model,
     data: Any = None,
-    k: _Number = None,
+    k: int | Literal["all"] | None = None,
     *,
     norm: float = 2,
     box: tuple[float, float] | None = None,
@@ -159,7 +158,7 @@ def smallest_margin(
 
 
 def _searched(
-    model: Model, data: Any, k: _Number, geometry: Geometry, seed: int, options: dict[str, Any]
+    model: Model, data: Any, k: Any, geometry: Geometry, seed: int, options: dict[str, Any]
 ) -> tuple[Problem, Directions]:
     """Return the problem and its first k eigenvectors, computed unless an analysis has them."""
     number = wanted_number(k)
