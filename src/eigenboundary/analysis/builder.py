@@ -202,8 +202,8 @@ class Builder:
     def _controls(
         self, problem: Problem, operator: ProblemOperator, directions: Directions
     ) -> None:
-        found, k = {}, len(directions.values)
-        self.fields["controls"] = found
+        found: dict[str, Any] = {}
+        self.fields["controls"], k = found, len(directions.values)
         for kind in self.settings.controls:
             try:
                 vectors = control_vectors(operator, kind, k, seed=self.settings.seed)

@@ -75,7 +75,7 @@ def resolve_dtype(dtype: str | torch.dtype | None, model: nn.Module) -> torch.dt
         if not found:
             return torch.get_default_dtype()
         names = ", ".join(sorted(str(d).removeprefix("torch.") for d in found))
-        wanted = "be float32 or float64 for a model whose parameters are not all one of these"
+        wanted = "be given as float32 or float64 for a model that is not wholly in one of them"
         raise InvalidInputError("dtype", wanted, f"a model in {names}")
     resolved = _DTYPES.get(dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
     if resolved not in _DTYPES.values():

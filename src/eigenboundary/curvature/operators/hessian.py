@@ -66,7 +66,7 @@ class ProblemOperator(SymmetricOperator):
 
     @staticmethod
     @abstractmethod
-    def _traced(batch: WeightedBatch, tangents: Tree) -> Tree:
+    def _traced(batch: WeightedBatch, tangents: Tree, /) -> Tree:
         """Compute a weighted batch's product with one vector, for tracing."""
 
     @property
