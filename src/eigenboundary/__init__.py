@@ -117,6 +117,7 @@ __all__ = [*_ROOM_OF]  # noqa: PLE0604
 
 hooks.register("comparison plot", "eigenboundary.displays.accessor:comparison_plot")
 hooks.register("notebook", "eigenboundary.report.notebook:analysis_html")
+hooks.register("percent", "eigenboundary.report.words:percent")
 hooks.register("plot", "eigenboundary.displays.accessor:AnalysisPlots")
 hooks.register("report", "eigenboundary.report:write_report")
 

@@ -61,6 +61,8 @@ def table_of(**rows: tuple[float, float, float]):
         ({"a": (1.0, 0.10, 0.2), "b": (1.0, 0.14, 0.5)}, "b", "Wide margin"),
         ({"a": (1.0, 0.10, 0.2), "b": (1.0, 0.16, 0.5)}, "a", "more than five points"),
         ({"a": (0.9, 0.01, 9.0), "b": (1.0, 0.50, 0.1)}, "b", "a left out"),
+        ({"a": (0.9, 0.01, 9.0), "b": (1.0, 0.50, 0.1)}, "b", "below the best, 100 %."),
+        ({"a": (1.0, 0.01, 9.0), "b": (1.0, 0.505, 0.1)}, "a", "a 1 %, b 50.5 % of the squared"),
         ({"a": (1.0, 0.10, 0.2), "b": (1.0, 0.12, np.nan)}, "a", "margin of b is not known"),
         ({"a": (1.0, 0.12, np.nan), "b": (1.0, 0.10, np.nan)}, "b", "a and b is not known"),
     ],

@@ -88,8 +88,8 @@ def test_an_interrupt_keeps_the_pairs_found_so_far(monkeypatch: pytest.MonkeyPat
     ("options", "said"),
     [
         ({"epsilon": 1e-2}, "complexity_tolerance must be given with epsilon; got epsilon=0.01"),
-        ({"complexity_tolerance": -1}, "complexity_tolerance must be a number between 0"),
-        ({"complexity_tolerance": "0"}, "complexity_tolerance must be a number between 0"),
+        ({"complexity_tolerance": -1}, "complexity_tolerance must be a number of at least 0 and"),
+        ({"complexity_tolerance": "0"}, "complexity_tolerance must be a number of at least 0 and"),
         ({"complexity_tolerance": 0, "epsilon": 0}, "epsilon must be a number between 0 and 1"),
         ({"complexity_tolerance": 0, "method": "krylov"}, "method must be 'auto' or 'range' with"),
     ],

@@ -83,7 +83,7 @@ def test_one_vector_of_any_network_will_do(small_model: nn.Module, blobs: Blobs)
         ({"vectors": np.ones((4, 2))}, r"vectors must have shape \(39, k\)"),
         ({"n_points": 0}, "n_points must be an integer of at least 1"),
         ({"n_steps": 0}, "n_steps must be an integer of at least 1"),
-        ({"learning_rate": 0}, "learning_rate must be a positive number"),
+        ({"learning_rate": 0}, "learning_rate must be a number above 0"),
         ({"seed": None}, "seed must be an integer"),
     ],
 )

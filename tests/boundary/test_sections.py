@@ -404,6 +404,17 @@ def test_networks_without_a_boundary_are_named(blobs: Blobs) -> None:
         eb.boundary_sections(embedded, (torch.arange(20).reshape(10, 2) % 5, torch.arange(10) % 2))
 
 
+def test_all_eigenvectors_are_taken_by_the_word(small_model: nn.Module, blobs: Blobs) -> None:
+    analysis = eb.analyze(small_model, blobs, k="all", grid=0)
+    held = eb.boundary_sections(analysis, k="all", n_points=20)
+    anew = eb.boundary_sections(small_model, blobs, k="all", n_points=20)
+    assert len(held) == len(anew) == analysis.k > 10
+    smallest = eb.smallest_margin(small_model, blobs, k="all", budget=3)
+    assert smallest.value == eb.smallest_margin(analysis, k="all", budget=3).value
+    with pytest.raises(eb.InvalidInputError, match="an integer of at least 1 or 'all'; got 'al'"):
+        eb.smallest_margin(analysis, k="al")
+
+
 def test_an_analysis_must_have_what_is_asked_of_it(small_model, blobs, tmp_path: Path) -> None:
     analysis = eb.analyze(small_model, blobs, k=3)
     analysis.save(tmp_path / "run.safetensors")

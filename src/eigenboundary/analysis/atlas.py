@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
-from eigenboundary.analysis.margins import Directions, find_sections
 from eigenboundary.analysis.pipeline import analyze
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.boundary.arguments import check_has_boundary
 from eigenboundary.boundary.search.norms import Geometry, as_box, as_norm
-from eigenboundary.boundary.sections import BoundarySections
+from eigenboundary.boundary.sections import BoundarySections, Directions, sections_of
 from eigenboundary.boundary.smallest_margin import SmallestMargin, most_examined, smallest_of
-from eigenboundary.curvature.eigensolvers.solve import check_k
+from eigenboundary.curvature.eigensolvers.solve import check_k, wanted_number
 from eigenboundary.problem.problem import OPTIONS, Model, Problem, as_problem
 from eigenboundary.runtime.arguments import check_integer, check_progress, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
@@ -29,7 +28,7 @@ _OPTIONS = (*OPTIONS, *_SOLVER)
 def boundary_sections(
     model: Model,
     data: Any = None,
-    k: int | None = None,
+    k: int | Literal["all"] | None = None,
     *,
     norm: float = 2,
     box: tuple[float, float] | None = None,
@@ -38,7 +37,7 @@ def boundary_sections(
     progress: Callable[[str, int, int], None] | None = None,
     **options: Any,
 ) -> BoundarySections:
-    r"""Which part of the decision boundary each top eigenvector encodes, and the margin there.
+    r"""Find the part of the decision boundary that each top eigenvector encodes, and its margin.
 
     Parameters
     ----------
@@ -46,8 +45,9 @@ def boundary_sections(
         A trained classifier, left exactly as it was, or its analysis, with the eigenvectors.
     data : (x, y), Dataset or DataLoader
         Training samples; left out for what has them.
-    k : int, optional
-        Eigenvectors, the sharpest first; default: 10, or all that an analysis has.
+    k : int or "all", optional
+        Eigenvectors, the sharpest first, or all that are numerically non-null; default: 10, or all
+        that an analysis has.
     norm : {2, inf}
         Norm of the margins.
     box : (low, high), optional
@@ -73,8 +73,8 @@ def boundary_sections(
     Notes
     -----
     Where a forward pass takes more than about 2·10⁸ operations an input, the most aligned points
-    are sought in fewer rounds, and from 4·10⁸ distances by fewer walks: with so large networks
-    margins are upper bounds that a longer search might lower.
+    are sought in fewer rounds, and from 4·10⁸ distances by fewer walks: for networks this large,
+    margins are upper bounds that a longer search may lower.
 
     Examples
     --------
@@ -96,14 +96,14 @@ def boundary_sections(
     geometry = Geometry(as_norm(norm), as_box(box))
     with preserved_random_state(seed), deferred_interrupts():
         problem, directions = _searched(model, data, k, geometry, seed, options)
-        return find_sections(problem, directions, geometry, n_points, seed, progress)
+        return sections_of(problem, directions, geometry, n_points, seed, progress)
 
 
 @full_precision()
 def smallest_margin(
     model: Model,
     data: Any = None,
-    k: int | None = None,
+    k: int | Literal["all"] | None = None,
     *,
     norm: float = 2,
     box: tuple[float, float] | None = None,
@@ -111,7 +111,7 @@ def smallest_margin(
     seed: int = 0,
     **options: Any,
 ) -> SmallestMargin:
-    r"""The narrowest margin of the training samples, looked for where eigenvectors point.
+    r"""Find the narrowest margin of the training samples where eigenvectors point.
 
     Parameters
     ----------
@@ -153,39 +153,31 @@ def smallest_margin(
     geometry = Geometry(as_norm(norm), as_box(box))
     with preserved_random_state(seed), deferred_interrupts():
         problem, directions = _searched(model, data, k, geometry, seed, options)
-        n, eigenvectors = directions.cosines.shape
-        return smallest_of(
-            problem,
-            directions.cosines,
-            geometry=geometry,
-            budget=most_examined(n, eigenvectors) if budget is None else budget,
-            seed=seed,
-        )
+        most = most_examined(*directions.cosines.shape) if budget is None else budget
+        return smallest_of(problem, directions.cosines, geometry, most, seed)
 
 
 def _searched(
-    model: Model, data: Any, k: int | None, geometry: Geometry, seed: int, options: dict[str, Any]
+    model: Model, data: Any, k: Any, geometry: Geometry, seed: int, options: dict[str, Any]
 ) -> tuple[Problem, Directions]:
     """Return the problem and its first k eigenvectors, computed unless an analysis has them."""
-    check_integer(k, "k", optional=True)
+    number = wanted_number(k)
     if isinstance(model, Analysis):
         for name, value in options.items():
-            raise InvalidInputError(
-                name, "be left out for a model that is an Analysis, which has its own", repr(value)
-            )
-        if k is not None and k > model.k:
-            raise InvalidInputError(
-                "k", f"be at most the {model.k} eigenvectors that the analysis has", str(k)
-            )
+            wanted = "be left out for a model that is an Analysis, which has its own"
+            raise InvalidInputError(name, wanted, repr(value))
+        if number is not None and number > model.k:
+            wanted = f"be at most the {model.k} eigenvectors that the analysis has"
+            raise InvalidInputError("k", wanted, str(k))
         problem = model.problem_of(data)
         check_has_boundary(problem, geometry)
-        return problem, model.directions.first(model.k if k is None else k)
+        return problem, model.directions.first(number or model.k)
     unknown = [name for name in options if name not in _OPTIONS]
     if unknown:
         raise InvalidInputError("options", f"be among {', '.join(_OPTIONS)}", repr(unknown[0]))
     own = {name: options.pop(name) for name in _SOLVER if name in options}
     problem = as_problem(model, data, seed=seed, **options)
-    check_k(k, problem.n_parameters)
+    check_k(number, problem.n_parameters)
     check_has_boundary(problem, geometry)
     k = min(_EIGENPAIRS, problem.n_parameters) if k is None else k
     return problem, analyze(problem, k=k, grid=0, seed=seed, **own).directions

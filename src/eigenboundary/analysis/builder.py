@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,13 @@ from torch import Tensor
 from eigenboundary.alignment.complexity import Complexity
 from eigenboundary.alignment.error_bounds import alignment_errors
 from eigenboundary.alignment.reinforcing_gradients import Alignment, training_alignment
-from eigenboundary.analysis.margins import (
-    Directions,
-    find_margins,
-    find_planes,
-    note_on_budget,
-)
+from eigenboundary.analysis.margins import find_margins, find_planes, note_on_budget
 from eigenboundary.analysis.provenance import Provenance
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.analysis.settings import Settings
 from eigenboundary.boundary.planes import plane_of_inputs
 from eigenboundary.boundary.search.norms import Geometry
+from eigenboundary.boundary.sections import Directions
 from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs
 from eigenboundary.curvature.eigensolvers.outcome import Outcome
 from eigenboundary.curvature.eigensolvers.solve import top_eigenpairs
@@ -50,15 +47,9 @@ _KEPT_INPUTS = 2000
 
 
 class Builder:
-    """Computes the fields of an analysis, stage after stage, and times each.
+    """The stages that compute the fields of an analysis, each timed.
 
     Ctrl-C in a stage leaves what is known by then, with a note of what is missing.
-
-    Parameters
-    ----------
-    settings : Settings
-    progress : callable, optional
-        Called as ``progress(stage, done, total)``.
     """
 
     def __init__(self, settings: Settings, progress: ProgressReport | None) -> None:
@@ -100,7 +91,10 @@ class Builder:
                 self._margins(problem, directions, geometry)
         if "sections" in self.fields and not self.interrupted:
             with self.stage("planes", "planes were evaluated: they are missing"):
-                self._planes(problem, directions)
+                found, grid = self.fields["sections"], settings.grid
+                planes, notes = find_planes(problem, found, directions.vectors, grid)
+                self.fields["planes"] = planes
+                self.notes += notes
         if settings.target is not None:
             cosines, errors = self.fields["training_alignment"], self.fields["alignment_errors"]
             complexity = Complexity(cosines, problem.n_parameters, errors)
@@ -127,20 +121,13 @@ class Builder:
     # ----------------------------------------------------------------------------- the stages
 
     def _describe(self, problem: Problem) -> None:
-        self.fields |= {
-            "labels": _numpy(problem.labels),
-            "predictions": _numpy(problem.predictions),
-            "loss_value": problem.loss_value,
-            "accuracy": problem.accuracy,
-            "n_parameters": problem.n_parameters,
-            "n_samples": problem.n_samples,
-            "curvature": self.settings.curvature,
-            "loss": problem.loss.name,
-            "parameter_names": problem.parameter_names,
-            "signature": problem.signature,
-            "class_names": self.settings.class_names,
-            "feature_names": self.settings.feature_names,
-        }
+        numbers = ("loss_value", "accuracy", "n_parameters", "n_samples")
+        for name in (*numbers, "parameter_names", "signature"):
+            self.fields[name] = getattr(problem, name)
+        for name in ("curvature", "class_names", "feature_names"):
+            self.fields[name] = getattr(self.settings, name)
+        self.fields |= {"loss": problem.loss.name, "labels": _numpy(problem.labels)}
+        self.fields["predictions"] = _numpy(problem.predictions)
         self.notes += problem.notes
         layout = problem.signature.layout
         if layout is not None and layout.several:
@@ -163,11 +150,9 @@ class Builder:
             enough=target.enough(problem) if target else None,
         )
         if not len(pairs.values):
-            raise InvalidInputError(
-                "k",
-                "be a number where no eigenpair is known not to be null",
-                because="in this precision the loss has none (dtype='float64' may see some)",
-            )
+            wanted = "be a number where no eigenpair is known not to be null"
+            because = "in this precision the loss has none (dtype='float64' may see some)"
+            raise InvalidInputError("k", wanted, because=because)
         self.fields |= {
             "eigenvalues": _numpy(pairs.values),
             "residuals": _numpy(pairs.residuals),
@@ -175,10 +160,9 @@ class Builder:
             "eigenvectors": _numpy(pairs.vectors),
             "vector_errors": _numpy(pairs.vector_errors),
             "next_eigenvalues": _numpy(pairs.next_values),
-            "outlier_count": count_outliers(
-                _numpy(pairs.all_values), noise=float(pairs.residuals.max()) * pairs.scale
-            ),
         }
+        noise = float(pairs.residuals.max()) * pairs.scale
+        self.fields["outlier_count"] = count_outliers(_numpy(pairs.all_values), noise=noise)
         return pairs
 
     def _eigenpairs_found(self, converged: int, wanted: int, products: int) -> None:
@@ -199,37 +183,30 @@ class Builder:
 
     def _note_on_precision(self, problem: Problem, pairs: Eigenpairs, aligned: Alignment) -> None:
         vanished = int(torch.isneginf(aligned.log_norms).sum())
-        if vanished:
-            self.notes.append(
-                f"{vanished} reinforcing gradients vanish: their alignment is set to 0, and they "
-                "count as mass outside."
-            )
-        if problem.network.reverse_only:
-            self.notes.append(
-                "The network has an operation without forward-mode derivatives: reverse mode was "
-                "used, with the same numbers but more slowly."
-            )
-        if float(pairs.values[0]) <= torch.finfo(problem.dtype).tiny:
-            self.notes.append(
-                "The largest eigenvalue is not above zero in this precision: the loss has no "
-                "curvature left to speak of (dtype='float64' may see more)."
-            )
-        if not pairs.converged.all():
-            self.notes.append(
-                f"{int((~pairs.converged).sum())} of {len(pairs.converged)} eigenpairs did not "
-                f"converge, or were not checked for one that is missing: {pairs.message}."
-            )
+        unsure, largest = int((~pairs.converged).sum()), float(pairs.values[0])
+        notes = {  # each with whether it holds
+            f"{vanished} reinforcing gradients vanish: their alignment is set to 0, and they "
+            "count as mass outside.": vanished,
+            "The network has an operation without forward-mode derivatives: reverse mode was "
+            "used, with the same numbers but more slowly.": problem.network.reverse_only,
+            "The largest eigenvalue is not above zero in this precision: the loss has no "
+            "curvature left to speak of (dtype='float64' may see more).": (
+                largest <= torch.finfo(problem.dtype).tiny
+            ),
+            f"{unsure} of {len(pairs.converged)} eigenpairs did not converge, or were not checked "
+            f"for one that is missing: {pairs.message}.": unsure,
+        }
+        self.notes += [note for note, holds in notes.items() if holds]
         self.interrupted = pairs.outcome is Outcome.INTERRUPTED
 
     def _controls(
         self, problem: Problem, operator: ProblemOperator, directions: Directions
     ) -> None:
-        found = self.fields["controls"] = {}
+        found: dict[str, Any] = {}
+        self.fields["controls"], k = found, len(directions.values)
         for kind in self.settings.controls:
             try:
-                vectors = control_vectors(
-                    operator, kind, len(directions.values), seed=self.settings.seed
-                )
+                vectors = control_vectors(operator, kind, k, seed=self.settings.seed)
             except InvalidInputError as error:  # no reason to lose the eigenvectors
                 self.notes.append(f"Control directions are missing: {error}")
                 continue
@@ -242,16 +219,12 @@ class Builder:
         self.fields |= {"inputs": _numpy(rows.float()), "input_indices": _numpy(indices)}
         is_plane = tuple(signature.input_shape) == (2,) and signature.floating_inputs
         if self.settings.grid and is_plane:
-            plane = plane_of_inputs(problem, pairs.vectors, inputs, self.settings.grid)
-            self.fields["grid"] = plane
+            grid = self.settings.grid
+            self.fields["grid"] = plane_of_inputs(problem, pairs.vectors, inputs, grid)
 
     def _bulk(self, operator: ProblemOperator, pairs: Eigenpairs) -> None:
-        self.fields["bulk"] = estimate_bulk(
-            operator,
-            pairs,
-            seed=self.settings.seed,
-            progress=lambda done, total: self._report("bulk", done, total),
-        )
+        seed, report = self.settings.seed, partial(self._report, "bulk")
+        self.fields["bulk"] = estimate_bulk(operator, pairs, seed=seed, progress=report)
 
     def _margins(self, problem: Problem, directions: Directions, geometry: Geometry) -> None:
         try:
@@ -261,13 +234,6 @@ class Builder:
             return
         self.fields |= {"sections": found[0], "smallest_margin": found[1]}
         self.notes += note_on_budget(problem, len(directions.values))
-
-    def _planes(self, problem: Problem, directions: Directions) -> None:
-        planes, notes = find_planes(
-            problem, self.fields["sections"], directions.vectors, self.settings.grid
-        )
-        self.fields["planes"] = planes
-        self.notes += notes
 
     def _provenance(
         self, problem: Problem, operator: ProblemOperator, pairs: Eigenpairs

@@ -131,14 +131,12 @@ def compare(analyses: Mapping[str, Analysis]) -> Comparison:
 def _check(analyses: Any) -> None:
     if not isinstance(analyses, Mapping) or len(analyses) < 2:
         got = f"{len(analyses)}" if isinstance(analyses, Mapping) else type(analyses).__name__
-        raise InvalidInputError(
-            "analyses", "be a mapping of at least two names to their analyses", f"{got}"
-        )
+        wanted = "be a mapping of at least two names to their analyses"
+        raise InvalidInputError("analyses", wanted, f"{got}")
     for name, analysis in analyses.items():
         if not isinstance(analysis, Analysis):
-            raise InvalidInputError(
-                "analyses", "hold Analysis objects", f"{type(analysis).__name__} for {name!r}"
-            )
+            wanted = "hold Analysis objects"
+            raise InvalidInputError("analyses", wanted, f"{type(analysis).__name__} for {name!r}")
     for what in ("curvature", "loss", "n_classes", "input_shape"):
         values = {getattr(analysis, what) for analysis in analyses.values()}
         if len(values) > 1:
@@ -146,22 +144,22 @@ def _check(analyses: Any) -> None:
 
 
 def _row(analysis: Analysis, k: int) -> dict[str, float]:
-    numbers = analysis.complexity
-    effective, participation = (
-        numbers.effective_number_interval,
-        numbers.participation_number_interval,
-    )
+    """Return the numbers of an analysis, of its first k eigenvectors where these are compared."""
+    numbers, sections, smallest = analysis.complexity, analysis.sections, analysis.smallest_margin
+    spread: dict[str, float] = {}
+    for name in ("effective_number", "participation_number"):
+        low, high = getattr(numbers, f"{name}_interval")
+        spread |= {name: getattr(numbers, name), f"{name}_low": low, f"{name}_high": high}
+    inside = np.square(analysis.training_alignment[:, :k]).sum(1)
+    margins = [s.margin for s in sections or () if s.share > 0 and not math.isnan(s.margin)]
     return {
-        "mass_outside": _mass_outside(analysis, k),
-        "effective_number": numbers.effective_number,
-        "effective_number_low": effective[0],
-        "effective_number_high": effective[1],
-        "participation_number": numbers.participation_number,
-        "participation_number_low": participation[0],
-        "participation_number_high": participation[1],
+        "mass_outside": float((1 - inside).clip(0).mean()),
+        **spread,
         "generalization": numbers.generalization("random").value,
         "outliers": analysis.outliers,
-        **_margins(analysis),
+        "smallest_margin": math.nan if smallest is None else smallest.value,
+        "median_margin": float(np.median(margins)) if margins else math.nan,
+        "unexplained": math.nan if sections is None else sections.unexplained,
         "largest_eigenvalue": float(analysis.eigenvalues[0]),
         "eigenvalue_sum": float(analysis.eigenvalues[:k].sum()),
         "loss": analysis.loss_value,
@@ -170,99 +168,65 @@ def _row(analysis: Analysis, k: int) -> dict[str, float]:
     }
 
 
-def _mass_outside(analysis: Analysis, k: int) -> float:
-    r"""Compute the mean over samples of :math:`1 - \sum_{i \le k} A_i^2`."""
-    inside = np.square(analysis.training_alignment[:, :k]).sum(1)
-    return float((1 - inside).clip(0).mean())
-
-
-def _margins(analysis: Analysis) -> dict[str, float]:
-    sections, smallest = analysis.sections, analysis.smallest_margin
-    found = [s.margin for s in sections or () if s.share > 0 and not math.isnan(s.margin)]
-    return {
-        "smallest_margin": math.nan if smallest is None else smallest.value,
-        "median_margin": float(np.median(found)) if found else math.nan,
-        "unexplained": math.nan if sections is None else sections.unexplained,
-    }
-
-
 def _recommended(table: pd.DataFrame, k: int) -> tuple[str, list[str]]:
+    percent = reach("percent")  # as in tables
     fitted = table[table["accuracy"] >= table["accuracy"].max() - _AS_ACCURATE]
     reasons = []
     if len(fitted) < len(table):
         left_out = [name for name in table.index if name not in fitted.index]
         reasons.append(
             f"{_listed(left_out)} left out: the training accuracy is more than a point below the "
-            f"best, {table['accuracy'].max():.1%}."
+            f"best, {percent(table['accuracy'].max())}."
         )
     outside = fitted["mass_outside"]
     simple = fitted[outside <= outside.min() + _AS_SIMPLE]
-    shares = ", ".join(f"{name} {value:.1%}" for name, value in outside.sort_values().items())
+    simplest_first = outside.sort_values().items()
+    shares = ", ".join(f"{name} {percent(value)}" for name, value in simplest_first)
     reasons.append(
         f"Simple boundary: {shares} of the squared alignment lies outside the {k} sharpest "
         "eigenvectors, the less the simpler."
     )
+    known = simple["smallest_margin"].dropna()
     if len(simple) == 1:
         best = str(simple.index[0])
-        reasons.append(f"{best} is the simplest, by more than five points{_margin_of(simple)}.")
-        return best, reasons
-    known = simple["smallest_margin"].dropna()
-    if len(known) < len(simple):
+        margin = f"; its smallest margin is {known.iloc[0]:.4g}" if len(known) else ""
+        reasons.append(f"{best} is the simplest, by more than five points{margin}.")
+    elif len(known) < len(simple):
         best = str(simple["mass_outside"].idxmin())
         unknown = [name for name in simple.index if name not in known.index]
         reasons.append(
             f"{_listed(list(simple.index))} are equally simple, but the margin of "
             f"{_listed(unknown)} is not known: the simplest is taken."
         )
-        return best, reasons
-    best = str(known.idxmax())
-    widths = ", ".join(
-        f"{name} {value:.4g}" for name, value in known.sort_values(ascending=False).items()
-    )
-    reasons.append(f"Wide margin among the equally simple: the smallest margins are {widths}.")
+    else:
+        best = str(known.idxmax())
+        widest_first = known.sort_values(ascending=False).items()
+        widths = ", ".join(f"{name} {value:.4g}" for name, value in widest_first)
+        reasons.append(f"Wide margin among the equally simple: the smallest margins are {widths}.")
     return best, reasons
-
-
-def _margin_of(row: pd.DataFrame) -> str:
-    margin = float(row["smallest_margin"].iloc[0])
-    return "" if math.isnan(margin) else f"; its smallest margin is {margin:.4g}"
 
 
 def _caveats(analyses: Mapping[str, Analysis], table: pd.DataFrame) -> list[str]:
     every = list(analyses.values())
-    caveats = []
-    if any(not np.array_equal(a.labels, every[0].labels) for a in every):
-        caveats.append(
-            "The networks were analysed on different samples; margins and alignments then differ "
-            "by the data too."
-        )
-    if len({a.n_parameters for a in every}) > 1:
-        caveats.append("The networks differ in size, and so in how their gradients can spread.")
-    if not all(a.converged.all() for a in every):
-        caveats.append("Some eigenpairs did not converge.")
-    if len({a.sections.box for a in every if a.sections is not None}) > 1:
-        caveats.append(
-            "Margins were searched for in different boxes, or in one and in none: a box can only "
-            "widen a margin."
-        )
-    open_searches = [
-        name
-        for name, a in analyses.items()
-        if a.smallest_margin is not None and not a.smallest_margin.converged
-    ]
-    if open_searches:
-        caveats.append(
-            f"The smallest margin of {_listed(open_searches)} is not certain: searches that did "
-            "not converge came nearer, or all failed."
-        )
-    if table["smallest_margin"].isna().any():
-        caveats.append(
-            "Margins are missing where an analysis has none (analysis.find_sections() searches for "
-            "them), or no search converged."
-        )
-    return caveats
+    margins = {name: a.smallest_margin for name, a in analyses.items()}
+    uncertain = [name for name, found in margins.items() if found and not found.converged]
+    caveats = {  # each with whether it holds
+        "The networks were analysed on different samples; margins and alignments then differ by "
+        "the data too.": any(not np.array_equal(a.labels, every[0].labels) for a in every),
+        "The networks differ in size, and so in how their gradients can spread.": (
+            len({a.n_parameters for a in every}) > 1
+        ),
+        "Some eigenpairs did not converge.": not all(a.converged.all() for a in every),
+        "Margins were searched for in different boxes, or in one and in none: a box can only widen "
+        "a margin.": len({a.sections.box for a in every if a.sections is not None}) > 1,
+        f"The smallest margin of {_listed(uncertain)} is not certain: searches that did not "
+        "converge came nearer, or all failed.": bool(uncertain),
+        "Margins are missing where an analysis has none (analysis.find_sections() searches for "
+        "them), or no search converged.": bool(table["smallest_margin"].isna().any()),
+    }
+    return [caveat for caveat, holds in caveats.items() if holds]
 
 
 def _listed(names: list[Any]) -> str:
-    *first, last = (str(name) for name in names)
-    return f"{', '.join(first)} and {last}" if first else last
+    names = [str(name) for name in names]
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

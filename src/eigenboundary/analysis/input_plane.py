@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from eigenboundary.boundary.planes import BORDER, Plane, in_box, plane_of_points
 from eigenboundary.boundary.search.norms import Geometry, as_box
 from eigenboundary.boundary.sections import Section
 from eigenboundary.problem.problem import Model, Problem
+from eigenboundary.runtime.arguments import check_integer, check_number
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.precision import full_precision
 
@@ -78,7 +78,8 @@ def input_plane(
     >>> plane.predictions.shape, plane.points.round(3).tolist()
     ((20, 20), [[0.0, 0.0], [1.414, 0.0], [0.707, 1.225]])
     """
-    _check_grid(resolution, border)
+    check_integer(resolution, "resolution", 2)
+    check_number(border, "border", at_least=0)
     box = as_box(box)
     eigenvector = points.eigenvector if isinstance(points, Section) else None
     inputs = _three_inputs(model, points)
@@ -87,30 +88,14 @@ def input_plane(
     problem, at = problem_with_inputs(model, inputs, "points", **options)
     if not in_box(at, box).all():
         Geometry(box=box).check_inside(at, "points")
-    return plane_of_points(
-        problem,
-        at,
-        vectors,
-        resolution=resolution,
-        border=float(border),
-        box=box,
-        eigenvector=eigenvector,
-    )
+    return plane_of_points(problem, at, vectors, resolution, float(border), box, eigenvector)
 
 
 def section_samples(model: Any, section: Section) -> NDArray[Any]:
     r"""Return the samples :math:`x_t^+` and :math:`x_t^-` of a section, shape (2, ...).
 
-    Parameters
-    ----------
-    model : Problem or Analysis
-        The problem or the analysis in which the section was found.
-    section : Section
-
-    Raises
-    ------
-    InvalidInputError
-        If the model has no training samples, or an analysis from a file has not kept these two.
+    The model is the Problem or Analysis in which the section was found. One without these samples
+    raises InvalidInputError.
     """
     holder = model.attached if isinstance(model, Analysis) else model
     if isinstance(model, Analysis) and section.samples is not None:
@@ -121,11 +106,8 @@ def section_samples(model: Any, section: Section) -> NDArray[Any]:
         x = holder.samples.inputs_at(torch.tensor(section.training_samples))
         return np.asarray(x.cpu().numpy())
     if not isinstance(model, Analysis):
-        raise InvalidInputError(
-            "model",
-            "be a Problem or an Analysis, which have the samples of a section",
-            type(model).__name__,
-        )
+        wanted = "be a Problem or an Analysis, which have the samples of a section"
+        raise InvalidInputError("model", wanted, type(model).__name__)
     _check_samples(section, model.n_samples)
     rows = [np.flatnonzero(model.input_indices == sample) for sample in section.training_samples]
     if not all(map(len, rows)):
@@ -140,20 +122,8 @@ def section_samples(model: Any, section: Section) -> NDArray[Any]:
 
 def _check_samples(section: Section, n: int) -> None:
     if max(section.training_samples) >= n:
-        raise InvalidInputError(
-            "section",
-            f"be one of the model's, which has {n} samples",
-            f"one with sample {max(section.training_samples)}",
-        )
-
-
-def _check_grid(resolution: Any, border: Any) -> None:
-    whole = isinstance(resolution, int | np.integer) and not isinstance(resolution, bool)
-    if not whole or resolution < 2:
-        raise InvalidInputError("resolution", "be an integer of at least 2", repr(resolution))
-    number = isinstance(border, int | float) and not isinstance(border, bool)
-    if not number or not math.isfinite(border) or border < 0:
-        raise InvalidInputError("border", "be a number of at least 0", repr(border))
+        got = f"one with sample {max(section.training_samples)}"
+        raise InvalidInputError("section", f"be one of the model's, which has {n} samples", got)
 
 
 def _three_inputs(model: Any, points: Any) -> Tensor:
@@ -163,9 +133,8 @@ def _three_inputs(model: Any, points: Any) -> Tensor:
         held = [p.detach().cpu() if isinstance(p, Tensor) else np.asarray(p) for p in points]
         shapes = [tuple(p.shape) for p in held]
     except (TypeError, ValueError) as error:
-        raise InvalidInputError(
-            "points", "be three inputs or a Section", f"{type(points).__name__} ({error})"
-        ) from None
+        wanted = "be three inputs or a Section"
+        raise InvalidInputError("points", wanted, f"{type(points).__name__} ({error})") from None
     if len(held) != 3 or len(set(shapes)) != 1 or not shapes[0]:
         came = f"{len(held)}" if len(held) != 3 else f"shapes {', '.join(map(str, shapes))}"
         raise InvalidInputError("points", "be three inputs of one shape (3, ...)", came)

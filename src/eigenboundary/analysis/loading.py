@@ -59,12 +59,21 @@ def load(
         analysis: Analysis = unpack(Analysis, record, arrays, _SHARED)
         _check_counts(analysis)
     except RecordError as error:
-        raise InvalidInputError(
-            "path", "be an undamaged analysis file", because=f"in {str(path)!r} {error}"
-        ) from None
+        wanted = "be an undamaged analysis file"
+        raise InvalidInputError("path", wanted, because=f"in {str(path)!r} {error}") from None
     if model is None:
         return analysis
-    return dataclasses.replace(analysis, attached=_attached(analysis, model, loss, output, device))
+    if loss is None and analysis.loss not in LOSSES:
+        wanted = f"be given to load an analysis made with the custom loss {analysis.loss!r}"
+        raise InvalidInputError("loss", wanted)
+    names = [glob.escape(name) for name in analysis.parameter_names]
+    unseen = UnseenNetwork.of(model, output, names, device, analysis.provenance.dtype)
+    network = unseen.known_by(analysis.signature, Memory(device=unseen.device))
+    if network.fingerprint() != analysis.provenance.fingerprint:
+        because = "its weights differ from those of the analysis"
+        raise InvalidInputError("model", "be the network that was analysed", because=because)
+    problem = Problem.of(network, as_loss(analysis.loss if loss is None else loss))
+    return dataclasses.replace(analysis, attached=problem)
 
 
 def _check_counts(analysis: Analysis) -> None:
@@ -77,31 +86,3 @@ def _check_counts(analysis: Analysis) -> None:
     for name, (said, counted) in counts.items():
         if said != counted:
             raise RecordError(f"{name} is {said}, where the arrays have {counted}")
-
-
-def _attached(
-    analysis: Analysis,
-    model: nn.Module,
-    loss: str | PerSampleLoss | Loss | None,
-    output: Any,
-    device: str | torch.device | None,
-) -> Problem:
-    if loss is None and analysis.loss not in LOSSES:
-        raise InvalidInputError(
-            "loss", f"be given to load an analysis made with the custom loss {analysis.loss!r}"
-        )
-    unseen = UnseenNetwork.of(
-        model,
-        output=output,
-        parameters=[glob.escape(name) for name in analysis.parameter_names],
-        device=device,
-        dtype=analysis.provenance.dtype,
-    )
-    network = unseen.known_by(analysis.signature, Memory(device=unseen.device))
-    if network.fingerprint() != analysis.provenance.fingerprint:
-        raise InvalidInputError(
-            "model",
-            "be the network that was analysed",
-            because="its weights differ from those of the analysis",
-        )
-    return Problem.of(network, as_loss(analysis.loss if loss is None else loss))

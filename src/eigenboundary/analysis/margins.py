@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from eigenboundary.boundary.ascent import affordable_rounds
 from eigenboundary.boundary.planes import Plane, planes_of_sections
 from eigenboundary.boundary.search.annealing import affordable_walks
 from eigenboundary.boundary.search.norms import Geometry
-from eigenboundary.boundary.sections import BoundarySections, sections_of
+from eigenboundary.boundary.sections import BoundarySections, Directions, sections_of
 from eigenboundary.boundary.smallest_margin import SmallestMargin, most_examined, smallest_of
 from eigenboundary.problem.problem import Problem
 
@@ -29,53 +27,6 @@ _PLANE_FLOPS, _PLANE_PASSES = 2e13, 3 * 100
 _LEAST_RESOLUTION = 16
 
 
-@dataclass(frozen=True, eq=False)
-class Directions:
-    """Eigenvectors whose sections are searched for.
-
-    Attributes
-    ----------
-    vectors : array, shape (p, k)
-    values : array, shape (k,)
-        Eigenvalues.
-    converged : array of bool, shape (k,)
-    cosines : array, shape (n, k)
-        Alignments of the training samples.
-    """
-
-    vectors: NDArray[Any]
-    values: NDArray[np.float64]
-    converged: NDArray[np.bool_]
-    cosines: NDArray[np.float64]
-
-    def first(self, k: int) -> Directions:
-        """Return the first k eigenvectors."""
-        vectors, values, converged = self.vectors[:, :k], self.values[:k], self.converged[:k]
-        return Directions(vectors, values, converged, self.cosines[:, :k])
-
-
-def find_sections(
-    problem: Problem,
-    directions: Directions,
-    geometry: Geometry,
-    n_points: int,
-    seed: int,
-    progress: Callable[[str, int, int], None] | None,
-) -> BoundarySections:
-    """Find the section of the boundary that each eigenvector encodes."""
-    return sections_of(
-        problem,
-        directions.vectors,
-        directions.values,
-        directions.converged,
-        directions.cosines,
-        geometry=geometry,
-        n_points=n_points,
-        seed=seed,
-        progress=progress or (lambda stage, done, total: None),
-    )
-
-
 def find_margins(
     problem: Problem,
     directions: Directions,
@@ -86,10 +37,9 @@ def find_margins(
 ) -> tuple[BoundarySections, SmallestMargin]:
     """Find the sections and the smallest margin, within a budget of work."""
     points = affordable_points(problem) if n_points is None else n_points
-    sections = find_sections(problem, directions, geometry, points, seed, progress)
+    sections = sections_of(problem, directions, geometry, points, seed, progress)
     budget = affordable_samples(problem, len(directions.values))
-    smallest = smallest_of(problem, directions.cosines, geometry=geometry, budget=budget, seed=seed)
-    return sections, smallest
+    return sections, smallest_of(problem, directions.cosines, geometry, budget, seed)
 
 
 def affordable_points(problem: Problem) -> int:
@@ -106,25 +56,17 @@ def affordable_samples(problem: Problem, k: int) -> int:
 
 def note_on_budget(problem: Problem, k: int) -> tuple[str, ...]:
     """Return a note, where the network is too large for the usual searches."""
-    flops = problem.signature.flops
+    flops, samples = problem.signature.flops, most_examined(problem.n_samples, k)
+    points = affordable_points(problem)
+    searches = {
+        "the smallest margin from {} samples": (affordable_samples(problem, k), samples),
+        "sections are told from {} points of the boundary": (points, BOUNDARY_POINTS),
+        "distances from {} walks": (affordable_walks(flops), affordable_walks(0)),
+        "boundary points x_b from {} rounds": (affordable_rounds(flops), affordable_rounds(0)),
+    }
     said = [
-        f"{what} from {some} {unit}, not {usual}"
-        for what, unit, some, usual in (
-            (
-                "the smallest margin",
-                "samples",
-                affordable_samples(problem, k),
-                most_examined(problem.n_samples, k),
-            ),
-            (
-                "sections are told",
-                "points of the boundary",
-                affordable_points(problem),
-                BOUNDARY_POINTS,
-            ),
-            ("distances", "walks", affordable_walks(flops), affordable_walks(0)),
-            ("boundary points x_b", "rounds", affordable_rounds(flops), affordable_rounds(0)),
-        )
+        f"{what.format(some)}, not {usual}"
+        for what, (some, usual) in searches.items()
         if some != usual
     ]
     why = "for the network's size or the memory limit"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -12,14 +13,14 @@ from torch import Tensor, nn
 
 from eigenboundary.analysis.builder import Builder, ProgressReport
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.analysis.settings import Settings, as_names, target_of
+from eigenboundary.analysis.settings import Settings
 from eigenboundary.boundary.arguments import check_has_boundary
 from eigenboundary.boundary.search.norms import Geometry, as_box
-from eigenboundary.curvature.eigensolvers.solve import as_start, check_k, wanted_number
+from eigenboundary.curvature.eigensolvers.solve import as_start, check_k
 from eigenboundary.curvature.operators.hessian import CURVATURES
 from eigenboundary.problem.losses import Loss, PerSampleLoss
 from eigenboundary.problem.module import check_model, count_parameters
-from eigenboundary.problem.problem import Model, Problem, as_problem
+from eigenboundary.problem.problem import OPTIONS, Model, Problem, as_problem
 from eigenboundary.runtime.arguments import check_flag, check_progress
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import deferred_interrupts
@@ -147,55 +148,25 @@ def analyze(
     >>> analysis.eigenvalues.shape, analysis.training_alignment.shape
     ((5,), (60, 5))
     """
+    asked = dict(locals())  # each option by its name
     processes = current()
-    number = processes.agree(lambda: wanted_number(k))
-    target = target_of(complexity_tolerance, epsilon, number)
-    settings = Settings(
-        k=number,
-        curvature=curvature,
-        method=method,
-        tolerance=tolerance,
-        max_products=max_products,
-        target=target,
-        controls=controls,
-        grid=grid,
-        bulk=bulk,
-        class_names=processes.agree(lambda: as_names(class_names, "class_names")),
-        feature_names=processes.agree(lambda: as_names(feature_names, "feature_names")),
-        seed=seed,
-    )
-    processes.agree(settings.check)
-    processes.agree(lambda: _check_call(model, data, number, parameters, margins, progress))
+    settings = processes.agree(lambda: Settings.of(asked))
+    processes.agree(lambda: _check_call(model, data, settings.k, parameters, margins, progress))
     processes.agree(lambda: as_bytes(memory_limit))
     geometry = processes.agree(lambda: Geometry(box=as_box(box)))
     builder = Builder(settings, progress if processes.rank == 0 else None)
     with preserved_random_state(seed), deferred_interrupts():
         with builder.stage("data"):
-            problem = as_problem(
-                model,
-                data,
-                loss=loss,
-                output=output,
-                parameters=parameters,
-                device=device,
-                dtype=dtype,
-                batch_size=batch_size,
-                cache_bytes=cache_bytes,
-                memory_limit=memory_limit,
-                seed=seed,
-            )
-        check_k(number, problem.n_parameters)
+            problem = as_problem(model, data, **{name: asked[name] for name in OPTIONS})
+        check_k(settings.k, problem.n_parameters)
         processes.agree(lambda: settings.check_names(problem.signature))
         if margins:
             check_has_boundary(problem, geometry)
         first = processes.agree(lambda: _start_vectors(start, problem))
         test_accuracy = None if test_data is None else _accuracy(problem, test_data)
         operator = CURVATURES[curvature](problem)
-        analysis = processes.led(
-            lambda: builder.build(problem, operator, first, geometry if margins else None),
-            problem,
-            operator,
-        )
+        job = partial(builder.build, problem, operator, first, geometry if margins else None)
+        analysis = processes.led(job, problem, operator)
     return replace(analysis, test_accuracy=test_accuracy, attached=problem)
 
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from eigenboundary.alignment.complexity import Complexity
 from eigenboundary.alignment.reinforcing_gradients import alignments
-from eigenboundary.analysis.margins import Directions, find_margins, find_planes, note_on_budget
+from eigenboundary.analysis.margins import find_margins, find_planes, note_on_budget
 from eigenboundary.analysis.provenance import Provenance
 from eigenboundary.analysis.settings import check_grid
 from eigenboundary.analysis.storage import save
 from eigenboundary.boundary.arguments import check_has_boundary
 from eigenboundary.boundary.planes import Plane
 from eigenboundary.boundary.search.norms import Geometry, as_box, as_norm
-from eigenboundary.boundary.sections import WEAK_SIDE, BoundarySections
+from eigenboundary.boundary.sections import WEAK_SIDE, BoundarySections, Directions
 from eigenboundary.boundary.smallest_margin import SmallestMargin
 from eigenboundary.curvature.spectrum.bulk import Bulk
 from eigenboundary.curvature.spectrum.outliers import OutlierCount
@@ -152,11 +152,8 @@ class Analysis:
             If the analysis was loaded without its model.
         """
         if self.attached is None:
-            raise InvalidInputError(
-                "model",
-                "be an analysis that has its network",
-                because="this analysis was loaded without (pass model= to load)",
-            )
+            because = "this analysis was loaded without (pass model= to load)"
+            raise InvalidInputError("model", "be an analysis that has its network", because=because)
         return self.attached
 
     @property
@@ -186,11 +183,7 @@ class Analysis:
     @property
     def complexity(self) -> Complexity:
         """The complexity numbers of the boundary."""
-        return Complexity(
-            np.asarray(self.training_alignment, dtype=np.float64),
-            self.n_parameters,
-            self.alignment_errors,
-        )
+        return Complexity(self.training_alignment, self.n_parameters, self.alignment_errors)
 
     def alignment(self, x: Any) -> Array:
         r"""Compute :math:`A_i(x)` of any inputs with the eigenvectors, shape (len(x), k).
@@ -201,8 +194,7 @@ class Analysis:
             If the network is not at hand (pass ``model`` to :func:`eigenboundary.load`), or the
             inputs do not fit it.
         """
-        cosines = alignments(self.problem, x, self.eigenvectors)
-        return np.asarray(cosines.cpu().double().numpy())
+        return alignments(self.problem, x, self.eigenvectors).cpu().double().numpy()
 
     def sides(self, index: int) -> str:
         """Name the predicted classes of the samples most aligned with eigenvector ``index``.
@@ -267,47 +259,31 @@ class Analysis:
         geometry = Geometry(as_norm(norm), as_box(box))
         problem = self.problem_of(data)
         check_has_boundary(problem, geometry)
+        searched = self.directions
         with preserved_random_state(seed), deferred_interrupts():
-            sections, smallest = find_margins(
-                problem, self.directions, geometry, seed, progress, n_points
-            )
-            planes, notes = find_planes(problem, sections, self.eigenvectors, grid)
+            found, least = find_margins(problem, searched, geometry, seed, progress, n_points)
+            planes, notes = find_planes(problem, found, self.eigenvectors, grid)
         # Asked again, the analysis says each note once.
-        said = dict.fromkeys((*self.notes, *note_on_budget(problem, self.k), *notes))
+        said = tuple(dict.fromkeys((*self.notes, *note_on_budget(problem, self.k), *notes)))
         return dataclasses.replace(
-            self,
-            sections=sections,
-            smallest_margin=smallest,
-            planes=planes,
-            attached=problem,
-            notes=tuple(said),
+            self, sections=found, smallest_margin=least, planes=planes, attached=problem, notes=said
         )
 
     @property
     def directions(self) -> Directions:
         """The eigenvectors as directions whose sections can be searched for."""
-        return Directions(
-            self.eigenvectors, self.eigenvalues, self.converged, self.training_alignment
-        )
+        cosines = self.training_alignment
+        return Directions(self.eigenvectors, self.eigenvalues, self.converged, cosines)
 
     def problem_of(self, data: Any = None) -> Problem:
         """Return the problem with its samples, which are given for an analysis from a file.
 
-        Raises
-        ------
-        InvalidInputError
-            If samples or network are missing, or the samples are not those that were analysed.
+        A missing network, or other samples than those analysed, raise InvalidInputError.
         """
         problem = as_problem(self, data)
-        same = problem.n_samples == self.n_samples and np.array_equal(
-            problem.labels.cpu().numpy(), self.labels
-        )
-        if not same:
-            raise InvalidInputError(
-                "data",
-                f"be the {self.n_samples} samples that were analysed, in their order",
-                f"{problem.n_samples} samples, or other labels",
-            )
+        if not np.array_equal(problem.labels.cpu().numpy(), self.labels):
+            wanted = f"be the {self.n_samples} samples that were analysed, in their order"
+            raise InvalidInputError("data", wanted, f"{problem.n_samples} samples, or other labels")
         return problem
 
     @property
@@ -356,22 +332,14 @@ class Analysis:
     def summary(self) -> dict[str, Any]:
         """Return the headline numbers as plain Python values, intervals as pairs."""
         numbers = self.complexity
-        g = {}
-        for epsilon in (1e-3, 1e-2, "random"):
-            entry = dataclasses.asdict(numbers.generalization(epsilon))
-            g[str(epsilon)] = entry | {"interval": list(entry["interval"])}
+        g = {str(e): dataclasses.asdict(numbers.generalization(e)) for e in (1e-3, 1e-2, "random")}
+        for entry in g.values():
+            entry["interval"] = list(entry["interval"])
+        sizes = ("n_parameters", "n_samples", "n_classes")
+        single = ("curvature", "loss", *sizes, "loss_value", "accuracy", "test_accuracy")
         return {
-            "curvature": self.curvature,
-            "loss": self.loss,
-            "n_parameters": self.n_parameters,
-            "n_samples": self.n_samples,
-            "n_classes": self.n_classes,
-            "loss_value": self.loss_value,
-            "accuracy": self.accuracy,
-            "test_accuracy": self.test_accuracy,
-            "eigenvalues": self.eigenvalues.tolist(),
-            "residuals": self.residuals.tolist(),
-            "converged": self.converged.tolist(),
+            **{name: getattr(self, name) for name in single},
+            **{n: getattr(self, n).tolist() for n in ("eigenvalues", "residuals", "converged")},
             "outliers": self.outliers,
             "outliers_resolved": self.outlier_count.resolved,
             "effective_number": numbers.effective_number,
@@ -429,9 +397,8 @@ class Analysis:
         InvalidInputError
             If the file exists and ``overwrite`` is not set.
         """
-        reach("report")(
-            {title or "Decision boundary report": self}, path, title=title, overwrite=overwrite
-        )
+        pages = {title or "Decision boundary report": self}
+        reach("report")(pages, path, title=title, overwrite=overwrite)
 
     def __repr__(self) -> str:
         """Return the short text that print shows."""
@@ -442,9 +409,8 @@ class Analysis:
         return str(reach("notebook")(self))
 
     def __str__(self) -> str:
-        numbers = self.complexity
+        numbers, found, origin = self.complexity, self.outlier_count, self.provenance
         g = numbers.generalization(1e-3)
-        found = self.outlier_count
         outliers = str(found.count) if found.resolved else f"at least {found.count}"
         if not found.resolved and not found.count:
             outliers = "not determined (a larger k may tell)"
@@ -464,9 +430,8 @@ class Analysis:
             f"  mass outside     {numbers.mass_outside:.1%} of the squared alignment lies outside "
             f"these {self.k} eigenvectors",
             *([] if self.bulk is None else self.bulk.lines(self.eigenvalues)),
-            f"  solver           {self.provenance.solver} ({self.provenance.reason}), "
-            f"{self.provenance.products} products, "
-            f"{sum(self.provenance.seconds.values()):.2f} s",
+            f"  solver           {origin.solver} ({origin.reason}), {origin.products} products, "
+            f"{sum(origin.seconds.values()):.2f} s",
             *(f"  note             {note}" for note in self.notes),
         ]
         return "\n".join(lines)

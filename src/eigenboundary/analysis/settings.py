@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from numbers import Real
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from eigenboundary.alignment.error_bounds import mixture_errors
 from eigenboundary.alignment.reinforcing_gradients import training_alignment
 from eigenboundary.curvature import CURVATURES
 from eigenboundary.curvature.eigensolvers.range_finder import Enough, LeadingPairs
-from eigenboundary.curvature.eigensolvers.solve import METHODS
+from eigenboundary.curvature.eigensolvers.solve import METHODS, wanted_number
 from eigenboundary.curvature.spectrum.controls import CONTROLS
 from eigenboundary.problem.network import Signature
 from eigenboundary.problem.problem import Problem
@@ -24,6 +23,7 @@ from eigenboundary.runtime.arguments import (
     check_choice,
     check_flag,
     check_integer,
+    check_number,
     check_seed,
     check_tolerance,
 )
@@ -51,8 +51,18 @@ class Settings:
     feature_names: tuple[str, ...]
     seed: int
 
-    def check(self) -> None:
-        """Raise InvalidInputError unless every setting is as described."""
+    @classmethod
+    def of(cls, asked: Mapping[str, Any]) -> Settings:
+        """Return the checked settings among the arguments of :func:`~eigenboundary.analyze`."""
+        k = wanted_number(asked["k"])
+        target = _target_of(asked["complexity_tolerance"], asked["epsilon"], k)
+        names = {name: _as_names(asked[name], name) for name in ("class_names", "feature_names")}
+        same = {item.name: asked[item.name] for item in fields(cls) if item.name in asked}
+        settings = cls(**(same | names | {"k": k, "target": target}))
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
         check_flag(self.bulk, "bulk")
         check_choice(self.curvature, "curvature", tuple(CURVATURES))
         check_choice(self.method, "method", METHODS)
@@ -64,9 +74,8 @@ class Settings:
         if self.target is not None:
             self.target.check()
             if self.method == "krylov":
-                raise InvalidInputError(
-                    "method", "be 'auto' or 'range' with complexity_tolerance", "'krylov'"
-                )
+                wanted = "be 'auto' or 'range' with complexity_tolerance"
+                raise InvalidInputError("method", wanted, "'krylov'")
         if not isinstance(self.controls, list | tuple | set):
             raise InvalidInputError("controls", "be a sequence of names", repr(self.controls))
         for kind in self.controls:
@@ -89,14 +98,8 @@ def check_grid(grid: Any) -> None:
         raise InvalidInputError("grid", "be 0 or an integer of at least 2", repr(grid))
 
 
-def as_names(value: Any, name: str) -> tuple[str, ...]:
-    """Return names as a tuple; empty for None.
-
-    Raises
-    ------
-    InvalidInputError
-        If the value is no sequence of different texts.
-    """
+def _as_names(value: Any, name: str) -> tuple[str, ...]:
+    """Return names, which must differ, as a tuple; empty for None."""
     if value is None:
         return ()
     if isinstance(value, str) or not isinstance(value, Iterable):
@@ -107,13 +110,12 @@ def as_names(value: Any, name: str) -> tuple[str, ...]:
     return names
 
 
-def target_of(width: float | None, epsilon: float | None, k: int | None) -> Target | None:
+def _target_of(width: float | None, epsilon: float | None, k: int | None) -> Target | None:
     """Return the width that is asked of the interval of G_θ, if any."""
     if width is None:
         if epsilon is not None:
-            raise InvalidInputError(
-                "complexity_tolerance", "be given with epsilon", f"epsilon={epsilon!r} alone"
-            )
+            wanted = "be given with epsilon"
+            raise InvalidInputError("complexity_tolerance", wanted, f"epsilon={epsilon!r} alone")
         return None
     return Target(_EPSILON if epsilon is None else epsilon, width, k or 1)
 
@@ -137,13 +139,8 @@ class Target:
 
     def check(self) -> None:
         """Raise InvalidInputError unless both are numbers in their ranges."""
-        for name, value, fits in (
-            ("complexity_tolerance", self.width, lambda v: 0 <= v < 1),
-            ("epsilon", self.epsilon, lambda v: 0 < v < 1),
-        ):
-            if not isinstance(value, Real) or isinstance(value, bool) or not fits(float(value)):
-                closed = "0 (included)" if name == "complexity_tolerance" else "0"
-                raise InvalidInputError(name, f"be a number between {closed} and 1", repr(value))
+        check_number(self.width, "complexity_tolerance", at_least=0, below=1)
+        check_number(self.epsilon, "epsilon", above=0, below=1)
 
     def reached(self, found: Generalization) -> bool:
         """Tell whether an interval is as narrow as asked."""

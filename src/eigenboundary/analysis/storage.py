@@ -19,13 +19,7 @@ _KEY = "eigenboundary"
 
 
 def save(analysis: Any, path: str | Path, *, overwrite: bool = False) -> None:
-    """Write a dataclass, an analysis, to one file.
-
-    Raises
-    ------
-    InvalidInputError
-        If the file exists and ``overwrite`` is not set, or cannot be written.
-    """
+    """Write a dataclass, an analysis, to one file, or raise InvalidInputError."""
     target = new_file(path, overwrite=overwrite)
     arrays: Arrays = {}
     header = {"format": FORMAT_VERSION, "analysis": pack(analysis, arrays)}
@@ -34,42 +28,27 @@ def save(analysis: Any, path: str | Path, *, overwrite: bool = False) -> None:
 
 
 def read(path: Path) -> tuple[Any, Arrays]:
-    """Read the record and the arrays that :func:`save` wrote.
-
-    Raises
-    ------
-    InvalidInputError
-        If the file is missing, damaged, of another kind or of another version.
-    """
+    """Read the record and the arrays that :func:`save` wrote, or raise InvalidInputError."""
     if not path.is_file():
-        raise InvalidInputError(
-            "path", "be an existing analysis file", because=f"{str(path)!r} is none"
-        )
+        wanted = "be an existing analysis file"
+        raise InvalidInputError("path", wanted, because=f"{str(path)!r} is none")
     try:
         with safe_open(path, framework="np") as stored:
             metadata = stored.metadata() or {}
             if _KEY not in metadata:
-                raise InvalidInputError(
-                    "path",
-                    "be a file written by Analysis.save",
-                    because=f"{str(path)!r} is another kind of safetensors file",
-                )
+                wanted = "be a file written by Analysis.save"
+                because = f"{str(path)!r} is another kind of safetensors file"
+                raise InvalidInputError("path", wanted, because=because)
             arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         header = json.loads(metadata[_KEY])
     except InvalidInputError:
         raise
     except (SafetensorError, ValueError, OSError) as error:
-        raise InvalidInputError(
-            "path",
-            "be a file written by Analysis.save",
-            because=f"{str(path)!r} is not, or is damaged ({type(error).__name__})",
-        ) from None
+        wanted = "be a file written by Analysis.save"
+        because = f"{str(path)!r} is not, or is damaged ({type(error).__name__})"
+        raise InvalidInputError("path", wanted, because=because) from None
     version = header.get("format") if isinstance(header, dict) else None
     if version != FORMAT_VERSION:
-        raise InvalidInputError(
-            "path",
-            f"be of format version {FORMAT_VERSION}",
-            because=f"{str(path)!r} is of version {version!r} (use the eigenboundary that wrote "
-            "it)",
-        )
+        because = f"{str(path)!r} is of version {version!r} (use the eigenboundary that wrote it)"
+        raise InvalidInputError("path", f"be of format version {FORMAT_VERSION}", because=because)
     return header.get("analysis"), arrays

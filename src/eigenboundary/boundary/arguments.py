@@ -92,8 +92,6 @@ def _not_continuous(name: str, came: str) -> InvalidInputError:
 
 def _check_several_classes(predictions: Tensor) -> None:
     if len(predictions.unique()) < 2:
-        raise InvalidInputError(
-            "data",
-            "hold samples that the model predicts as different classes",
-            because=f"it predicts class {int(predictions[0])} for all {len(predictions)}",
-        )
+        wanted = "hold samples that the model predicts as different classes"
+        because = f"it predicts class {int(predictions[0])} for all {len(predictions)}"
+        raise InvalidInputError("data", wanted, because=because)

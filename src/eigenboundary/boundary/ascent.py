@@ -23,7 +23,7 @@ from eigenboundary.boundary.search.input_gradients import gap_gradient, outputs_
 from eigenboundary.boundary.search.norms import Geometry, column, divisor
 from eigenboundary.problem.derivatives import squared_alignment_slopes
 from eigenboundary.problem.problem import Problem
-from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.errors import InvalidInputError, first_line
 from eigenboundary.runtime.interrupts import safe_point
 
 _log = logging.getLogger(__name__)
@@ -62,22 +62,10 @@ def most_aligned(
 ) -> tuple[Tensor, Tensor]:
     r"""Find the boundary point with the largest absolute alignment for each direction.
 
-    Parameters
-    ----------
-    directions : Tensor, shape (p, k)
-        Unit columns.
-    points : Tensor, shape (m, ...)
-        Points of the boundary. The search starts at the most aligned of all of them, and of
-        random shares of them.
-    seed : int
-    box : (low, high), optional
-        Range that every entry of an input stays in; default: that of the points.
-
-    Returns
-    -------
-    x_b : Tensor, shape (k, ...)
-    alignment : Tensor, shape (k,)
-        :math:`|A_i(x_b)|`, no less than at the best of the points.
+    The search for unit columns (p, k) starts at the most aligned of some boundary points (m, ...),
+    and of random shares of them, and stays in the box, by default the range of the points' entries.
+    It returns :math:`x_b`, shape (k, ...), and :math:`|A_i(x_b)|`, shape (k,), which is no less
+    than at the best of the points.
     """
     generator = torch.Generator().manual_seed(int(seed))
     bounds = box or (float(points.min()), float(points.max()))
@@ -112,12 +100,9 @@ def affordable_rounds(flops: int) -> int:
 def _on_the_more_aligned_side(
     problem: Problem, x: Tensor, directions: Tensor, geometry: Geometry
 ) -> tuple[Tensor, Tensor]:
-    """Move boundary points a few roundings off it to the side of larger alignment; return both.
-
-    On the boundary itself rounding decides which class is predicted, and where a third class is
-    near, the gradients that reinforce the two differ by more than their sign. Where the outputs
-    are so flat that such a step leads away from the boundary, the point stays.
-    """
+    """Move points a few roundings off the boundary to the more aligned side; return both."""
+    # On the boundary rounding decides which class is predicted, and near a third class the two
+    # classes' gradients differ by more than their sign. Where outputs are too flat, points stay.
     classes, gap, normal, rate = _normals(problem, x)
     rounding = output_rounding(problem.network, x, classes)
     length = _SAFE_ROUNDINGS * rounding / rate.clamp(min=torch.finfo(x.dtype).tiny)
@@ -207,12 +192,9 @@ def _squared_alignment_slopes(
     """Compute each input's squared alignment with its direction, and its slope; slopes first."""
     per_input = torch.finfo(x.dtype).bits // 8 * 3 * problem.n_parameters
     step = max(1, problem.network.memory.at_most(_GRADIENT_BYTES) // per_input)
-    parts = [
-        squared_alignment_slopes(
-            problem.network, problem.loss, x[row : row + step], directions[:, row : row + step]
-        )
-        for row in range(0, len(x), step)
-    ]
+    network, loss = problem.network, problem.loss
+    blocks = zip(x.split(step), directions.split(step, dim=1), strict=True)
+    parts = [squared_alignment_slopes(network, loss, some, along) for some, along in blocks]
     return torch.cat([slope for slope, _ in parts]), torch.cat([value for _, value in parts])
 
 
@@ -230,12 +212,9 @@ def ascend(
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, NotImplementedError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            raise InvalidInputError(
-                "constrained",
-                "be True for a network without second derivatives in parameters and inputs",
-                because=f"torch says: {reason}",
-            ) from error
+            wanted = "be True for a network without second derivatives in parameters and inputs"
+            because = f"torch says: {first_line(error)}"
+            raise InvalidInputError("constrained", wanted, because=because) from error
         better = value > highest
         best[better], highest[better] = x[better], value[better]
         if step < n_steps:

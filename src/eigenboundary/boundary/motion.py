@@ -11,12 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eigenboundary.boundary.planes import Plane, coordinates_of
-from eigenboundary.landscape.points import (
-    as_direction,
-    as_steps,
-    blocks_of,
-    outputs_at,
-)
+from eigenboundary.landscape.points import as_direction, as_steps, blocks_of, outputs_at
 from eigenboundary.problem.problem import Model, Problem, as_problem
 from eigenboundary.runtime.arguments import check_integer
 from eigenboundary.runtime.errors import InvalidInputError
@@ -109,11 +104,9 @@ def boundary_along(
     problem = as_problem(model, data, **options)
     check_integer(resolution, "resolution")
     if tuple(problem.signature.input_shape) != (2,):
-        raise InvalidInputError(
-            "model",
-            "have inputs of two features for its boundary to be drawn in a plane",
-            f"inputs of shape {tuple(problem.signature.input_shape)}",
-        )
+        wanted = "have inputs of two features for its boundary to be drawn in a plane"
+        got = f"inputs of shape {tuple(problem.signature.input_shape)}"
+        raise InvalidInputError("model", wanted, got)
     if grid is not None and not isinstance(grid, Plane):
         raise InvalidInputError("grid", "be a Plane", type(grid).__name__)
     v = as_direction(problem, direction, "direction")

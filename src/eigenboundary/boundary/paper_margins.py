@@ -26,8 +26,7 @@ from eigenboundary.boundary.search.crossings import leading_two
 from eigenboundary.boundary.search.input_gradients import outputs_at
 from eigenboundary.boundary.search.norms import Geometry
 from eigenboundary.problem.problem import Model, as_problem
-from eigenboundary.runtime.arguments import check_integer, check_seed
-from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.arguments import check_integer, check_number, check_seed
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,7 @@ def paper_margins(
     check_integer(n_points, "n_points")
     check_integer(n_steps, "n_steps")
     check_seed(seed)
-    if not isinstance(learning_rate, int | float) or not 0 < learning_rate < float("inf"):
-        raise InvalidInputError("learning_rate", "be a positive number", repr(learning_rate))
+    check_number(learning_rate, "learning_rate", above=0)
     problem = as_problem(model, data, **options)
     directions = unit_columns(problem.network, vectors)
     cosines = training_alignment(problem, directions).cosines

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
@@ -141,22 +142,13 @@ def coordinates_of(inputs: Tensor, resolution: int) -> tuple[Array, Array]:
 def plane_of_points(
     problem: Problem,
     points: Tensor,
-    vectors: Any = None,
-    *,
+    vectors: Any,
     resolution: int,
     border: float,
-    box: tuple[float, float] | None = None,
-    eigenvector: int | None = None,
+    box: tuple[float, float] | None,
+    eigenvector: int | None,
 ) -> Plane:
-    """Evaluate the plane through three points (3, ...) that are ready to compute with.
-
-    See :func:`~eigenboundary.input_plane`.
-
-    Raises
-    ------
-    InvalidInputError
-        If the points lie in one line.
-    """
+    """Evaluate the plane through three points (3, ...); see :func:`~eigenboundary.input_plane`."""
     at = points.detach().cpu().double()
     axes, coordinates = _axes(at.flatten(1), points.dtype)
     first, second = _extent(coordinates, resolution, border)
@@ -220,26 +212,17 @@ def planes_of_sections(
         if not section.share or section.samples is None:
             continue
         points = torch.from_numpy(np.stack([*section.samples, section.boundary_point]))
-        try:
-            plane = plane_of_points(
-                problem,
-                problem.network.to_compute(points),
-                vectors[:, : max(_ALIGNED, section.eigenvector + 1)],
-                resolution=min(resolution, _MOST_POINTS),
-                border=BORDER,
-                box=sections.box,
-                eigenvector=section.eigenvector,
-            )
-        except InvalidInputError:
-            continue
-        planes.append(plane)
+        at, own = problem.network.to_compute(points), section.eigenvector
+        aligned, side = vectors[:, : max(_ALIGNED, own + 1)], min(resolution, _MOST_POINTS)
+        with suppress(InvalidInputError):
+            planes.append(plane_of_points(problem, at, aligned, side, BORDER, sections.box, own))
         if len(planes) == _PLANES:
             break
     return tuple(planes)
 
 
 def _samples(network: Network, directions: int, features: int) -> int:
-    """Grid points whose inputs and activations fit in memory together."""
+    """Return the number of grid points whose inputs and activations fit in memory together."""
     input_bytes = max(1, features) * torch.finfo(network.dtype).bits // 8
     fitting = max(1, network.memory.at_most(_INPUT_BYTES) // input_bytes)
     return min(network.samples_per_chunk(directions), fitting)
@@ -258,9 +241,8 @@ def _axes(points: Tensor, dtype: torch.dtype) -> tuple[Tensor, Array]:
     """Return orthonormal rows (2, d), and the coordinates (3, 2) of the three points (3, d)."""
     for i, j in itertools.combinations(range(3), 2):
         if torch.equal(points[i], points[j]):
-            raise InvalidInputError(
-                "points", "be three different inputs", f"the same one as points {i} and {j}"
-            )
+            wanted = "be three different inputs"
+            raise InvalidInputError("points", wanted, f"the same one as points {i} and {j}")
     first = points[1] - points[0]
     unit = first / first.norm()
     other = points[2] - points[0]
@@ -269,11 +251,9 @@ def _axes(points: Tensor, dtype: torch.dtype) -> tuple[Tensor, Array]:
     longest = float(torch.pdist(points).max())
     smallest = 1e-10 if dtype == torch.float64 else 1e-5
     if not float(rest.norm()) > smallest * longest:
-        raise InvalidInputError(
-            "points",
-            "not lie in one line, through which there is no single plane",
-            because=f"the third is {float(rest.norm()):.1e} from the line through the first two",
-        )
+        wanted = "not lie in one line, through which there is no single plane"
+        because = f"the third is {float(rest.norm()):.1e} from the line through the first two"
+        raise InvalidInputError("points", wanted, because=because)
     axes = torch.stack([unit, rest / rest.norm()])
     coordinates = (points - points[0]) @ axes.T
     coordinates[1, 1] = 0.0  # by definition
@@ -285,7 +265,5 @@ def _extent(coordinates: Array, resolution: int, border: float) -> tuple[Array, 
     # One margin all around, so that flat triangles do not make a strip of a picture.
     pad = border * float((high - low).max())
     low, high = low - pad, high + pad
-    return (
-        np.linspace(low[0], high[0], resolution),
-        np.linspace(low[1], high[1], resolution),
-    )
+    first, second = (np.linspace(low[i], high[i], resolution) for i in range(2))
+    return first, second

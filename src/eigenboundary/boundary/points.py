@@ -20,8 +20,7 @@ from eigenboundary.boundary.arguments import problem_with_pool
 from eigenboundary.boundary.search.crossings import find_crossings
 from eigenboundary.boundary.search.starts import Pool
 from eigenboundary.problem.problem import Model
-from eigenboundary.runtime.arguments import check_integer, check_seed, check_tolerance
-from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.arguments import check_integer, check_number, check_seed, check_tolerance
 from eigenboundary.runtime.interrupts import safe_point
 from eigenboundary.runtime.memory import Memory
 from eigenboundary.runtime.precision import full_precision
@@ -120,9 +119,7 @@ def boundary_points(
     check_integer(n, "n")
     check_seed(seed)
     check_tolerance(tolerance)
-    number = isinstance(spacing, int | float) and not isinstance(spacing, bool)
-    if not number or not 0 <= spacing < 1:
-        raise InvalidInputError("spacing", "be a number from 0 to below 1", repr(spacing))
+    check_number(spacing, "spacing", at_least=0, below=1)
     problem, pool = problem_with_pool(model, data, seed=seed, **options)
     network, generator = problem.network, torch.Generator().manual_seed(int(seed))
     kept = _Kept(n, spacing)
@@ -131,27 +128,20 @@ def boundary_points(
         pairs = _draw_pairs(pool, 2 * (n - len(kept)) + 16, generator, network.memory)
         crossings = find_crossings(network, pool.x[pairs[:, 0]], pool.x[pairs[:, 1]], tolerance)
         found = crossings.found
-        fresh = kept.add(
-            crossings.points[found],
-            crossings.classes[found],
-            crossings.gap[found],
-            pool.indices[pairs[found]],
-        )
+        columns = (crossings.points, crossings.classes, crossings.gap, pool.indices[pairs])
+        fresh = kept.add(*(column[found] for column in columns))
         # Further rounds are worth it only while they find boundary that is not yet covered.
         if len(kept) >= n or fresh < 0.02 * n:
             break
     if len(kept) < n:
         _log.info("%d of %d boundary points found at spacing %g", len(kept), n, spacing)
-    columns = (torch.cat(column).cpu().numpy() for column in zip(*kept.rows, strict=True))
-    return BoundaryPoints(*columns)
+    parts = zip(*kept.rows, strict=True)
+    return BoundaryPoints(*(torch.cat(column).cpu().numpy() for column in parts))
 
 
 def _draw_pairs(pool: Pool, m: int, generator: torch.Generator, memory: Memory) -> Tensor:
-    """Draw rows of samples (m, 2) of different predicted class, nearer ones preferred.
-
-    For half of the pairs both classes are drawn with equal chances, so that rare ones have their
-    share; for the others both samples are.
-    """
+    """Draw rows of samples (m, 2) of different predicted class, nearer ones preferred."""
+    # Half of the pairs draw two classes with equal chances, so that rare classes have their share.
     labels = pool.predictions.cpu()
     order = labels.argsort(stable=True)
     present, counts = labels.unique(return_counts=True)

@@ -43,12 +43,7 @@ class BoundaryProjection:
 
 
 def project_to_boundary(
-    model: Model,
-    x: Any,
-    *,
-    n_steps: int = 50,
-    tolerance: float | None = None,
-    **options: Any,
+    model: Model, x: Any, *, n_steps: int = 50, tolerance: float | None = None, **options: Any
 ) -> BoundaryProjection:
     """Move any inputs onto the boundary between their two leading classes.
 

@@ -44,10 +44,6 @@ Array = NDArray[np.float64]
 _EXPLAINED = 0.5
 # A side this much less aligned than the other is no side of a section.
 WEAK_SIDE = 0.1
-_COLUMNS = (
-    *("eigenvalue", "class_a", "class_b", "share", "alignment", "sample"),
-    *("margin", "lower_estimate", "paper_margin", "converged"),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,14 +218,21 @@ class BoundarySections(Sequence[Section]):
     def to_dataframe(self) -> pd.DataFrame:
         """Return a table with one row an eigenvector."""
         rows = [
-            (
-                *(s.eigenvalue, *s.classes, s.share, s.alignment, s.sample_index),
-                *(s.margin, s.lower_estimate, s.paper_margin, s.converged),
-            )
-            for s in self
+            {
+                "eigenvalue": section.eigenvalue,
+                "class_a": section.classes[0],
+                "class_b": section.classes[1],
+                "share": section.share,
+                "alignment": section.alignment,
+                "sample": section.sample_index,
+                "margin": section.margin,
+                "lower_estimate": section.lower_estimate,
+                "paper_margin": section.paper_margin,
+                "converged": section.converged,
+            }
+            for section in self
         ]
-        index = pd.RangeIndex(1, len(self) + 1, name="i")
-        return pd.DataFrame(rows, columns=list(_COLUMNS), index=index)
+        return pd.DataFrame(rows, index=pd.RangeIndex(1, len(self) + 1, name="i"))
 
 
 def leading_eigenvectors(cosines: Array) -> NDArray[np.int64]:
@@ -238,60 +241,63 @@ def leading_eigenvectors(cosines: Array) -> NDArray[np.int64]:
     return np.where(squared.sum(1) < _EXPLAINED, -1, squared.argmax(1))
 
 
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """Eigenvectors (p, k) whose sections are searched for.
+
+    They come with their eigenvalues, whether they have converged, (k,), and the alignments of the
+    training samples with them, (n, k).
+    """
+
+    vectors: NDArray[Any]
+    values: Array
+    converged: NDArray[np.bool_]
+    cosines: Array
+
+    def first(self, k: int) -> Directions:
+        """Return the first k eigenvectors."""
+        return Directions(*(held[..., :k] for held in vars(self).values()))
+
+
 def sections_of(
     problem: Problem,
-    vectors: Any,
-    eigenvalues: Array,
-    trusted: NDArray[np.bool_],
-    cosines: Array,
-    *,
+    directions: Directions,
     geometry: Geometry,
     n_points: int,
     seed: int,
-    progress: Callable[[str, int, int], None],
+    progress: Callable[[str, int, int], None] | None,
 ) -> BoundarySections:
-    """Find the sections of eigenvectors (p, k).
-
-    Parameters
-    ----------
-    trusted : array of bool, shape (k,)
-        Whether the eigenpair has converged.
-    cosines : array, shape (n, k)
-        Alignments of the training samples.
-    progress : callable
-        Called as ``progress(stage, done, total)``.
-    """
+    """Find the section of the boundary that each eigenvector encodes."""
+    progress = progress or (lambda stage, done, total: None)
     progress("boundary points", 0, 3)
     points = boundary_points(problem, n=n_points, seed=seed)
     if not len(points):
-        raise InvalidInputError(
-            "data",
-            "hold samples between which the boundary can be sampled",
-            because="no point where two outputs are equal was found between samples of different "
-            "predicted classes",
-        )
+        wanted = "hold samples between which the boundary can be sampled"
+        because = "no point with two equal outputs was found between samples of different classes"
+        raise InvalidInputError("data", wanted, because=because)
     places = problem.network.to_compute(torch.from_numpy(points.points))
-    directions = torch.as_tensor(np.array(vectors)).to(problem.device, problem.dtype)
+    vectors = torch.as_tensor(np.array(directions.vectors)).to(problem.device, problem.dtype)
     met = torch.from_numpy(points.classes).to(problem.device)
-    at_points = _array(alignment_on_boundary(problem, places, met, directions))
+    at_points = _array(alignment_on_boundary(problem, places, met, vectors))
     progress("most aligned points", 1, 3)
-    x_b, reached = most_aligned(problem, directions, places, seed, geometry.box)
+    x_b, reached = most_aligned(problem, vectors, places, seed, geometry.box)
     classes, gap, _ = leading_two(outputs_at(problem.network, x_b))
     progress("margins", 2, 3)
-    sides, converged = _sides(problem, cosines, at_points, places, x_b, directions, geometry, seed)
+    cosines = directions.cosines
+    sides, converged = _sides(problem, cosines, at_points, places, x_b, vectors, geometry, seed)
     progress("margins", 3, 3)
     leading = leading_eigenvectors(at_points)
     sections = (
         Section(
             eigenvector=i,
-            eigenvalue=float(eigenvalues[i]),
+            eigenvalue=float(directions.values[i]),
             classes=tuple(classes[i].sort().values.tolist()),
             share=float((leading == i).mean()),
             boundary_point=x_b[i].cpu().numpy(),
             alignment=float(reached[i]),
             gap=float(gap[i]),
             **pairs,
-            converged=bool(trusted[i] and converged[i]),
+            converged=bool(directions.converged[i] and converged[i]),
         )
         for i, pairs in enumerate(sides)
     )

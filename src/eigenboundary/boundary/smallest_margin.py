@@ -85,12 +85,7 @@ def candidates(cosines: Array, budget: int) -> NDArray[np.int64]:
 
 
 def smallest_of(
-    problem: Problem,
-    cosines: Array,
-    *,
-    geometry: Geometry,
-    budget: int,
-    seed: int,
+    problem: Problem, cosines: Array, geometry: Geometry, budget: int, seed: int
 ) -> SmallestMargin:
     """Search for the smallest margin among the samples that eigenvectors point at."""
     safe_point()

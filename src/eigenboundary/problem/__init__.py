@@ -3,7 +3,4 @@
 from eigenboundary.problem.losses import Loss
 from eigenboundary.problem.problem import Problem
 
-__all__ = [
-    "Loss",
-    "Problem",
-]
+__all__ = ["Loss", "Problem"]

@@ -23,21 +23,16 @@ from torch.utils.data import (
 )
 
 from eigenboundary.problem.inputs import LABELS, Layout, as_tensor
-from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.errors import InvalidInputError, first_line
 from eigenboundary.runtime.random_state import _random_states, preserved_random_state
 
 _DEFAULT_BATCH = 256
 
 
 class SampleSource(Protocol):
-    """Batches ``(x, y)``, the same ones in every pass.
+    """Batches ``(x, y)``, the same ones in every pass."""
 
-    Attributes
-    ----------
-    layout : Layout or None
-        Names and shapes of named inputs; known once a batch has been read.
-    """
-
+    #: Names and shapes of named inputs; known once a batch has been read.
     layout: Layout | None
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
@@ -112,12 +107,9 @@ class LoaderSource:
             except (InvalidInputError, GeneratorExit):
                 raise
             except Exception as error:
-                reason = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
-                raise InvalidInputError(
-                    "data",
-                    "be readable from the first sample to the last",
-                    because=f"it raised {type(error).__name__}: {reason}",
-                ) from error
+                wanted = "be readable from the first sample to the last"
+                because = f"it raised {type(error).__name__}: {first_line(error)}"
+                raise InvalidInputError("data", wanted, because=because) from error
 
     def size(self) -> int:
         """Return the number of samples; samples without an index are counted by reading them."""
@@ -132,14 +124,8 @@ class LoaderSource:
         indices = list(itertools.chain.from_iterable(batches))[start:stop]
         n_batches = -(-len(indices) // max(map(len, batches)))
         size = -(-len(indices) // n_batches)
-        loader = DataLoader(
-            self.loader.dataset,
-            batch_sampler=[indices[i : i + size] for i in range(0, len(indices), size)],
-            num_workers=self.loader.num_workers,
-            collate_fn=self.loader.collate_fn,
-            worker_init_fn=self.loader.worker_init_fn,
-        )
-        return LoaderSource(loader, self.seed, self.layout)
+        drawn = [indices[i : i + size] for i in range(0, len(indices), size)]
+        return LoaderSource(_alike(self.loader, batch_sampler=drawn), self.seed, self.layout)
 
     def _batches(self) -> list[list[Any]] | None:
         """Return the sample indices of each batch, if samples have indices."""
@@ -160,24 +146,11 @@ class LoaderSource:
 
 
 def as_source(data: Any, *, cache_bytes: int, seed: int, divided: bool = False) -> SampleSource:
-    """Wrap the user's ``data``; what fits in ``cache_bytes`` is read once and kept.
+    """Wrap the user's data; see :class:`~eigenboundary.Problem` for its kinds and the options.
 
-    Parameters
-    ----------
-    data : pair of array-likes, Dataset, or DataLoader of ``(x, y)``
-        x may be a mapping of named tensors; such a mapping alone holds the labels, too.
-    cache_bytes : int
-        Datasets and loaders up to this size are kept in memory; larger ones are streamed.
-    seed : int
-        Seeds whatever randomness the dataset has, in every pass.
-    divided : bool
-        Whether samples will be divided among processes: then a loader that has divided them
-        already (DistributedSampler) stands for its whole dataset.
-
-    Raises
-    ------
-    InvalidInputError
-        If ``data`` is of another kind, or changes from one pass to the next.
+    Where samples will be ``divided`` among processes, a loader that has divided them already
+    (DistributedSampler) stands for its whole dataset. Data of another kind, or data that change
+    from one pass to the next, raise InvalidInputError.
     """
     if isinstance(data, DataLoader):
         source = LoaderSource(_replayable(data, seed, divided), seed)
@@ -186,11 +159,8 @@ def as_source(data: Any, *, cache_bytes: int, seed: int, divided: bool = False) 
     else:
         x, y, layout = _as_pair(data, "data", None)
         if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
-            raise InvalidInputError(
-                "data",
-                "hold as many labels as inputs",
-                f"x of shape {tuple(x.shape)} and y of shape {tuple(y.shape)}",
-            )
+            got = f"x of shape {tuple(x.shape)} and y of shape {tuple(y.shape)}"
+            raise InvalidInputError("data", "hold as many labels as inputs", got)
         return TensorSource(x, y, layout)
     return _cached(source, cache_bytes)
 
@@ -209,27 +179,20 @@ def _cached(source: LoaderSource, cache_bytes: int) -> SampleSource:
         raise InvalidInputError("data", "hold at least one sample", "an empty one")
     xs, ys = zip(*kept, strict=True)
     if ys[0].ndim == 0 or any(len(x) != len(y) for x, y in kept):
-        raise InvalidInputError(
-            "data",
-            "give batches (x, y) with one label an input",
-            f"x of shape {tuple(xs[0].shape)} and y of shape {tuple(ys[0].shape)} "
-            "(batch_size=None?)",
-        )
+        shapes = f"x of shape {tuple(xs[0].shape)} and y of shape {tuple(ys[0].shape)}"
+        wanted = "give batches (x, y) with one label an input"
+        raise InvalidInputError("data", wanted, f"{shapes} (batch_size=None?)")
     if len({tuple(x.shape[1:]) for x in xs}) > 1:
-        raise InvalidInputError(
-            "data", "hold inputs of one shape", because="batches differ in shape"
-        )
+        wanted = "hold inputs of one shape"
+        raise InvalidInputError("data", wanted, because="batches differ in shape")
     return TensorSource(torch.cat(xs), torch.cat(ys), source.layout)
 
 
 def _check_replays(source: LoaderSource) -> None:
     first, second = (next(iter(source)) for _ in range(2))
     if not (torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])):
-        raise InvalidInputError(
-            "data",
-            "give the same samples in every pass",
-            because="two passes over the DataLoader differed (take out random augmentation)",
-        )
+        because = "two passes over the DataLoader differed (take out random augmentation)"
+        raise InvalidInputError("data", "give the same samples in every pass", because=because)
 
 
 def _replayable(loader: DataLoader[Any], seed: int, divided: bool) -> DataLoader[Any]:
@@ -238,35 +201,32 @@ def _replayable(loader: DataLoader[Any], seed: int, divided: bool) -> DataLoader
         return loader
     batch_size = loader.batch_size or _DEFAULT_BATCH
     # An order the user chose (a subset, a weighting) is drawn once and kept.
-    plain = isinstance(loader.sampler, SequentialSampler | RandomSampler)
-    if isinstance(loader.sampler, RandomSampler):
-        plain = not loader.sampler.replacement and len(loader.sampler) == len(
-            loader.sampler.data_source
-        )
-    if divided and isinstance(loader.sampler, DistributedSampler):
+    sampler = loader.sampler
+    plain = isinstance(sampler, SequentialSampler)
+    if isinstance(sampler, RandomSampler):
+        plain = not sampler.replacement and len(sampler) == len(sampler.data_source)
+    if divided and isinstance(sampler, DistributedSampler):
         plain = True
     if loader.batch_sampler is None or loader.batch_size is None:
         plain = False
-    common: dict[str, Any] = {
-        "num_workers": loader.num_workers,
-        "collate_fn": loader.collate_fn,
-        "worker_init_fn": loader.worker_init_fn,
-    }
     if plain:
-        return DataLoader(loader.dataset, batch_size=batch_size, shuffle=False, **common)
-    generators = {
-        id(g): g
-        for part in (loader, loader.sampler, loader.batch_sampler)
-        if isinstance(g := getattr(part, "generator", None), torch.Generator)
-    }.values()
-    states = [g.get_state() for g in generators]
+        return _alike(loader, batch_size=batch_size)
+    parts = (loader, sampler, loader.batch_sampler)
+    drawn_by = {id(g): g for part in parts if (g := getattr(part, "generator", None))}.values()
+    states = [(g, g.get_state()) for g in drawn_by if isinstance(g, torch.Generator)]
     with preserved_random_state(seed):
-        drawn = list(loader.batch_sampler if loader.batch_sampler is not None else loader.sampler)
-    for generator, state in zip(generators, states, strict=True):
+        drawn = list(sampler if loader.batch_sampler is None else loader.batch_sampler)
+    for generator, state in states:
         generator.set_state(state)
     if loader.batch_sampler is None:
-        return DataLoader(loader.dataset, batch_size=None, sampler=drawn, **common)
-    return DataLoader(loader.dataset, batch_sampler=drawn, **common)
+        return _alike(loader, batch_size=None, sampler=drawn)
+    return _alike(loader, batch_sampler=drawn)
+
+
+def _alike(loader: DataLoader[Any], **order: Any) -> DataLoader[Any]:
+    """Return a loader that reads the samples in another order, but in the same way."""
+    same = {name: getattr(loader, name) for name in ("num_workers", "collate_fn", "worker_init_fn")}
+    return DataLoader(loader.dataset, **order, **same)
 
 
 def _as_pair(batch: Any, name: str, layout: Layout | None) -> tuple[Tensor, Tensor, Layout | None]:
@@ -274,32 +234,19 @@ def _as_pair(batch: Any, name: str, layout: Layout | None) -> tuple[Tensor, Tens
     if isinstance(batch, Mapping):
         batch = batch, _labels_among(batch, name)
     if not isinstance(batch, tuple | list) or len(batch) != 2:
-        came = (
-            f"{type(batch).__name__} of length {len(batch)}"
-            if isinstance(batch, tuple | list)
-            else type(batch).__name__
-        )
-        raise InvalidInputError(
-            name,
-            f"be a pair (x, y){', a Dataset or a DataLoader' if name == 'data' else ''}",
-            f"{came}",
-        )
+        size = f" of length {len(batch)}" if isinstance(batch, tuple | list) else ""
+        wanted = f"be a pair (x, y){', a Dataset or a DataLoader' if name == 'data' else ''}"
+        raise InvalidInputError(name, wanted, f"{type(batch).__name__}{size}")
     x, y = batch
     if layout is None and isinstance(x, Mapping):
         layout = Layout.of(x, name)
-    return (
-        as_tensor(x, name) if layout is None else layout.pack(x, name),
-        as_tensor(y, name),
-        layout,
-    )
+    inputs = as_tensor(x, name) if layout is None else layout.pack(x, name)
+    return inputs, as_tensor(y, name), layout
 
 
 def _labels_among(inputs: Mapping[str, Any], name: str) -> Any:
     for key in LABELS:
         if key in inputs:
             return inputs[key]
-    raise InvalidInputError(
-        name,
-        "be a pair (x, y), or hold the labels under 'labels'",
-        f"a mapping with {', '.join(map(str, inputs)) or 'nothing'}",
-    )
+    got = f"a mapping with {', '.join(map(str, inputs)) or 'nothing'}"
+    raise InvalidInputError(name, "be a pair (x, y), or hold the labels under 'labels'", got)

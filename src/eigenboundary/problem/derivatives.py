@@ -19,8 +19,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch._dynamo  # torch.func imports it at its first gradient: two seconds, paid here
@@ -36,17 +37,9 @@ _T = TypeVar("_T")
 
 
 def hessian_product(network: Network, loss: Loss, x: Tensor, y: Tensor, vectors: Tensor) -> Tensor:
-    r"""Compute :math:`\nabla^2_\theta \sum_s \ell(f_\theta(x_s), y_s)\, V` over one batch.
+    r"""Compute :math:`\nabla^2_\theta \sum_s \ell(f_\theta(x_s), y_s)\, V`, shape (p, k).
 
-    Parameters
-    ----------
-    x, y : Tensor
-        A batch as :meth:`Samples.batches` yields it.
-    vectors : Tensor, shape (p, k)
-
-    Returns
-    -------
-    Tensor, shape (p, k)
+    The sum is over a batch as :meth:`Samples.batches` yields it.
     """
     return scalar_hessian_product(network, x, lambda f: loss.per_sample(f, y).sum(), vectors)
 
@@ -87,66 +80,52 @@ def kept_hessian_product(
     return lambda vectors: _transposed_products(flat, variables, vectors)
 
 
-def batch_hessian_product(
-    network: Network,
-    loss: Loss,
-    x: Tensor,
-    y: Tensor,
-    weights: Tensor,
-    parameters: Tree,
-    tangents: Tree,
-) -> Tree:
-    r"""Compute :math:`\nabla^2_\theta \sum_s w_s \ell_s\, t`, one direction, in forward mode.
+@dataclass(frozen=True, eq=False)
+class WeightedBatch:
+    """A batch with weights (n,) and θ, whose products are pure functions that can be traced.
 
-    A pure function of all its tensors, for tracing; t and the product are one tensor a parameter.
+    The direction t and a product have one tensor a parameter.
     """
 
-    def value(theta: Tree) -> Tensor:
-        return (loss.per_sample(network.outputs(theta, x), y) * weights).sum()
+    network: Network
+    loss: Loss
+    x: Tensor
+    y: Tensor
+    weights: Tensor
+    parameters: Tree
 
-    product: Tree = jvp(grad(value), (parameters,), (tangents,))[1]
-    return product
+    def outputs(self, theta: Tree) -> Tensor:
+        return self.network.outputs(theta, self.x)
 
+    def hessian_product(self, tangents: Tree) -> Tree:
+        r"""Compute :math:`\nabla^2_\theta \sum_s w_s \ell_s\, t` in forward mode."""
 
-def batch_gauss_newton_product(
-    network: Network,
-    loss: Loss,
-    x: Tensor,
-    y: Tensor,
-    weights: Tensor,
-    parameters: Tree,
-    tangents: Tree,
-) -> Tree:
-    r"""Compute :math:`\sum_s w_s J_s^T \Lambda_s J_s\, t`; see :func:`batch_hessian_product`."""
+        def value(theta: Tree) -> Tensor:
+            return (self.loss.per_sample(self.outputs(theta), self.y) * self.weights).sum()
 
-    def outputs(theta: Tree) -> Tensor:
-        return network.outputs(theta, x)
+        product: Tree = jvp(grad(value), (self.parameters,), (tangents,))[1]
+        return product
 
-    values, pull = vjp(outputs, parameters)[:2]
-    pushed = jvp(outputs, (parameters,), (tangents,))[1]
-    curved = loss.output_hessian_product(values, y, pushed)
-    product: Tree = pull(curved * weights.unsqueeze(1))[0]
-    return product
+    def gauss_newton_product(self, tangents: Tree) -> Tree:
+        r"""Compute :math:`\sum_s w_s J_s^T \Lambda_s J_s\, t`."""
+        values, pull = vjp(self.outputs, self.parameters)[:2]
+        pushed = jvp(self.outputs, (self.parameters,), (tangents,))[1]
+        curved = self.loss.output_hessian_product(values, self.y, pushed)
+        product: Tree = pull(curved * self.weights.unsqueeze(1))[0]
+        return product
 
 
 @full_precision()
 def pushforward(network: Network, x: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Compute outputs and their derivative along each direction, :math:`J_s V`.
-
-    Returns
-    -------
-    outputs : Tensor, shape (n, C)
-    tangents : Tensor, shape (k, n, C)
-    """
+    r"""Compute outputs (n, C) and derivatives along k directions, :math:`J_s V`, (k, n, C)."""
 
     def outputs(parameters: Tree) -> Tensor:
         return network.outputs(parameters, x)
 
     def forward_mode() -> tuple[Tensor, Tensor]:
         tangents = network.unflatten(vectors.T.contiguous())
-        values, derivatives = vmap(lambda t: jvp(outputs, (network.parameters,), (t,))[:2])(
-            tangents
-        )
+        along = vmap(lambda t: jvp(outputs, (network.parameters,), (t,))[:2])
+        values, derivatives = along(tangents)
         return values[0], derivatives
 
     @_differentiating()
@@ -164,17 +143,7 @@ def pushforward(network: Network, x: Tensor, vectors: Tensor) -> tuple[Tensor, T
 
 @full_precision()
 def pullback(network: Network, x: Tensor, cotangents: Tensor) -> Tensor:
-    r"""Pull cotangents back, sample by sample: :math:`J_s^T r_s`.
-
-    Parameters
-    ----------
-    cotangents : Tensor, shape (n, r, C)
-        r cotangents a sample.
-
-    Returns
-    -------
-    Tensor, shape (n, r, p)
-    """
+    r"""Pull r cotangents a sample back, (n, r, C) to (n, r, p): :math:`J_s^T r_s`."""
 
     def one_sample(sample: Tensor, rows: Tensor) -> Tensor:
         pull = vjp(
@@ -185,8 +154,7 @@ def pullback(network: Network, x: Tensor, cotangents: Tensor) -> Tensor:
 
     @_differentiating()
     def one_by_one() -> Tensor:
-        variables = _variables(network)
-        pulled = []
+        variables, pulled = _variables(network), []
         for sample, rows in zip(x, cotangents, strict=True):
             values = network.outputs(variables, sample.unsqueeze(0)).squeeze(0)
             pulled.append(_transposed_products(values, variables, rows.T).T)
@@ -199,16 +167,7 @@ def pullback(network: Network, x: Tensor, cotangents: Tensor) -> Tensor:
 
 @full_precision()
 def summed_pullback(network: Network, x: Tensor, cotangents: Tensor) -> Tensor:
-    r"""Pull cotangents back and sum over a batch, :math:`\sum_s J_s^T u_s`.
-
-    Parameters
-    ----------
-    cotangents : Tensor, shape (k, n, C)
-
-    Returns
-    -------
-    Tensor, shape (p, k)
-    """
+    r"""Pull cotangents back and sum over a batch, (k, n, C) to (p, k): :math:`\sum_s J_s^T u_s`."""
 
     def batched() -> Tensor:
         pull = vjp(lambda parameters: network.outputs(parameters, x), network.parameters)[1]
@@ -232,18 +191,8 @@ def squared_alignment_slopes(
     .. math:: \frac{\partial}{\partial x} \frac{(g(x)^T v)^2}{\|g(x)\|^2}, \quad
         g(x) = \nabla_\theta\, \ell\bigl(f_\theta(x), \arg\max f_\theta(x)\bigr):
 
-    reverse mode over reverse mode.
-
-    Parameters
-    ----------
-    x : Tensor, shape (m, ...)
-    directions : Tensor, shape (p, m)
-        Unit columns.
-
-    Returns
-    -------
-    slopes : Tensor, shape (m, ...)
-    squares : Tensor, shape (m,)
+    reverse mode over reverse mode. The results are the slopes at x, (m, ...), and the squared
+    alignments, (m,), with directions that are unit columns, (p, m).
     """
 
     def square_of(values: Tensor, v: Tensor, pull: Callable[[Tensor], Tensor]) -> Tensor:
@@ -253,8 +202,7 @@ def squared_alignment_slopes(
 
     def square(one: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         values, pull = vjp(
-            lambda parameters: network.outputs(parameters, one.unsqueeze(0)),
-            network.parameters,
+            lambda parameters: network.outputs(parameters, one.unsqueeze(0)), network.parameters
         )[:2]
         value = square_of(values, v, lambda r: network.flatten(pull(r)[0], leading=0))
         return value, value.detach()
@@ -305,27 +253,18 @@ def _variables(network: Network) -> Tree:
     return {k: v.detach().clone().requires_grad_(True) for k, v in network.parameters.items()}
 
 
-def _differentiable_pullback(values: Tensor, variables: Tree, dual: Tensor | None) -> Tensor:
-    pieces = torch.autograd.grad(
-        values,
-        list(variables.values()),
-        dual,
-        create_graph=True,
-        allow_unused=True,
-        materialize_grads=True,
-    )
+def _pulled_back(values: Tensor, variables: Tree, dual: Tensor | None, **graph: Any) -> Tensor:
+    graph |= {"allow_unused": True, "materialize_grads": True}
+    pieces = torch.autograd.grad(values, list(variables.values()), dual, **graph)
     return torch.cat([piece.reshape(-1) for piece in pieces])
+
+
+_differentiable_pullback = partial(_pulled_back, create_graph=True)
 
 
 def _transposed_products(values: Tensor, variables: Tree, columns: Tensor) -> Tensor:
     """Compute ``(d values / d variables)^T columns`` column by column, flat: (p, k)."""
-    inputs = list(variables.values())
     if not values.requires_grad:
-        return columns.new_zeros(sum(v.numel() for v in inputs), columns.shape[1])
-    products = []
-    for column in columns.unbind(1):
-        pieces = torch.autograd.grad(
-            values, inputs, column, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        products.append(torch.cat([piece.reshape(-1) for piece in pieces]))
+        return columns.new_zeros(sum(v.numel() for v in variables.values()), columns.shape[1])
+    products = [_pulled_back(values, variables, v, retain_graph=True) for v in columns.unbind(1)]
     return products[0].unsqueeze(1) if len(products) == 1 else torch.stack(products, dim=1)

@@ -54,23 +54,13 @@ class Layout:
 
     @classmethod
     def of(cls, inputs: Mapping[str, Any], name: str) -> Layout:
-        """Return the layout of some inputs, without labels.
-
-        Raises
-        ------
-        InvalidInputError
-            If there are no inputs, or inputs are not numeric.
-        """
+        """Return the layout of some inputs, without labels, or raise InvalidInputError."""
         tensors = _tensors(inputs, name)
         if not tensors:
-            raise InvalidInputError(
-                name, "hold inputs by their names", f"only {', '.join(inputs) or 'none'}"
-            )
-        return cls(
-            tuple(tensors),
-            tuple(tuple(t.shape[1:]) for t in tensors.values()),
-            tuple(t.dtype for t in tensors.values()),
-        )
+            wanted = "hold inputs by their names"
+            raise InvalidInputError(name, wanted, f"only {', '.join(inputs) or 'none'}")
+        shapes = (tuple(t.shape[1:]) for t in tensors.values())
+        return cls(tuple(tensors), tuple(shapes), tuple(t.dtype for t in tensors.values()))
 
     @property
     def several(self) -> bool:
@@ -80,51 +70,34 @@ class Layout:
     def pack(self, inputs: Any, name: str) -> Tensor:
         """Return inputs as one tensor, shape (n, d); a single tensor is returned as it is.
 
-        Raises
-        ------
-        InvalidInputError
-            If the inputs are no mapping with the same names, shapes and kinds.
+        Inputs of other names, shapes or kinds raise InvalidInputError.
         """
         if not isinstance(inputs, Mapping):
-            raise InvalidInputError(
-                name,
-                f"hold {', '.join(self.names)} by their names, as the training inputs",
-                type(inputs).__name__,
-            )
+            wanted = f"hold {', '.join(self.names)} by their names, as the training inputs"
+            raise InvalidInputError(name, wanted, type(inputs).__name__)
         tensors = _tensors(inputs, name)
         if set(tensors) != set(self.names):
-            raise InvalidInputError(
-                name,
-                f"hold {', '.join(self.names)} in every batch",
-                f"{', '.join(tensors) or 'none'}",
-            )
+            wanted = f"hold {', '.join(self.names)} in every batch"
+            raise InvalidInputError(name, wanted, ", ".join(tensors) or "none")
         n = len(tensors[self.names[0]])
         rows = []
         for key, shape, dtype in zip(self.names, self.shapes, self.dtypes, strict=True):
             tensor = tensors[key]
             if tuple(tensor.shape) != (n, *shape):
-                raise InvalidInputError(
-                    name,
-                    f"hold inputs of one shape, {key} of shape {(n, *shape)}",
-                    f"{tuple(tensor.shape)} (pad all of them to one length)",
-                )
-            rows.append(tensor if not self.several else _as_integers(tensor, dtype, name, key))
+                wanted = f"hold inputs of one shape, {key} of shape {(n, *shape)}"
+                got = f"{tuple(tensor.shape)} (pad all of them to one length)"
+                raise InvalidInputError(name, wanted, got)
+            rows.append(_as_integers(tensor, dtype, name, key) if self.several else tensor)
         return torch.cat(rows, dim=1) if self.several else rows[0]
 
     def unpack(self, x: Tensor, floating: torch.dtype) -> dict[str, Tensor]:
         """Return the named tensors packed in x; floating-point tensors as ``floating``."""
         if not self.several:
             return {self.names[0]: x}
-        named = {}
-        pieces = x.split([math.prod(shape) for shape in self.shapes], dim=1)
-        for key, shape, dtype, piece in zip(
-            self.names, self.shapes, self.dtypes, pieces, strict=True
-        ):
-            numbers = piece.reshape(len(x), *shape)
-            if dtype.is_floating_point:
-                named[key] = numbers.view(torch.float64).to(floating)
-            else:
-                named[key] = numbers.to(dtype)
+        named = dict(zip(self.names, x.split([*map(math.prod, self.shapes)], dim=1), strict=True))
+        for key, shape, dtype in zip(self.names, self.shapes, self.dtypes, strict=True):
+            numbers, is_float = named[key].reshape(len(x), *shape), dtype.is_floating_point
+            named[key] = numbers.view(torch.float64).to(floating) if is_float else numbers.to(dtype)
         return named
 
     def values(self, x: Tensor) -> Tensor:
@@ -133,9 +106,7 @@ class Layout:
         return torch.cat([_rows(part).double() for part in parts], dim=1)
 
     def __str__(self) -> str:
-        return ", ".join(
-            f"{key} {shape}" for key, shape in zip(self.names, self.shapes, strict=True)
-        )
+        return ", ".join(f"{n} {shape}" for n, shape in zip(self.names, self.shapes, strict=True))
 
 
 def _tensors(inputs: Mapping[str, Any], name: str) -> dict[str, Tensor]:
@@ -145,12 +116,9 @@ def _tensors(inputs: Mapping[str, Any], name: str) -> dict[str, Tensor]:
             continue
         tensor = as_tensor(values, f"{name}[{key!r}]")
         if tensor.ndim == 0 or tensor.is_complex():
-            raise InvalidInputError(
-                name,
-                "hold real tensors with a row a sample",
-                f"{key} of shape {tuple(tensor.shape)} and dtype "
-                f"{str(tensor.dtype).removeprefix('torch.')}",
-            )
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            got = f"{key} of shape {tuple(tensor.shape)} and dtype {dtype}"
+            raise InvalidInputError(name, "hold real tensors with a row a sample", got)
         tensors[str(key)] = tensor
     return tensors
 
@@ -159,11 +127,8 @@ def _as_integers(tensor: Tensor, dtype: torch.dtype, name: str, key: str) -> Ten
     """Return rows of int64 that hold a tensor's integers, or the bits of its floats."""
     if not dtype.is_floating_point:
         if tensor.is_floating_point():
-            raise InvalidInputError(
-                name,
-                f"hold integers for {key}, as the training inputs",
-                f"{str(tensor.dtype).removeprefix('torch.')}",
-            )
+            wanted = f"hold integers for {key}, as the training inputs"
+            raise InvalidInputError(name, wanted, str(tensor.dtype).removeprefix("torch."))
         return _rows(tensor).long()
     if not torch.isfinite(tensor).all():
         raise InvalidInputError(name, "be finite", because=f"{key} holds NaN or inf")
@@ -179,9 +144,7 @@ def as_tensor(values: Any, name: str) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach().clone()  # the caller may change it while the analysis holds it
     try:
-        array = np.asarray(values)
-        return torch.from_numpy(np.array(array))
+        return torch.from_numpy(np.array(values))
     except (TypeError, ValueError) as error:
-        raise InvalidInputError(
-            name, "hold numeric arrays or tensors", f"{type(values).__name__} ({error})"
-        ) from None
+        wanted = "hold numeric arrays or tensors"
+        raise InvalidInputError(name, wanted, f"{type(values).__name__} ({error})") from None

@@ -29,17 +29,9 @@ _SOFTPLUS_LINEAR_FROM = 50.0
 
 
 def log_odds_against(outputs: Tensor, labels: Tensor) -> Tensor:
-    r"""Compute the log-odds against a class, :math:`z_y = \log\sum_{j\neq y} e^{f_j} - f_y`.
+    r"""Compute the log-odds against a class, :math:`z_y = \log\sum_{j\neq y} e^{f_j} - f_y`, (n,).
 
-    Parameters
-    ----------
-    outputs : Tensor, shape (n, C)
-        Logits or log-probabilities.
-    labels : Tensor of int64, shape (n,)
-
-    Returns
-    -------
-    Tensor, shape (n,)
+    The outputs (n, C) are logits or log-probabilities, the labels (n,) int64.
 
     Examples
     --------
@@ -94,13 +86,8 @@ class Loss:
     def residual(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         r"""Compute the gradient in the outputs, as a direction and a log-scale.
 
-        :math:`\nabla_f \ell(f, y) = e^{s}\, r` with ``r`` of order one also where the gradient
-        itself underflows.
-
-        Returns
-        -------
-        r : Tensor, shape (n, C)
-        s : Tensor, shape (n,)
+        :math:`\nabla_f \ell(f, y) = e^{s}\, r` with r, (n, C), of order one also where the gradient
+        itself underflows, and s of shape (n,).
         """
         if self.log_space:
             return _cross_entropy_residual(outputs, labels)
@@ -147,31 +134,18 @@ class _Given:
 
 
 def as_loss(loss: str | PerSampleLoss | Loss) -> Loss:
-    """Turn what the user passed as ``loss`` into a :class:`Loss`.
-
-    Raises
-    ------
-    InvalidInputError
-        If the loss is neither a known name nor callable.
-
-    Examples
-    --------
-    >>> as_loss("mse").name
-    'mse'
-    """
+    """Turn what the user passed as ``loss`` into a :class:`Loss`, or raise InvalidInputError."""
     if isinstance(loss, Loss):
         given = isinstance(loss.per_sample, _Given) or loss in LOSSES.values()
         return loss if given else replace(loss, per_sample=_Given(loss.per_sample))
     if isinstance(loss, str):
         if loss not in LOSSES:
             known = ", ".join(repr(name) for name in LOSSES)
-            raise InvalidInputError(
-                "loss", f"be one of {known} or a callable (outputs, labels) -> (n,)", repr(loss)
-            )
+            wanted = f"be one of {known} or a callable (outputs, labels) -> (n,)"
+            raise InvalidInputError("loss", wanted, repr(loss))
         return LOSSES[loss]
     if callable(loss):
         name = getattr(loss, "__name__", type(loss).__name__)
         return Loss(str(name), _Given(loss))
-    raise InvalidInputError(
-        "loss", "be a name or a callable (outputs, labels) -> (n,)", type(loss).__name__
-    )
+    wanted = "be a name or a callable (outputs, labels) -> (n,)"
+    raise InvalidInputError("loss", wanted, type(loss).__name__)

@@ -24,29 +24,23 @@ def check_model(model: Any) -> None:
     if not isinstance(model, nn.Module):
         raise InvalidInputError("model", "be a torch.nn.Module instance", type(model).__name__)
     if isinstance(model, torch.jit.ScriptModule):
-        raise InvalidInputError(
-            "model",
-            "be a plain torch.nn.Module",
-            "a TorchScript module, which has no second derivatives here",
-        )
+        got = "a TorchScript module, which has no second derivatives here"
+        raise InvalidInputError("model", "be a plain torch.nn.Module", got)
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
-        raise InvalidInputError(
-            "model", "have initialised parameters", "a lazy module that has seen no data"
-        )
+        wanted = "have initialised parameters"
+        raise InvalidInputError("model", wanted, "a lazy module that has seen no data")
     devices = sorted({str(p.device) for p in model.parameters()})
     if len(devices) > 1:
         raise InvalidInputError(
-            "model", "have all its parameters on one device", f"{', '.join(devices)}"
+            "model", "have all its parameters on one device", ", ".join(devices)
         )
     if devices == ["meta"]:
         raise InvalidInputError("model", "have real parameters", "ones on the meta device")
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
-            raise InvalidInputError(
-                "model",
-                "treat samples independently in eval mode",
-                because=f"{name!r} is a {type(module).__name__} without running statistics",
-            )
+            wanted = "treat samples independently in eval mode"
+            because = f"{name!r} is a {type(module).__name__} without running statistics"
+            raise InvalidInputError("model", wanted, because=because)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -68,9 +62,8 @@ def resolve_device(device: str | torch.device | None, model: nn.Module) -> torch
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError, TypeError, ValueError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].split(".")[0][:100]
-        raise InvalidInputError(
-            "device", "be one that torch can use here", f"{device!r} ({reason})"
-        ) from None
+        wanted = "be one that torch can use here"
+        raise InvalidInputError("device", wanted, f"{device!r} ({reason})") from None
     return resolved
 
 
@@ -82,11 +75,8 @@ def resolve_dtype(dtype: str | torch.dtype | None, model: nn.Module) -> torch.dt
         if not found:
             return torch.get_default_dtype()
         names = ", ".join(sorted(str(d).removeprefix("torch.") for d in found))
-        raise InvalidInputError(
-            "dtype",
-            "be given as float32 or float64 for a model whose parameters are not all one of these",
-            f"a model in {names}",
-        )
+        wanted = "be given as float32 or float64 for a model that is not wholly in one of them"
+        raise InvalidInputError("dtype", wanted, f"a model in {names}")
     resolved = _DTYPES.get(dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
     if resolved not in _DTYPES.values():
         raise InvalidInputError("dtype", "be float32 or float64", repr(dtype))
@@ -97,27 +87,21 @@ def resolve_dtype(dtype: str | torch.dtype | None, model: nn.Module) -> torch.dt
 def select_parameters(model: nn.Module, patterns: str | Sequence[str] | None) -> tuple[str, ...]:
     trainable = [name for name, p in model.named_parameters() if p.requires_grad]
     if not trainable:
-        raise InvalidInputError(
-            "model",
-            "have at least one parameter that requires a gradient",
-            f"{sum(1 for _ in model.parameters())} parameters, none of which does",
-        )
+        wanted = "have at least one parameter that requires a gradient"
+        got = f"{sum(1 for _ in model.parameters())} parameters, none of which does"
+        raise InvalidInputError("model", wanted, got)
     if patterns is None:
         return tuple(trainable)
     if not isinstance(patterns, str | list | tuple) or not patterns:
-        raise InvalidInputError(
-            "parameters", "be a glob pattern or several of them", repr(patterns)
-        )
-    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
-    for pattern in wanted:
+        wanted = "be a glob pattern or several of them"
+        raise InvalidInputError("parameters", wanted, repr(patterns))
+    globs = [patterns] if isinstance(patterns, str) else list(patterns)
+    for pattern in globs:
         if not isinstance(pattern, str) or not fnmatch.filter(trainable, pattern):
-            raise InvalidInputError(
-                "parameters",
-                "match a trainable parameter by name",
-                because=f"{pattern!r} matches none of "
-                f"{', '.join(trainable[:8])}{', …' if len(trainable) > 8 else ''}",
-            )
-    return tuple(n for n in trainable if any(fnmatch.fnmatchcase(n, w) for w in wanted))
+            known = f"{', '.join(trainable[:8])}{', …' if len(trainable) > 8 else ''}"
+            wanted, because = "match a trainable parameter by name", f"matches none of {known}"
+            raise InvalidInputError("parameters", wanted, because=f"{pattern!r} {because}")
+    return tuple(n for n in trainable if any(fnmatch.fnmatchcase(n, g) for g in globs))
 
 
 def count_parameters(model: nn.Module, patterns: str | Sequence[str] | None) -> int:
@@ -130,9 +114,8 @@ def count_parameters(model: nn.Module, patterns: str | Sequence[str] | None) -> 
 def check_finite_parameters(module: nn.Module) -> None:
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise InvalidInputError(
-                "model", "have finite weights", because=f"{name!r} holds NaN or inf"
-            )
+            wanted = "have finite weights"
+            raise InvalidInputError("model", wanted, because=f"{name!r} holds NaN or inf")
 
 
 def depends_on_mode(module: nn.Module) -> bool:
@@ -142,14 +125,12 @@ def depends_on_mode(module: nn.Module) -> bool:
 
 
 def training_mode_notes(model: nn.Module) -> tuple[str, ...]:
-    training = [m for m in model.modules() if m.training and depends_on_mode(m)]
-    if not training:
-        return ()
-    names = {type(m).__name__ for m in training}
-    return (
+    names = {type(m).__name__ for m in model.modules() if m.training and depends_on_mode(m)}
+    note = (
         f"The model was in training mode and has {', '.join(sorted(names))}: it was analysed in "
-        "eval mode (running statistics, no dropout).",
+        "eval mode (running statistics, no dropout)."
     )
+    return (note,) if names else ()
 
 
 def check_finite_inputs(x: Tensor, name: str) -> None:
@@ -165,22 +146,16 @@ def prepare_inputs(x: Any, input_shape: tuple[int, ...], floating: bool, name: s
         try:
             tensor = torch.from_numpy(np.array(x))
         except (TypeError, ValueError) as error:
-            raise InvalidInputError(
-                name, "be a numeric array or tensor", f"{type(x).__name__} ({error})"
-            ) from None
+            wanted = "be a numeric array or tensor"
+            raise InvalidInputError(name, wanted, f"{type(x).__name__} ({error})") from None
     if tensor.shape[1:] != input_shape or tensor.ndim == 0:
-        wanted = ", ".join(["n", *map(str, input_shape)])
-        raise InvalidInputError(
-            name, f"have shape ({wanted}), as the training inputs", f"{tuple(tensor.shape)}"
-        )
+        wanted = f"have shape ({', '.join(['n', *map(str, input_shape)])}), as the training inputs"
+        raise InvalidInputError(name, wanted, str(tuple(tensor.shape)))
     check_finite_inputs(tensor, name)
     if tensor.is_floating_point() and not floating:
-        raise InvalidInputError(
-            name,
-            "hold integers, as the training inputs",
-            f"{str(tensor.dtype).removeprefix('torch.')}",
-        )
-    return tensor.double() if floating and not tensor.is_floating_point() else tensor
+        wanted = "hold integers, as the training inputs"
+        raise InvalidInputError(name, wanted, str(tensor.dtype).removeprefix("torch."))
+    return tensor if tensor.is_floating_point() or not floating else tensor.double()
 
 
 def detached_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -188,11 +163,8 @@ def detached_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) ->
     try:
         module = copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:
-        raise InvalidInputError(
-            "model",
-            "be copyable with copy.deepcopy (remove hooks that hold tensors)",
-            f"{type(error).__name__}: {error}",
-        ) from None
+        wanted = "be copyable with copy.deepcopy (remove hooks that hold tensors)"
+        raise InvalidInputError("model", wanted, f"{type(error).__name__}: {error}") from None
     for part in module.modules():
         dim = getattr(part, "dim", None)
         if type(part).__name__ == "_WeightNorm" and isinstance(dim, int):

@@ -31,7 +31,7 @@ from eigenboundary.problem.module import (
     unwrapped,
 )
 from eigenboundary.runtime.arguments import check_integer
-from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.errors import InvalidInputError, first_line
 from eigenboundary.runtime.memory import Memory
 from eigenboundary.runtime.precision import full_precision, program_default
 
@@ -99,20 +99,13 @@ class UnseenNetwork:
     def of(
         cls,
         model: nn.Module,
-        *,
         output: Callable[[Any], Tensor] | None = None,
         parameters: str | Sequence[str] | None = None,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         batch_size: int | None = None,
     ) -> UnseenNetwork:
-        """Check and copy a model; the arguments are those of :class:`~eigenboundary.Problem`.
-
-        Raises
-        ------
-        InvalidInputError
-            If an argument is not as described there.
-        """
+        """Check and copy a model; the arguments are those of :class:`~eigenboundary.Problem`."""
         check_model(model)
         model = unwrapped(model)
         check_integer(batch_size, "batch_size", optional=True)
@@ -124,13 +117,9 @@ class UnseenNetwork:
         module = detached_copy(model, place, precision)
         check_finite_parameters(module)
         named = dict(module.named_parameters())
-        return cls(
-            module=module,
-            parameters={name: named[name].detach() for name in names},
-            output=output,
-            batch_size=batch_size,
-            notes=notes,
-        )
+        theta = {name: named[name].detach() for name in names}
+        how: dict[str, Any] = {"output": output, "batch_size": batch_size, "notes": notes}
+        return cls(module=module, parameters=theta, **how)
 
     @property
     def device(self) -> torch.device:
@@ -152,7 +141,7 @@ class UnseenNetwork:
         digest = hashlib.sha256()
         for name, tensor in self.module.state_dict().items():
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            digest.update(raw_bytes(tensor))
         return digest.hexdigest()
 
     def known_by(self, signature: Signature, memory: Memory) -> Network:
@@ -197,21 +186,15 @@ class Network(UnseenNetwork):
     @property
     def scales(self) -> Tensor:
         """The diagonal of D, shape (p,): ones unless the parameters are coordinates."""
-        units = self.units or {}
-        return self.flatten(
-            {
-                n: units.get(n, torch.ones_like(t)).expand(t.shape)
-                for n, t in self.parameters.items()
-            },
-            leading=0,
-        )
+        ones = {name: torch.ones_like(tensor) for name, tensor in self.parameters.items()}
+        units = ones | (self.units or {})
+        return self.flatten({n: units[n].expand(t.shape) for n, t in ones.items()}, leading=0)
 
     def in_units(self, units: Tree) -> Network:
         """Return the same network in coordinates z, θ = Dz."""
         coordinates = {name: tensor / units[name] for name, tensor in self.parameters.items()}
-        return replace(
-            self, parameters=coordinates, units=units, reverse_only=set(self.reverse_only)
-        )
+        known = set(self.reverse_only)
+        return replace(self, parameters=coordinates, units=units, reverse_only=known)
 
     def unflatten(self, rows: Tensor) -> Tree:
         """Split vectors (k, p) into one tensor (k, *shape) a parameter; views where possible."""
@@ -257,7 +240,7 @@ class Network(UnseenNetwork):
         return prepare_inputs(x, self.signature.input_shape, self.signature.floating_inputs, name)
 
     def to_compute(self, x: Tensor) -> Tensor:
-        """Move a batch to the device; floating inputs take the analysis' precision."""
+        """Move a batch to the device, floating-point inputs to the network's precision."""
         return x.to(self.device, self.dtype if x.is_floating_point() else None)
 
     def input_batches(self, x: Tensor, samples: int) -> Iterator[Tensor]:
@@ -278,10 +261,7 @@ class Network(UnseenNetwork):
     def evaluate(self, x: Tensor) -> Tensor:
         """Compute the outputs for a batch that is ready to compute with, shape (n, C).
 
-        Raises
-        ------
-        InvalidInputError
-            If the module, or the output hook, raises.
+        What the module or ``output`` raises becomes an InvalidInputError.
         """
         try:
             raw = self._raw_outputs(self.parameters, x)
@@ -289,19 +269,14 @@ class Network(UnseenNetwork):
             raise
         except Exception as error:
             came = f"{tuple(x.shape)} of {str(x.dtype).removeprefix('torch.')}"
-            raise InvalidInputError(
-                "model",
-                "accept the inputs",
-                because=f"for a batch of shape {came} it raised: {_first_line(error)}",
-            ) from error
+            because = f"for a batch of shape {came} it raised: {first_line(error)}"
+            raise InvalidInputError("model", "accept the inputs", because=because) from error
         try:
             return self.picked(raw)
         except Exception as error:
-            raise InvalidInputError(
-                "output",
-                f"turn what the model returns, {_described(raw)}, into outputs (n, C)",
-                because=f"it raised {type(error).__name__}: {_first_line(error)}",
-            ) from error
+            wanted = f"turn what the model returns, {_described(raw)}, into outputs (n, C)"
+            because = f"it raised {type(error).__name__}: {first_line(error)}"
+            raise InvalidInputError("output", wanted, because=because) from error
 
     def predict(self, x: Tensor) -> Tensor:
         """Compute the outputs for any inputs, streamed; shape (len(x), C)."""
@@ -330,8 +305,9 @@ class Network(UnseenNetwork):
         return 4 * itemsize * self.signature.activations * (1 + directions)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+def raw_bytes(tensor: Tensor) -> Any:
+    """Return an array of a tensor's bytes, for hashing."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
 
 def _described(value: Any) -> str:

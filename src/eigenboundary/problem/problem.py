@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from eigenboundary.problem.data import as_source
 from eigenboundary.problem.inputs import Layout, as_tensor
 from eigenboundary.problem.losses import Loss, PerSampleLoss, as_loss
 from eigenboundary.problem.module import check_finite_inputs
@@ -70,24 +69,10 @@ class Problem:
     seed : int
         Seeds whatever randomness the dataset has.
 
-    Attributes
-    ----------
-    n_parameters : int
-        p, the length of θ.
-    n_samples, n_classes : int
-        n and C.
-    labels, predictions : Tensor of int64, shape (n,)
-    loss_value : float
-        L(θ).
-    parameter_names : tuple of str
-        The order in which parameters are flattened.
-    notes : tuple of str
-        What a reader of the numbers should know (e.g. that eval mode was used).
-
     Raises
     ------
     InvalidInputError
-        If any of the above is not as described.
+        If an argument is not as described.
 
     Examples
     --------
@@ -125,14 +110,7 @@ class Problem:
         self.loss = processes.agree(lambda: as_loss(loss))
         self.seed = seed
         unseen = processes.agree(
-            lambda: UnseenNetwork.of(
-                model,
-                output=output,
-                parameters=parameters,
-                device=device,
-                dtype=dtype,
-                batch_size=batch_size,
-            )
+            lambda: UnseenNetwork.of(model, output, parameters, device, dtype, batch_size)
         )
         memory = processes.agree(lambda: Memory(limit, unseen.device))
         if memory.free is not None:  # all must come to the same decisions
@@ -140,12 +118,8 @@ class Problem:
             memory.free = int(processes.gather(lambda: (free,))[0].min())
         if cache_bytes and unseen.device.type == "cpu":  # else the limit is on another memory
             cache_bytes = memory.at_most(cache_bytes)
-        several = processes.count > 1
         with full_precision():
-            source = processes.agree(
-                lambda: as_source(data, cache_bytes=cache_bytes, seed=seed, divided=several)
-            )
-            source, part = own_part(unseen, source, memory, processes)
+            source, part = own_part(unseen, data, cache_bytes, seed, memory, processes)
             self.network, found = survey(unseen, self.loss, part, memory, processes)
             self._samples = Samples(self.network, source, part, processes, *vars(found).values())
 
@@ -161,17 +135,10 @@ class Problem:
 
     @property
     def samples(self) -> Samples:
-        """The labelled samples.
-
-        Raises
-        ------
-        InvalidInputError
-            If the problem has none.
-        """
+        """The labelled samples; a problem without any raises InvalidInputError."""
         if self._samples is None:
-            raise InvalidInputError(
-                "data", "be given where training samples are needed", "a network without"
-            )
+            wanted = "be given where training samples are needed"
+            raise InvalidInputError("data", wanted, "a network without")
         return self._samples
 
     @property
@@ -259,11 +226,7 @@ class Problem:
             If the samples do not fit the network.
         """
         processes, network = current(), self.network
-        several = processes.count > 1
-        source = processes.agree(
-            lambda: as_source(data, cache_bytes=CACHE_BYTES, seed=self.seed, divided=several)
-        )
-        source, part = own_part(network, source, network.memory, processes)
+        source, part = own_part(network, data, CACHE_BYTES, self.seed, network.memory, processes)
         found = survey_again(network, self.loss, part, processes)
         samples = Samples(network, source, part, processes, *vars(found).values())
         return Problem.of(network, self.loss, samples, self.seed)
@@ -278,18 +241,8 @@ Model = nn.Module | HasProblem
 def as_problem(model: Model, data: Any = None, **options: Any) -> Problem:
     """Return the problem that a public function is asked about.
 
-    Parameters
-    ----------
-    model : torch.nn.Module, Problem or Analysis
-    data : optional
-        Samples of a module; left out for what has its own.
-    **options
-        Options of :class:`Problem` for a module; None stands for the default.
-
-    Raises
-    ------
-    InvalidInputError
-        If the model is of another kind, or data or options are missing or given twice.
+    A module comes with data, and with options of :class:`Problem`, where None stands for the
+    default. A Problem or an Analysis has its own; data or options then raise InvalidInputError.
     """
     held = getattr(model, "problem", None)
     if isinstance(held, Problem):
@@ -304,15 +257,10 @@ def _checked(model: Any, data: Any, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that are given, if model and data go together."""
     if isinstance(model, nn.Module):
         if data is None:
-            raise InvalidInputError(
-                "data", "be given for a model that is a torch.nn.Module", "None"
-            )
+            wanted = "be given for a model that is a torch.nn.Module"
+            raise InvalidInputError("data", wanted, "None")
     elif _problem_of(model).has_samples and data is not None:
-        raise InvalidInputError(
-            "data",
-            f"be left out for a model that is {_article(model)}, which has its own",
-            type(data).__name__,
-        )
+        raise InvalidInputError("data", _left_out(model), type(data).__name__)
     return _given(model, options)
 
 
@@ -336,9 +284,8 @@ def problem_at(
     layout = Layout.of(x, name) if isinstance(x, Mapping) else None
     first = as_tensor(x, name) if layout is None else layout.pack(x, name)
     if first.ndim < 2 or not len(first):
-        raise InvalidInputError(
-            name, "have shape (n, ...) with at least one input", str(tuple(first.shape))
-        )
+        wanted = "have shape (n, ...) with at least one input"
+        raise InvalidInputError(name, wanted, str(tuple(first.shape)))
     if floating and layout is None:
         first = first.to(unseen.dtype)
     check_finite_inputs(first, name)
@@ -349,15 +296,15 @@ def problem_at(
 def _problem_of(model: Any) -> Problem:
     problem = getattr(model, "problem", None)
     if not isinstance(problem, Problem):
-        raise InvalidInputError(
-            "model", "be a torch.nn.Module, a Problem or an Analysis", type(model).__name__
-        )
+        wanted = "be a torch.nn.Module, a Problem or an Analysis"
+        raise InvalidInputError("model", wanted, type(model).__name__)
     return problem
 
 
-def _article(model: Any) -> str:
+def _left_out(model: Any) -> str:
     kind = type(model).__name__
-    return f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"
+    article = "an" if kind[0] in "AEIOU" else "a"
+    return f"be left out for a model that is {article} {kind}, which has its own"
 
 
 def _given(model: Any, options: dict[str, Any]) -> dict[str, Any]:
@@ -367,9 +314,5 @@ def _given(model: Any, options: dict[str, Any]) -> dict[str, Any]:
         if name not in OPTIONS:
             raise InvalidInputError("options", f"be among {', '.join(OPTIONS)}", repr(name))
         if not isinstance(model, nn.Module) and name != "seed":
-            raise InvalidInputError(
-                name,
-                f"be left out for a model that is {_article(model)}, which has its own",
-                repr(value),
-            )
+            raise InvalidInputError(name, _left_out(model), repr(value))
     return given

@@ -6,12 +6,13 @@ import hashlib
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from eigenboundary.problem.data import SampleSource, TensorSource
-from eigenboundary.problem.network import Network, UnseenNetwork
+from eigenboundary.problem.data import SampleSource, TensorSource, as_source
+from eigenboundary.problem.network import Network, UnseenNetwork, raw_bytes
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.memory import Memory
 from eigenboundary.runtime.processes import Processes
@@ -24,27 +25,17 @@ _COMPARED = 1000
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """The labelled samples of a problem.
-
-    Attributes
-    ----------
-    network : Network
-        The network that the samples are made ready for.
-    source, part : SampleSource
-        All samples, and those of this process.
-    processes : Processes
-        The processes among which the samples are divided.
-    labels, predictions : Tensor of int64, shape (n,)
-    loss_value : float
-        Mean loss of the samples.
-    """
+    """The labelled samples of a problem, made ready for its network."""
 
     network: Network
+    #: All samples, those of this process, and the processes that divide them.
     source: SampleSource
     part: SampleSource
     processes: Processes
+    #: Integers, shape (n,).
     labels: Tensor
     predictions: Tensor
+    #: Mean of the samples' losses.
     loss_value: float
 
     def __len__(self) -> int:
@@ -84,7 +75,7 @@ class Samples:
                 yield network.to_compute(x[part]), y[part].to(network.device, torch.int64)
 
     def holds(self, x: Tensor) -> bool:
-        """Whether a batch is a view of samples that are held, not a copy of them."""
+        """Tell whether a batch is a view of samples that are held, not a copy of them."""
         held = self.part.x if isinstance(self.part, TensorSource) else None
         return held is not None and (
             held.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
@@ -112,18 +103,22 @@ class Samples:
 
 
 def own_part(
-    network: UnseenNetwork, source: SampleSource, memory: Memory, processes: Processes
+    network: UnseenNetwork,
+    data: Any,
+    cache_bytes: int,
+    seed: int,
+    memory: Memory,
+    processes: Processes,
 ) -> tuple[SampleSource, SampleSource]:
     """Return all samples and those of this process, on its device where they fit.
 
-    Raises
-    ------
-    InvalidInputError
-        If the processes were given different networks or samples, or too few samples.
+    Processes with different networks or samples, or too few samples, raise InvalidInputError.
     """
-    part = source
-    if processes.count > 1:
-        part = _divided(network, source, processes)
+    several = processes.count > 1
+    source = processes.agree(
+        lambda: as_source(data, cache_bytes=cache_bytes, seed=seed, divided=several)
+    )
+    part = _divided(network, source, processes) if several else source
     if network.device.type == "cpu" or not isinstance(part, TensorSource):
         return source, part
     placed = _placed(network, source, part, memory, processes)
@@ -133,22 +128,13 @@ def own_part(
 def _divided(network: UnseenNetwork, source: SampleSource, processes: Processes) -> SampleSource:
     """Return the samples of this process; every process must have been given all samples."""
     n, first = processes.agree(lambda: (source.size(), _first_samples(source)))
-    processes.check_alike(
-        network.fingerprint(),
-        InvalidInputError("model", "have the same weights in all processes", because="they differ"),
-    )
-    processes.check_alike(
-        (n, first),
-        InvalidInputError(
-            "data",
-            "be the same in all processes, which divide them among themselves",
-            because="they differ",
-        ),
-    )
+    wanted = "have the same weights in all processes"
+    processes.check_alike(network.fingerprint(), "model", wanted)
+    wanted = "be the same in all processes, which divide them among themselves"
+    processes.check_alike((n, first), "data", wanted)
     if 0 < n < processes.count:
-        raise InvalidInputError(
-            "data", f"hold a sample for each of the {processes.count} processes", str(n)
-        )
+        wanted = f"hold a sample for each of the {processes.count} processes"
+        raise InvalidInputError("data", wanted, str(n))
     return source.part(*processes.part(n))
 
 
@@ -179,9 +165,6 @@ def _first_samples(source: SampleSource) -> bytes:
     """Hash some of the first batch, all samples of it where they are in memory."""
     digest = hashlib.sha256()
     for tensor in next(iter(source), ()):
-        step = max(1, len(tensor) // _COMPARED) if tensor.ndim else 1
-        some = tensor[::step] if tensor.ndim else tensor
-        digest.update(
-            some.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        )
+        rows = tensor if tensor.ndim else tensor.reshape(1)
+        digest.update(raw_bytes(rows[:: max(1, len(rows) // _COMPARED)]))
     return digest.digest()

@@ -17,12 +17,13 @@ from eigenboundary.problem.inputs import Layout
 from eigenboundary.problem.losses import Loss
 from eigenboundary.problem.module import check_finite_inputs
 from eigenboundary.problem.network import Network, Signature, UnseenNetwork
-from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.errors import InvalidInputError, first_line
 from eigenboundary.runtime.memory import Memory
 from eigenboundary.runtime.precision import full_precision, program_default
 from eigenboundary.runtime.processes import Processes
 
 _HALF = (torch.float16, torch.bfloat16)
+_DIFFERENTIABLE = "be twice differentiable in its parameters"
 
 
 @dataclass(frozen=True)
@@ -50,33 +51,16 @@ def survey(
 
     found = processes.gather(part)
     (network,) = seen
-    signature = network.signature
-    processes.check_alike(
-        (
-            signature.layout,
-            signature.input_shape,
-            signature.floating_inputs,
-            signature.n_classes,
-        ),
-        InvalidInputError(
-            "data",
-            "hold inputs of one shape and type",
-            because="they differ between processes",
-        ),
-    )
+    seen_by_all = replace(network.signature, activations=0, flops=0, operations=0)
+    wanted = "hold inputs of one shape and type in all processes"
+    processes.check_alike(seen_by_all, "data", wanted)
     return network, _summed(*found)
 
 
 def survey_again(
     network: Network, loss: Loss, source: SampleSource, processes: Processes
 ) -> Survey:
-    """Look at other samples of a network whose signature is known.
-
-    Raises
-    ------
-    InvalidInputError
-        If the samples do not fit the network.
-    """
+    """Look at other samples of a network whose signature they must have."""
 
     def part() -> tuple[Tensor, ...]:
         columns: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -98,11 +82,8 @@ def _check_alike(layout: Layout | None, signature: Signature) -> None:
 
 def _summed(labels: Tensor, predictions: Tensor, totals: Tensor) -> Survey:
     if len(labels.unique()) < 2:
-        raise InvalidInputError(
-            "data",
-            "hold samples of at least two classes",
-            because=f"all labels are {int(labels[0])}",
-        )
+        wanted = "hold samples of at least two classes"
+        raise InvalidInputError("data", wanted, because=f"all labels are {int(labels[0])}")
     return Survey(labels, predictions, float(totals.sum()) / len(labels))
 
 
@@ -152,19 +133,14 @@ def _check_batch(x: Tensor, y: Tensor, expected: tuple[int, ...] | None) -> None
     if len(x) == 0 and expected is None:
         raise InvalidInputError("data", "hold at least one sample", "an empty one")
     if len(x) != y.shape[0] or y.ndim != 1:
-        raise InvalidInputError(
-            "data",
-            f"hold one integer label a sample, y of shape ({len(x)},)",
-            f"y of shape {tuple(y.shape)}{_label_hint(y)}",
-        )
+        wanted = f"hold one integer label a sample, y of shape ({len(x)},)"
+        raise InvalidInputError("data", wanted, f"y of shape {tuple(y.shape)}{_label_hint(y)}")
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        raise InvalidInputError(
-            "data", "hold integer class labels", f"y of dtype {str(y.dtype).removeprefix('torch.')}"
-        )
+        wanted = "hold integer class labels"
+        raise InvalidInputError("data", wanted, f"y of dtype {str(y.dtype).removeprefix('torch.')}")
     if expected is not None and x.shape[1:] != expected:
-        raise InvalidInputError(
-            "data", f"hold inputs of one shape, {tuple(expected)}", f"{tuple(x.shape[1:])}"
-        )
+        wanted = f"hold inputs of one shape, {tuple(expected)}"
+        raise InvalidInputError("data", wanted, f"{tuple(x.shape[1:])}")
     check_finite_inputs(x, "data")
 
 
@@ -177,15 +153,12 @@ def _label_hint(y: Tensor) -> str:
 def _check_labels(y: Tensor, n_classes: int) -> None:
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= n_classes:
-        raise InvalidInputError(
-            "data",
-            f"hold labels from 0 to {n_classes - 1}, for the model's {n_classes} outputs",
-            f"labels from {low} to {high}",
-        )
+        wanted = f"hold labels from 0 to {n_classes - 1}, for the model's {n_classes} outputs"
+        raise InvalidInputError("data", wanted, f"labels from {low} to {high}")
 
 
 class _ForwardCounter(TorchDispatchMode):
-    """Counts what a forward pass computes, however its layers are written."""
+    """A count of what a forward pass computes, however its layers are written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -214,12 +187,10 @@ def check_derivatives(network: Network, x: Tensor) -> None:
     """
     x = network.to_compute(x)
     generator = torch.Generator().manual_seed(1)
-    weights = torch.randn(network.signature.n_classes, generator=generator).to(
-        x.device, network.dtype
-    )
-    rows = weights.expand(1, len(x), -1)
+    weights = torch.randn(network.signature.n_classes, generator=generator)
+    weights = weights.to(x.device, network.dtype)
     try:
-        ours = summed_pullback(network, x, rows).squeeze(1)
+        ours = summed_pullback(network, x, weights.expand(1, len(x), -1)).squeeze(1)
         plain = _plain_gradient(network, x, weights)
         directions = torch.randn(network.n_parameters, 2, generator=generator)
         directions = directions.to(x.device, network.dtype)
@@ -227,33 +198,22 @@ def check_derivatives(network: Network, x: Tensor) -> None:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise InvalidInputError(
-            "model", "be twice differentiable in its parameters", because=f"torch says: {reason}"
-        ) from error
+        because = f"torch says: {first_line(error)}"
+        raise InvalidInputError("model", _DIFFERENTIABLE, because=because) from error
     small = 1e-3 if network.dtype == torch.float32 else 1e-7
     if not float(plain.abs().max()) > 0:
-        raise InvalidInputError(
-            "model",
-            "give outputs that depend on its parameters",
-            because="their gradient is zero (is something detached?)",
-        )
+        wanted = "give outputs that depend on its parameters"
+        because = "their gradient is zero (is something detached?)"
+        raise InvalidInputError("model", wanted, because=because)
     if float((ours - plain).abs().max()) > small * float(plain.abs().max()):
-        raise InvalidInputError(
-            "model",
-            "use its parameters as they are when it is called",
-            because="the gradient differs from autograd's (are parameters sliced out of a "
-            "ParameterList?)",
-        )
+        wanted = "use its parameters as they are when it is called"
+        because = "the gradient is not autograd's (are parameters sliced out of a ParameterList?)"
+        raise InvalidInputError("model", wanted, because=because)
     cross = directions.double().T @ images.double()
     scale = float(images.double().norm(dim=0).max() * directions.double().norm(dim=0).max())
     if abs(float(cross[0, 1] - cross[1, 0])) > small * scale:
-        raise InvalidInputError(
-            "model",
-            "be twice differentiable in its parameters",
-            because="its Hessian is not symmetric (the second derivative of one of its layers is "
-            "wrong)",
-        )
+        because = "its Hessian is not symmetric (a layer's second derivative is wrong)"
+        raise InvalidInputError("model", _DIFFERENTIABLE, because=because)
 
 
 @full_precision()
@@ -286,42 +246,31 @@ def _probe(network: Network, x: Tensor) -> Signature:
     with counter:
         outputs = network.evaluate(two)
     if counter.half:
-        raise InvalidInputError(
-            "model",
-            "compute in the precision of its parameters",
-            because="its forward pass multiplies in half precision (take autocast out of it, or "
-            "give dtype='float64', which autocast leaves as it is)",
+        because = (
+            "its forward pass multiplies in half precision (take autocast out of it, or give "
+            "dtype='float64', which autocast leaves as it is)"
         )
-    if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(two):
-        came = (
-            f"shape {tuple(outputs.shape)}"
-            if isinstance(outputs, Tensor)
-            else type(outputs).__name__
-        )
-        raise InvalidInputError(
-            "model",
-            f"give outputs of shape ({len(two)}, C) for {len(two)} inputs (output= can pick them)",
-            f"{came}",
-        )
+        wanted = "compute in the precision of its parameters"
+        raise InvalidInputError("model", wanted, because=because)
+    n, is_tensor = len(two), isinstance(outputs, Tensor)
+    if not is_tensor or outputs.ndim != 2 or len(outputs) != n:
+        came = f"shape {tuple(outputs.shape)}" if is_tensor else type(outputs).__name__
+        wanted = f"give outputs of shape ({n}, C) for {n} inputs (output= can pick them)"
+        raise InvalidInputError("model", wanted, came)
     n_classes = outputs.shape[1]
     if n_classes < 2:
-        raise InvalidInputError(
-            "model",
-            "have at least two outputs, one a class",
-            f"outputs of shape {tuple(outputs.shape)}",
-        )
+        wanted = "have at least two outputs, one a class"
+        raise InvalidInputError("model", wanted, f"outputs of shape {tuple(outputs.shape)}")
     if not torch.equal(theta, network.theta):
-        raise InvalidInputError(
-            "model",
-            "not change its parameters when it is called",
-            because="they differ after one forward pass (an Embedding with max_norm does that)",
-        )
+        wanted = "not change its parameters when it is called"
+        because = "they differ after one forward pass (an Embedding with max_norm does that)"
+        raise InvalidInputError("model", wanted, because=because)
     _check_samples_independent(network, two, outputs)
     return replace(
         network.signature,
         n_classes=n_classes,
-        activations=max(1, counter.numbers // len(two)),
-        flops=counter.flops // len(two),
+        activations=max(1, counter.numbers // n),
+        flops=counter.flops // n,
         operations=counter.operations,
     )
 
@@ -332,26 +281,21 @@ def _check_samples_independent(network: Network, two: Tensor, outputs: Tensor) -
     again, alone = network.evaluate(two), network.evaluate(two[:1])
     change = max(float((again - outputs).abs().max()), float((alone - outputs[:1]).abs().max()))
     if change > 1e-3 * float(outputs.abs().max()):
-        raise InvalidInputError(
-            "model",
-            "treat samples independently and deterministically in eval mode",
-            because="the output for one sample changed when it was computed alone",
-        )
+        wanted = "treat samples independently and deterministically in eval mode"
+        because = "the output for one sample changed when it was computed alone"
+        raise InvalidInputError("model", wanted, because=because)
 
 
 def _check_outputs(outputs: Tensor, loss: Loss, n: int) -> None:
     if len(outputs) != n or not torch.isfinite(outputs).all():
-        raise InvalidInputError(
-            "model", "give finite outputs for every input", f"NaN or inf among {n} samples"
-        )
+        wanted = "give finite outputs for every input"
+        raise InvalidInputError("model", wanted, f"NaN or inf among {n} samples")
     if loss.normalized_outputs:
         off = float(outputs.logsumexp(-1).abs().max())
         if off > 1e-3:
-            raise InvalidInputError(
-                "loss 'nll'",
-                "be given log-probabilities (rows with logsumexp 0)",
-                f"rows with logsumexp up to {off:.3g} (for logits use 'cross_entropy')",
-            )
+            wanted = "be given log-probabilities (rows with logsumexp 0)"
+            got = f"rows with logsumexp up to {off:.3g} (for logits use 'cross_entropy')"
+            raise InvalidInputError("loss 'nll'", wanted, got)
 
 
 def check_loss(loss: Loss, network: Network) -> None:
@@ -367,29 +311,20 @@ def check_loss(loss: Loss, network: Network) -> None:
         shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
         first = loss.per_sample(outputs[:1], labels[:1]) if shape == (3,) else None
     except Exception as error:
-        raise InvalidInputError(
-            "loss",
-            "map outputs (n, C) and labels (n,) to (n,)",
-            because=f"{name!r} raised {type(error).__name__}: "
-            f"{(str(error).strip() or 'no message').splitlines()[0]}",
-        ) from None
+        wanted = "map outputs (n, C) and labels (n,) to (n,)"
+        because = f"{name!r} raised {type(error).__name__}: {first_line(error)}"
+        raise InvalidInputError("loss", wanted, because=because) from None
     if first is None or not torch.allclose(first, values[:1], rtol=1e-4, atol=1e-6):
         came = f"{shape} for 3 samples" if shape != (3,) else "values that depend on other samples"
-        raise InvalidInputError(
-            "loss",
-            "give one value a sample, of shape (n,) (reduction='none')",
-            because=f"{name!r} gave {came}",
-        )
+        wanted = "give one value a sample, of shape (n,) (reduction='none')"
+        raise InvalidInputError("loss", wanted, because=f"{name!r} gave {came}")
     try:
         hessian = loss.output_hessian(outputs, labels)
         curved = bool(torch.isfinite(hessian).all()) and bool((hessian != 0).any())
         reason = "its second derivative in the outputs is zero or not finite"
     except Exception as error:
-        curved, reason = False, (str(error).strip() or type(error).__name__).splitlines()[0]
+        curved, reason = False, first_line(error)
     if not curved:
-        raise InvalidInputError(
-            "loss",
-            "be twice differentiable in the outputs",
-            because=f"{name!r} is not ({reason}); for the negative log-likelihood of "
-            "log-probabilities use loss='nll'",
-        )
+        hint = "for the negative log-likelihood of log-probabilities use loss='nll'"
+        wanted, because = "be twice differentiable in the outputs", f"{name!r} is not ({reason})"
+        raise InvalidInputError("loss", wanted, because=f"{because}; {hint}")

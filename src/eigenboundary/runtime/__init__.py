@@ -2,6 +2,4 @@
 
 from eigenboundary.runtime.errors import InvalidInputError
 
-__all__ = [
-    "InvalidInputError",
-]
+__all__ = ["InvalidInputError"]

@@ -50,13 +50,7 @@ def _unusable(name: str, wanted: str, path: Path, reason: str) -> InvalidInputEr
 
 @contextmanager
 def replaced_when_complete(target: Path, name: str = "path") -> Iterator[Path]:
-    """Yield a file to write, which replaces the target when it is complete.
-
-    Raises
-    ------
-    InvalidInputError
-        If the file cannot be written.
-    """
+    """Yield a file to write, which replaces the target when it is complete."""
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         yield partial

@@ -62,11 +62,8 @@ def _norms_by_blocks(block: Tensor) -> Tensor:
 def column_products(left: Tensor, right: Tensor) -> Tensor:
     """Compute inner products of the columns of two blocks in float64."""
     step = max(1, _ENTRIES // max(left.shape[0], 1))
-    parts = [
-        (a.double() * b.double()).sum(0)
-        for a, b in zip(left.split(step, dim=1), right.split(step, dim=1), strict=True)
-    ]
-    return torch.cat(parts)
+    blocks = zip(left.split(step, dim=1), right.split(step, dim=1), strict=True)
+    return torch.cat([(one.double() * other.double()).sum(0) for one, other in blocks])
 
 
 def mixed(block: Tensor, coefficients: Tensor) -> Tensor:
@@ -124,11 +121,9 @@ def _eigh_by_qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return values.reshape(matrix.shape[:-1]), vectors.reshape(matrix.shape)
 
 
-def random_block(like: Tensor | tuple[int, torch.dtype, torch.device], k: int, seed: int) -> Tensor:
+def random_block(like: tuple[int, torch.dtype, torch.device], k: int, seed: int) -> Tensor:
     """Draw standard normal columns, the same on every device for one seed."""
-    size, dtype, device = (
-        (like.shape[0], like.dtype, like.device) if isinstance(like, Tensor) else like
-    )
+    size, dtype, device = like
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(size, k, dtype=torch.float64, generator=generator).to(device, dtype)
 

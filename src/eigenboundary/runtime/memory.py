@@ -45,13 +45,8 @@ _LEAST = 40 * 10**6
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
-def as_bytes(value: Any, name: str = "memory_limit") -> int | None:
+def as_bytes(value: Any) -> int | None:
     """Read a number of bytes, or text such as "2 GB" or "1.5GiB"; None stays None.
-
-    Raises
-    ------
-    InvalidInputError
-        If the value is neither, or less than one byte.
 
     Examples
     --------
@@ -68,7 +63,8 @@ def as_bytes(value: Any, name: str = "memory_limit") -> int | None:
         if parts:
             number = float(parts[1]) * _UNITS[parts[2] or ""]
     if not number >= 1:
-        raise InvalidInputError(name, "be a number of bytes or text like '2 GB'", repr(value))
+        wanted = "be a number of bytes or text like '2 GB'"
+        raise InvalidInputError("memory_limit", wanted, repr(value))
     return int(number)
 
 
@@ -105,14 +101,9 @@ class Memory:
     Attributes
     ----------
     free : int or None
-        Bytes free at the start; None without a limit.
+        Bytes free at the start; None without a limit. Too few raise InvalidInputError.
     vectors : int
         Bytes of these that the eigensolver has reserved.
-
-    Raises
-    ------
-    InvalidInputError
-        If the process leaves too little of the limit.
     """
 
     def __init__(self, limit: int | None = None, device: torch.device | None = None) -> None:
@@ -201,10 +192,7 @@ class Memory:
     def plan(self, count: int, vector: int, purpose: str) -> None:
         """Reserve the memory of so many vectors; keepers drop their results if that needs it.
 
-        Raises
-        ------
-        InvalidInputError
-            If the vectors do not fit.
+        Vectors that do not fit raise InvalidInputError.
         """
         if self.free is None:
             return

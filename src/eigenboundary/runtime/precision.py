@@ -68,10 +68,7 @@ def program_default() -> Iterator[None]:
 class Switch:
     """A context with changed settings, which the last thread to leave restores.
 
-    Parameters
-    ----------
-    change : callable
-        ``change(switch)`` calls :meth:`set` for each setting.
+    ``change(switch)`` calls :meth:`set` for each setting.
 
     Examples
     --------

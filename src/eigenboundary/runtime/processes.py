@@ -66,8 +66,8 @@ class Processes:
         """Return the job's value; an error in one process is raised in all."""
         return job()
 
-    def check_alike(self, value: Any, unlike: InvalidInputError) -> None:
-        """Raise the error in all processes unless the value is the same in all."""
+    def check_alike(self, value: Any, name: str, wanted: str) -> None:
+        """Raise InvalidInputError in all processes unless the value is the same in all."""
 
     def sum(self, job: Callable[[], Tensor], like: Tensor) -> Tensor:
         """Return the sum of all processes' values, of the shape and type of ``like``."""
@@ -114,10 +114,7 @@ def joined() -> Iterator[None]:
 def current() -> Processes:
     """Return the processes of ``torch.distributed``'s default group, or this one alone.
 
-    Raises
-    ------
-    RuntimeError
-        If the others do not make the same call within ten minutes.
+    If the others do not make the same call within ten minutes, a RuntimeError is raised.
     """
     global _known
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
@@ -199,10 +196,10 @@ class _Group(Processes):
         self._raise_first(self._of_all(self._report(error)), error)
         return value  # type: ignore[return-value]
 
-    def check_alike(self, value: Any, unlike: InvalidInputError) -> None:
+    def check_alike(self, value: Any, name: str, wanted: str) -> None:
         values = self._of_all(value)
         if any(other != values[0] for other in values):
-            raise unlike
+            raise InvalidInputError(name, wanted, because="they differ")
 
     def sum(self, job: Callable[[], Tensor], like: Tensor) -> Tensor:
         value, error = _tried(job)

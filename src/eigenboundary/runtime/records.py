@@ -63,20 +63,9 @@ def pack(value: Any, arrays: Arrays, name: str = "") -> Any:
 def unpack(
     kind: Any, record: Any, arrays: Mapping[str, NDArray[Any]], shared: tuple[str, ...] = ()
 ) -> Any:
-    """Return the value of a type that :func:`pack` took apart.
+    """Return the value of a type that :func:`pack` took apart, or raise RecordError.
 
-    Parameters
-    ----------
-    kind : type
-    record : JSON
-    arrays : mapping of array
-    shared : tuple of str
-        Names of lengths that a nested dataclass has in common with the outer one.
-
-    Raises
-    ------
-    RecordError
-        If the record or an array is missing, or of another type or shape.
+    ``shared`` names the lengths that a nested dataclass has in common with the outer one.
     """
     return _Reader(arrays, shared).read(kind, record, "", {})
 
@@ -110,10 +99,9 @@ class _Reader:
             _require(isinstance(record, list), name, "a list", record)
             kinds = [arguments[0]] * len(record) if arguments[-1] is Ellipsis else [*arguments]
             _require(len(kinds) == len(record), name, f"{len(kinds)} entries", record)
-            return tuple(
-                self.read(each, item, _joined(name, i), lengths)
-                for i, (each, item) in enumerate(zip(kinds, record, strict=True))
-            )
+            places = (_joined(name, i) for i in range(len(kinds)))
+            entries = zip(kinds, record, places, strict=True)
+            return tuple(self.read(*entry, lengths) for entry in entries)
         return _scalar(kind, record, name)
 
     def _dataclass(self, kind: Any, record: Any, name: str, outer: dict[str, int]) -> Any:
@@ -121,12 +109,10 @@ class _Reader:
         _require(isinstance(record, dict), name, "a table", record)
         _require(record.keys() == set(fields), name, f"of fields {', '.join(fields)}", [*record])
         lengths = {key: outer[key] for key in self.shared if key in outer}
-        return kind(
-            **{
-                key: self.read(hint, record[key], _joined(name, key), lengths)
-                for key, hint in fields.items()
-            }
-        )
+        values = {}
+        for key, hint in fields.items():
+            values[key] = self.read(hint, record[key], _joined(name, key), lengths)
+        return kind(**values)
 
     def _array(
         self, arguments: tuple[Any, ...], record: Any, name: str, lengths: dict[str, int]
@@ -174,11 +160,8 @@ def _require(fits: bool, name: str, wanted: object, came: object) -> None:
 def _stored(kind: Any) -> dict[str, Any]:
     """Return the types of the fields of a dataclass that are stored, by their names."""
     hints = typing.get_type_hints(kind, include_extras=True)
-    return {
-        item.name: hints[item.name]
-        for item in dataclasses.fields(kind)
-        if item.metadata.get("stored", True)
-    }
+    stored = (f.name for f in dataclasses.fields(kind) if f.metadata.get("stored", True))
+    return {name: hints[name] for name in stored}
 
 
 def _joined(name: str, part: object) -> str:

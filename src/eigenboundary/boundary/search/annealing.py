@@ -73,11 +73,7 @@ _LOOKS = 4
 
 
 def anneal(
-    origins: Origins,
-    rivals: Tensor,
-    found: Candidates,
-    extent: Tensor,
-    generator: torch.Generator,
+    origins: Origins, rivals: Tensor, found: Candidates, extent: Tensor, generator: torch.Generator
 ) -> None:
     """Move the points ``found``, in place, to nearer ones, up to distances ``extent`` (m,).
 

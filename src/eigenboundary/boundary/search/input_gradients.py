@@ -51,14 +51,9 @@ def depth_gradient(
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""Compute how deep inputs (n, ...) lie behind the boundary of their own class a.
 
-    Returns
-    -------
-    depth : Tensor, shape (n,)
-        :math:`\max_{j \ne a} f_j(x) - f_a(x)`.
-    towards : Tensor, shape (n,)
-        :math:`f_b(x) - f_a(x)`, with b the ``other`` class; default: the largest other output's.
-    gradient : Tensor, shape (n, ...)
-        :math:`\nabla_x (f_b - f_a)(x)`.
+    The results are the depth :math:`\max_{j \ne a} f_j(x) - f_a(x)`, the value :math:`f_b(x) -
+    f_a(x)` and its gradient, with b the ``other`` class, by default that of the largest other
+    output.
     """
 
     def values_of(outputs: Tensor, rows: slice) -> tuple[Tensor, ...]:

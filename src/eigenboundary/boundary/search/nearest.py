@@ -199,10 +199,7 @@ class _Search:
         return start_crossings(origins, rivals, pool, self.n_starts, self.generator, ends)
 
     def _refined(self, origins: Origins, starts: list[Candidates]) -> tuple[Candidates, Tensor]:
-        """Refine the nearest few starts of each input; return the nearest point.
-
-        Most of them are dropped once a few steps have shown which are the most promising.
-        """
+        """Refine the nearest few starts of each input, the best few to the end; return the best."""
         many = stacked(starts)
         for kept, n_steps in ((_KEPT_STARTS, _FIRST_STEPS), (_KEPT_TO_THE_END, _MOST_STEPS)):
             few = min(kept, many.distance.shape[1])

@@ -36,9 +36,8 @@ def as_box(box: Any) -> tuple[float, float] | None:
         return None
     pair = isinstance(box, Sequence) and len(box) == 2
     if not pair or not all(isinstance(b, int | float) for b in box) or not box[0] < box[1]:
-        raise InvalidInputError(
-            "box", "be a pair (low, high) of numbers with low < high", repr(box)
-        )
+        wanted = "be a pair (low, high) of numbers with low < high"
+        raise InvalidInputError("box", wanted, repr(box))
     return float(box[0]), float(box[1])
 
 
@@ -110,11 +109,9 @@ class Geometry:
     def check_inside(self, x: Tensor, name: str) -> None:
         """Raise an InvalidInputError if some inputs lie outside the box."""
         if self.box is not None and not torch.equal(self.inside(x), x):
-            raise InvalidInputError(
-                name,
-                f"lie in the box from {self.box[0]:g} to {self.box[1]:g}",
-                f"entries from {float(x.min()):g} to {float(x.max()):g}",
-            )
+            wanted = f"lie in the box from {self.box[0]:g} to {self.box[1]:g}"
+            got = f"entries from {float(x.min()):g} to {float(x.max()):g}"
+            raise InvalidInputError(name, wanted, got)
 
     def nearest_on_plane(self, x: Tensor, gradient: Tensor, offset: Tensor) -> Tensor:
         r"""Return the input nearest to x, in the box, with :math:`\langle g, y - x\rangle = c`.

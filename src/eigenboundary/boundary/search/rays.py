@@ -75,13 +75,8 @@ def first_crossings(origins: Origins, ends: Tensor, looks: int) -> Candidates:
     """
     network, x, own = origins.network, origins.x, origins.own
     shares = torch.linspace(1 / looks, 1, looks, dtype=x.dtype, device=x.device)
-    changed = torch.stack(
-        [
-            outputs_at(network, along(x, ends, share.expand(len(x)))).argmax(-1) != own
-            for share in shares
-        ],
-        dim=1,
-    )
+    seen = (outputs_at(network, along(x, ends, share.expand(len(x)))) for share in shares)
+    changed = torch.stack([outputs.argmax(-1) != own for outputs in seen], dim=1)
     outer = shares[changed.int().argmax(1)]
     found = find_crossings(network, along(x, ends, outer - 1 / looks), along(x, ends, outer))
     there = changed.any(1) & found.leads & (found.own == own)

@@ -60,22 +60,19 @@ def start_crossings(
     There are ``n_starts`` samples of the pool and e inputs ``towards`` (m, e, ...) an origin.
     """
     everywhere = torch.ones_like(origins.own, dtype=torch.bool)
+    network, x, geometry = origins.network, origins.x, origins.geometry
     ends = [(end, everywhere) for end in towards.unbind(1)]
-    for other in rivals.unbind(1):
-        ends.append(
-            descend(origins.network, origins.x, other, origins.geometry, _DESCENT_STEPS)[1:]
-        )
+    ends += [descend(network, x, other, geometry, _DESCENT_STEPS)[1:] for other in rivals.unbind(1)]
     if pool is not None and len(pool.x):
         ends += _near_samples(origins, pool, n_starts, generator)
     return [first_crossings(origins, end, _LOOKS).only(valid) for end, valid in ends]
 
 
 def look_around(origins: Origins, radius: Tensor, generator: torch.Generator) -> list[Candidates]:
-    """Find crossings in many directions up to a radius (m,).
+    """Find two crossings up to a radius (m,), each in the best of many directions.
 
-    They are the nearest one of some directions, and the one in the direction in which the input at
-    the radius lies deepest behind the boundary, of many more: what reaches into the ball mostly
-    crosses its surface. Directions can cover few dimensions only.
+    One is the nearest. The other lies in the direction, of many more, whose input at the radius is
+    deepest behind the boundary: a region that reaches into the ball mostly crosses its surface.
     """
     x, geometry = origins.x, origins.geometry
     dimension = x[0].numel() if len(x) else 0
@@ -120,10 +117,8 @@ def _best_tips(
 def _near_samples(
     origins: Origins, pool: Pool, n_starts: int, generator: torch.Generator
 ) -> list[tuple[Tensor, Tensor]]:
-    """Return the nearest sample of another class, of all samples and of random shares of them.
-
-    The nearest few of all would lie on one side.
-    """
+    """Return the nearest sample of another class, of all samples and of random shares of them."""
+    # The nearest few of all samples would lie on one side.
     x, count = origins.x, len(pool.x)
     order = torch.randperm(count, generator=generator).to(x.device)
     shares = min(n_starts, count) - 1

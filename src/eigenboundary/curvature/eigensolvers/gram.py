@@ -27,7 +27,7 @@ _GRAM_ROWS = 3000
 
 
 def gram_pays(operator: FactoredOperator) -> bool:
-    """Whether F fits in a few blocks; with many, each is computed too often."""
+    """Tell whether F fits in a few blocks; with many, each is computed too often."""
     # Up to three copies of F, and of the Gram matrix, exist at once.
     bytes_at_once = 24 * operator.rows * max(operator.rows, operator.size)
     return operator.rows <= min(operator.size, _GRAM_ROWS) and (
@@ -55,16 +55,14 @@ def gram_eigenpairs(
     floor = max(rounding, 1e-15 * len(values)) * max(float(values[0]), 0.0)
     rank = min(int((values > floor).sum()), operator.size)
     wanted = rank if k is None else min(k, rank)
-    vectors = _orthonormal(_lift(blocks, coefficients[:, :wanted], operator.size)).to(
-        operator.dtype
-    )
+    vectors = _orthonormal(_lift(blocks, coefficients[:, :wanted], operator.size))
+    vectors = vectors.to(operator.dtype)
     if k is not None and vectors.shape[1] < k:
         # Random orthonormal vectors in the complement of F's row space.
         row_space = _orthonormal(_lift(blocks, coefficients[:, :rank], operator.size))
         drawn = random_block(operator.like, k - vectors.shape[1], seed)
-        vectors = torch.cat(
-            [vectors, orthonormal_extension(drawn, [row_space.to(operator.dtype)])], dim=1
-        )
+        null = orthonormal_extension(drawn, [row_space.to(operator.dtype)])
+        vectors = torch.cat([vectors, null], dim=1)
     follows = float(values[wanted]) if wanted < rank else 0.0
     n_next = min(guard, operator.size - vectors.shape[1])
     after = torch.nn.functional.pad(values.clamp_min(0), (0, n_next))[vectors.shape[1] :][:n_next]

@@ -58,10 +58,9 @@ def missed_pairs(
 def _certified(
     subspace: Subspace, sign: float, threshold: float, limit: int, seed: int
 ) -> tuple[bool, Tensor | None]:
-    """Certify that sign·A has as many eigenvalues above ``threshold`` as there are Ritz values.
+    """Certify that sign·A has no eigenvalue above ``threshold`` outside the subspace.
 
-    Return whether it has, and the vectors found above the threshold outside the subspace, if any.
-    The search ends where it would take more than ``limit`` products.
+    Return whether that is certain after ``limit`` products, and the vectors found there, if any.
     """
     operator = subspace.operator
     room = operator.size - subspace.size
@@ -164,8 +163,8 @@ def _search(
 ) -> tuple[Tensor | None, bool]:
     """Search for an eigenvalue of sign·A above ``threshold``, orthogonally to known vectors.
 
-    The search ends when one above the threshold by more than ``slack`` is unlikely to be missed, or
-    when the largest Ritz pair has converged below it and its value no longer moves.
+    It ends when one above by more than ``slack`` is unlikely to be missed, or when the largest Ritz
+    pair has converged below and its value no longer moves.
     """
     operator, rounding = subspace.operator, _rounding(subspace)
     room = operator.size - known.shape[1]

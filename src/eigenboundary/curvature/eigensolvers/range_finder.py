@@ -228,7 +228,7 @@ class _Growth:
             subspace.grow_to(min(self._most, room))
 
     def _full(self, columns: int) -> bool:
-        """Whether a memory limit leaves no room for so many more vectors."""
+        """Tell whether a memory limit leaves no room for so many more vectors."""
         return self.subspace.size + columns > self._most < self.operator.size
 
     def _too_large(self) -> Ending:

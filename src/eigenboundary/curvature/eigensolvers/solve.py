@@ -19,12 +19,7 @@ from eigenboundary.curvature.operators.base import (
     SymmetricOperator,
     check_operator,
 )
-from eigenboundary.runtime.arguments import (
-    check_choice,
-    check_integer,
-    check_seed,
-    check_tolerance,
-)
+from eigenboundary.runtime.arguments import check_choice, check_integer, check_seed, check_tolerance
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.precision import full_precision
 
@@ -126,14 +121,8 @@ def top_eigenpairs(
             return dense_eigenpairs(operator, n, which=which, tolerance=limit, guard=guard)
         if chosen == "gram":
             return gram_eigenpairs(operator, number, tolerance=limit, guard=guard, seed=seed)
-        iteration: dict[str, Any] = {
-            "tolerance": limit,
-            "guard": guard,
-            "max_products": max_products,
-            "start": first,
-            "seed": seed,
-            "progress": progress,
-        }
+        iteration: dict[str, Any] = {"tolerance": limit, "guard": guard, "seed": seed}
+        iteration |= {"max_products": max_products, "start": first, "progress": progress}
         if chosen == "range":
             null, until = 0.0 if tolerance is None else limit, enough if number is None else None
             return range_eigenpairs(operator, number, null=null, enough=until, **iteration)
@@ -142,13 +131,9 @@ def top_eigenpairs(
 
     pairs = operator.led(solve)
     if not pairs.converged.all():
-        _log.warning(
-            "%d of %d eigenpairs are not certified to the tolerance %.0e (%s)",
-            int((~pairs.converged).sum()),
-            len(pairs.converged),
-            limit,
-            pairs.message,
-        )
+        unsure = f"{int((~pairs.converged).sum())} of {len(pairs.converged)} eigenpairs"
+        said = "%s are not certified to the tolerance %.0e (%s)"
+        _log.warning(said, unsure, limit, pairs.message)
     return dataclasses.replace(pairs, reason=reason)
 
 
@@ -166,13 +151,7 @@ def as_start(start: Any, size: int) -> Tensor:
 
 
 def wanted_number(k: Any) -> int | None:
-    """Return the number of eigenpairs that k asks for; None for all.
-
-    Raises
-    ------
-    InvalidInputError
-        If k is neither an integer of at least 1, nor "all" or None.
-    """
+    """Return the number of eigenpairs that k, an integer or "all", asks for; None for all."""
     if k is None or (isinstance(k, str) and k == "all"):
         return None
     try:

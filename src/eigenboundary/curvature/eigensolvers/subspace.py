@@ -34,7 +34,7 @@ _SMALL_BASIS_BYTES = 2**26
 
 
 def kept_in_double(operator: SymmetricOperator, capacity: int) -> bool:
-    """Whether a basis of so many vectors is stored in float64."""
+    """Tell whether a basis of so many vectors is stored in float64."""
     return 8 * operator.size * capacity <= operator.memory.at_any_time(_SMALL_BASIS_BYTES)
 
 
@@ -205,7 +205,7 @@ class Plan:
         return torch.arange(min(self.k, size), min(self.k + self.guard, size))
 
     def least(self, dimension: int) -> int:
-        """Number of basis vectors below which there are too few Ritz pairs."""
+        """Return the number of basis vectors below which there are too few Ritz pairs."""
         return min(dimension, self.k * (2 if self.which == "both" else 1) + self.guard)
 
     def kept(self, size: int) -> Tensor:

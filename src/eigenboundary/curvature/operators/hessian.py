@@ -25,8 +25,7 @@ from eigenboundary.curvature.operators.products import (
     pays,
 )
 from eigenboundary.problem.derivatives import (
-    batch_gauss_newton_product,
-    batch_hessian_product,
+    WeightedBatch,
     hessian_product,
     pullback,
     pushforward,
@@ -65,11 +64,10 @@ class ProblemOperator(SymmetricOperator):
     def _batch_product(self, x: Tensor, y: Tensor, block: Tensor) -> Tensor:
         """Compute the product of one batch's summed curvature with a (p, k) block."""
 
+    @staticmethod
     @abstractmethod
-    def _traced_product(
-        self, x: Tensor, y: Tensor, weights: Tensor, parameters: Tree, tangents: Tree
-    ) -> Tree:
-        """Compute a weighted batch's product with one vector, as a pure function for tracing."""
+    def _traced(batch: WeightedBatch, tangents: Tree, /) -> Tree:
+        """Compute a weighted batch's product with one vector, for tracing."""
 
     @property
     def record(self) -> ProductRecord:
@@ -145,7 +143,7 @@ class ProblemOperator(SymmetricOperator):
         self.forget()  # both routes at once may not fit
         try:
             self._kept = LinearizedProducts(
-                self.problem, self._traced_product, self._batch_product, self._most_kept
+                self.problem, self._traced, self._batch_product, self._most_kept
             )
         except Exception as error:  # whatever an operation that cannot be traced raises
             self._obstacle = f"tracing failed: {first_line(error)}"
@@ -189,16 +187,10 @@ class HessianOperator(ProblemOperator):
 
     name = "hessian"
     derivatives = frozenset({"hessian_product"})
+    _traced = staticmethod(WeightedBatch.hessian_product)
 
     def _batch_product(self, x: Tensor, y: Tensor, block: Tensor) -> Tensor:
         return hessian_product(self.problem.network, self.problem.loss, x, y, block)
-
-    def _traced_product(
-        self, x: Tensor, y: Tensor, weights: Tensor, parameters: Tree, tangents: Tree
-    ) -> Tree:
-        return batch_hessian_product(
-            self.problem.network, self.problem.loss, x, y, weights, parameters, tangents
-        )
 
     def _gradients(self) -> KeptGradients | None:
         try:
@@ -226,19 +218,13 @@ class GaussNewtonOperator(ProblemOperator, FactoredOperator):
 
     name = "gauss_newton"
     derivatives = frozenset({"pushforward", "summed_pullback"})
+    _traced = staticmethod(WeightedBatch.gauss_newton_product)
 
     def _batch_product(self, x: Tensor, y: Tensor, block: Tensor) -> Tensor:
         outputs, tangents = pushforward(self.problem.network, x, block)
         loss = self.problem.loss
         curved = torch.vmap(lambda t: loss.output_hessian_product(outputs, y, t))(tangents)
         return summed_pullback(self.problem.network, x, curved)
-
-    def _traced_product(
-        self, x: Tensor, y: Tensor, weights: Tensor, parameters: Tree, tangents: Tree
-    ) -> Tree:
-        return batch_gauss_newton_product(
-            self.problem.network, self.problem.loss, x, y, weights, parameters, tangents
-        )
 
     @property
     def rows(self) -> int:

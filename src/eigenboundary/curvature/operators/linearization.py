@@ -118,7 +118,7 @@ def _fuse(graph: fx.Graph) -> None:
 
 
 def _fusible(product: fx.Node, other: object, total: fx.Node) -> bool:
-    """Whether the product serves this sum alone, and all tensors are of one type and device."""
+    """Tell whether a product serves this sum alone, with tensors of one type and device."""
     if product.target not in _FUSED or len(product.users) > 1 or other is product:
         return False
     nodes = [*product.args, total]
@@ -131,7 +131,7 @@ def _fusible(product: fx.Node, other: object, total: fx.Node) -> bool:
 
 
 def _alike(one: object, other: object) -> bool:
-    """Whether both nodes are tensors of one shape, type and layout."""
+    """Tell whether both nodes are tensors of one shape, type and layout."""
     if not isinstance(one, fx.Node) or not isinstance(other, fx.Node):
         return False
     a, b = one.meta.get("val"), other.meta.get("val")

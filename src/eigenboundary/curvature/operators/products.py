@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from eigenboundary.curvature.operators.linearization import LinearMap
-from eigenboundary.problem.derivatives import kept_hessian_product
+from eigenboundary.problem.derivatives import WeightedBatch, kept_hessian_product
 from eigenboundary.problem.network import Tree
 from eigenboundary.problem.problem import Problem
 from eigenboundary.runtime.errors import first_line
@@ -27,8 +27,8 @@ from eigenboundary.runtime.linalg import random_block
 
 _log = logging.getLogger(__name__)
 
-#: (x, y, weights, parameters, tangents) to the product of a batch's weighted sum, as trees.
-TracedProduct = Callable[[Tensor, Tensor, Tensor, Tree, Tree], Tree]
+#: (batch, tangents) to the product of the batch's weighted sum.
+TracedProduct = Callable[[WeightedBatch, Tree], Tree]
 #: (x, y, block) to the product of a batch's sum, by the route without a trace.
 PlainProduct = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -77,7 +77,7 @@ class ProductRecord:
 
 
 def pays(problem: Problem, products: int) -> bool:
-    """Whether so many products are more work than tracing one of them.
+    """Tell whether so many products are more work than tracing one of them.
 
     Tracing only then costs at most twice the best choice with the number of products known.
     """
@@ -89,10 +89,7 @@ def pays(problem: Problem, products: int) -> bool:
 class KeptGradients:
     """Hessian products by double backward through kept graphs of the gradient.
 
-    Raises
-    ------
-    RuntimeError
-        If the graphs exceed ``kept_bytes``, or their products differ from ``plain``'s.
+    Graphs that exceed ``kept_bytes``, or products other than ``plain``'s, raise RuntimeError.
     """
 
     def __init__(self, problem: Problem, plain: PlainProduct, kept_bytes: int) -> None:
@@ -129,12 +126,8 @@ class KeptGradients:
 class LinearizedProducts:
     """Products with a problem's curvature by a trace of one chunk's product.
 
-    Intermediate results of at most ``kept_bytes`` are kept between products.
-
-    Raises
-    ------
-    RuntimeError
-        If the trace's products differ from ``plain``'s. Tracing itself may raise anything.
+    Intermediate results of at most ``kept_bytes`` are kept between products. Products other than
+    ``plain``'s raise RuntimeError, and tracing itself may raise anything.
     """
 
     def __init__(
@@ -144,12 +137,13 @@ class LinearizedProducts:
         self._vectorized = True
         self._kept: list[list[Tensor]] = []
         self._theta = list(problem.network.parameters.values())
-        names = problem.parameter_names
+        network, loss, names = problem.network, problem.loss, problem.parameter_names
 
         def function(tangents: list[Tensor], constants: list[Tensor]) -> list[Tensor]:
             x, y, weights, *theta = constants
-            trees = (dict(zip(names, tree, strict=True)) for tree in (theta, tangents))
-            product = traced(x, y, weights, *trees)
+            parameters = dict(zip(names, theta, strict=True))
+            batch = WeightedBatch(network, loss, x, y, weights, parameters)
+            product = traced(batch, dict(zip(names, tangents, strict=True)))
             return [product[name] for name in names]
 
         # A loader's own batches may be smaller.
@@ -167,15 +161,11 @@ class LinearizedProducts:
     @property
     def record(self) -> ProductRecord:
         """The record of this route."""
-        return ProductRecord(
-            "linearized",
-            "as many products as tracing one takes had been computed"
-            + ("" if self._vectorized else "; one vector at a time: it cannot be vectorized"),
-            self.samples,
-            self.chunks,
-            len(self._kept),
-            self.kept_bytes,
-        )
+        reason = "as many products as tracing one takes had been computed"
+        if not self._vectorized:
+            reason += "; one vector at a time: it cannot be vectorized"
+        chunks, kept = self.chunks, len(self._kept)
+        return ProductRecord("linearized", reason, self.samples, chunks, kept, self.kept_bytes)
 
     def __call__(self, block: Tensor) -> Tensor:
         """Compute the summed product with a (p, k) block."""
@@ -218,9 +208,8 @@ class LinearizedProducts:
         block = random_block(_like(self.problem), 2, 0)
         kept = self._map.prepare(self._constants(x, y))
         expected = plain(x, y, block)
-        check_product(
-            torch.cat([self._columns(v, kept) for v in block.split(1, dim=1)], 1), expected
-        )
+        one_by_one = [self._columns(v, kept) for v in block.split(1, dim=1)]
+        check_product(torch.cat(one_by_one, dim=1), expected)
         try:
             check_product(self._columns(block, kept), expected)
         except torch.OutOfMemoryError:

@@ -45,10 +45,8 @@ class Bulk:
             return []
         thresholds = largest * np.array(_THRESHOLDS)
         band = self.density.count_above(thresholds)
-        return [
-            (float(t), int(low), int(high))
-            for t, low, high in zip(thresholds, band.low, band.high, strict=True)
-        ]
+        rows = zip(thresholds, band.low, band.high, strict=True)
+        return [(float(t), int(low), int(high)) for t, low, high in rows]
 
     def summary(self, eigenvalues: NDArray[np.float64]) -> dict[str, Any]:
         """Return the headline numbers as plain Python values."""

@@ -333,10 +333,7 @@ def _lanczos(
     steps: int,
     report: Callable[[int], Any],
 ) -> tuple[Tensor, Tensor]:
-    """Run Lanczos from each of b columns; return diagonals and off-diagonals (b, steps), float64.
-
-    Each column has its own basis, fully reorthogonalised; all share the operator's products.
-    """
+    """Run Lanczos from each of b columns, with a basis each; return the entries of T (b, steps)."""
     count = block.shape[1]
     diagonals = torch.zeros(count, steps, dtype=torch.float64)
     offdiagonals = torch.zeros_like(diagonals)
