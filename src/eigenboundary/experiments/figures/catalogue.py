@@ -38,34 +38,24 @@ class Figure:
     films: Callable[[Any, Path], tuple[Path, ...]] | None = None
 
 
-def _appendix(name: str, title: str, module: Any) -> Figure:
-    films = getattr(module, "write_animations", None)
-    return Figure(f"appendix-{name}", title, module.compute, module.draw, films)
+@dataclass(frozen=True)
+class Reproduced:
+    """A reproduced figure, with a note for the reader."""
+
+    name: str
+    title: str
+    files: tuple[Path, ...]
+    seconds: dict[str, float] = field(repr=False)  # by part: training, analysis, drawing
+    note: str = ""
 
 
 def _rows(name: str, title: str, configs: dict[str, str]) -> Figure:
     return Figure(f"appendix-{name}", title, partial(rows.compute, configs), rows.draw)
 
 
-@dataclass(frozen=True)
-class Reproduced:
-    """A reproduced figure.
-
-    Attributes
-    ----------
-    name, title : str
-    files : tuple of Path
-    seconds : dict of float
-        Seconds by part: training, analysis, drawing.
-    note : str
-        A remark for the reader.
-    """
-
-    name: str
-    title: str
-    files: tuple[Path, ...]
-    seconds: dict[str, float] = field(repr=False)
-    note: str = ""
+def _appendix(name: str, title: str, module: Any) -> Figure:
+    films = getattr(module, "write_animations", None)
+    return Figure(f"appendix-{name}", title, module.compute, module.draw, films)
 
 
 _ALL = (
@@ -165,15 +155,10 @@ def reproduce(
         On Ctrl-C; the same call goes on from there.
     """
     names = figure_names(figures)
-    workshop = Workshop(
-        folder,
-        seed=seed,
-        directory=directory,
-        configs=None if configs is None else Path(configs),
-        resolution=resolution,
-        overwrite=overwrite,
-        progress=progress,
-    )
+    where = None if configs is None else Path(configs)
+    given: dict[str, Any] = {"seed": seed, "directory": directory, "configs": where}
+    given |= {"resolution": resolution, "overwrite": overwrite, "progress": progress}
+    workshop = Workshop(folder, **given)
     made = []
     with one_thread():
         for name in names:
@@ -192,6 +177,5 @@ def _make(figure: Figure, workshop: Workshop) -> Reproduced:
         if figure.films is not None:
             files += figure.films(numbers, workshop.folder)
     workshop.report("done", 1, 1)
-    return Reproduced(
-        figure.name, figure.title, files, workshop.seconds, getattr(numbers, "note", "")
-    )
+    note = getattr(numbers, "note", "")
+    return Reproduced(figure.name, figure.title, files, workshop.seconds, note)
