@@ -20,17 +20,10 @@ LEAST_SEEDS = 3
 
 @dataclass(frozen=True)
 class Threshold:
-    """The threshold that an effect must pass for its claim to hold.
-
-    Attributes
-    ----------
-    value : float
-    side : {"above", "below"}
-        The side of the value on which the claim puts the effect.
-    """
+    """The threshold that an effect must pass for its claim to hold."""
 
     value: float
-    side: Literal["above", "below"]
+    side: Literal["above", "below"]  # where the claim puts the effect
 
     def __str__(self) -> str:
         return f"{'>' if self.side == 'above' else '<'} {self.value:g}"
