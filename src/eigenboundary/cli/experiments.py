@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import typer
 
 from eigenboundary.cli.terminal import StageProgress, Terminal
@@ -44,8 +46,8 @@ def train(
     shell: Terminal,
     config: str,
     folder: Path,
+    seeds: Sequence[int],
     *,
-    seeds: list[int],
     directory: Path | None,
     as_json: bool,
     force: bool,
@@ -53,14 +55,13 @@ def train(
     """Train a configuration, keep the networks, and show their losses and accuracies."""
     chosen = load_config(config)
     overrides = None if directory is None else {"directory": str(directory)}
+    options: dict[str, Any] = {"folder": folder, "overwrite": force, "overrides": overrides}
     with StageProgress(shell) as progress:
 
         def update(which: ExperimentConfig, epoch: int, epochs: int) -> None:
-            progress.update(which.title, "epoch", epoch, epochs)
+            progress.report(which.title, "epoch", epoch, epochs)
 
-        trained = train_experiment(
-            chosen, seeds, folder=folder, overwrite=force, overrides=overrides, progress=update
-        )
+        trained = train_experiment(chosen, seeds, **options, progress=update)
     rows = [_row(network, folder) for network in trained]
     if as_json:
         typer.echo(json.dumps(rows))
@@ -116,19 +117,14 @@ def reproduce(
             seed=seed,
             directory=directory,
             overwrite=force,
-            progress=progress.update,
+            progress=progress.report,
             done=done,
         )
-    rows = [(figure.name, *(figure.seconds[part] for part in PARTS)) for figure in made]
-    rows.append(("all", *(sum(figure.seconds[part] for figure in made) for part in PARTS)))
-    columns = (Column(name, format="{:.1f}".format) for name in (*PARTS, "all"))
-    shell.show(
-        Table(
-            (Column("", "head"), *columns),
-            [(name, *seconds, sum(seconds)) for name, *seconds in rows],
-            title="Seconds",
-        )
-    )
+    seconds = pd.DataFrame({figure.name: figure.seconds for figure in made}, PARTS).T
+    seconds.loc["all"] = seconds.sum()
+    seconds["all"] = seconds.sum(axis=1)
+    columns = (Column(name, format="{:.1f}".format) for name in seconds)
+    shell.show(Table((Column("", "head"), *columns), list(seconds.itertuples()), title="Seconds"))
 
 
 def claims(shell: Terminal, folder: Path, *, seeds: int, jobs: int, as_json: bool) -> None:
@@ -138,7 +134,7 @@ def claims(shell: Terminal, folder: Path, *, seeds: int, jobs: int, as_json: boo
             seeds,
             folder=folder,
             jobs=jobs,
-            progress=lambda what, done, total: progress.update("Claims", what, done, total),
+            progress=lambda what, done, total: progress.report("Claims", what, done, total),
         )
     rows = [result.to_dict() for result in results]
     table = claims_table(results)
@@ -153,28 +149,17 @@ def claims(shell: Terminal, folder: Path, *, seeds: int, jobs: int, as_json: boo
 
 def claims_table(results: list[ClaimResult]) -> Table:
     """Return one row a claim: its measured effect, the interval of that, and the verdict."""
-    return Table(
-        (
-            Column("claim", "text"),
-            Column("data", "text"),
-            Column("measure", "text"),
-            Column("effect"),
-            Column("95 % interval", format=lambda ends: "[{:.3g}, {:.3g}]".format(*ends)),
-            Column("claimed"),
-            Column("seeds"),
-            Column("verdict", "word", lambda verdict: Cell(verdict, mark=_MARKS[verdict])),
-        ),
-        [
-            (
-                f"{r.claim.number}. {r.claim.statement}",
-                r.claim.dataset,
-                r.claim.measure,
-                f"{r.effect:.3g}" if r.effects else "—",
-                r.interval,
-                r.claim.threshold,
-                len(r.effects),
-                r.verdict,
-            )
-            for r in results
-        ],
+    columns = (
+        *(Column(name, "text") for name in ("claim", "data", "measure")),
+        Column("effect", format=lambda effect: "—" if math.isnan(effect) else f"{effect:.3g}"),
+        Column("95 % interval", format=lambda ends: "[{:.3g}, {:.3g}]".format(*ends)),
+        *(Column("claimed"), Column("seeds")),
+        Column("verdict", "word", lambda verdict: Cell(verdict, mark=_MARKS[verdict])),
     )
+    rows = []
+    for result in results:
+        claim = result.claim
+        what = f"{claim.number}. {claim.statement}", claim.dataset, claim.measure
+        found = result.effect, result.interval, claim.threshold, len(result.effects), result.verdict
+        rows.append((*what, *found))
+    return Table(columns, rows)

@@ -60,15 +60,13 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+_Version: Any = typer.Option(
+    "--version", callback=_print_version, is_eager=True, help="Print the version."
+)
+
+
 @app.callback()
-def _common(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
-        ),
-    ] = False,
-) -> None:
+def _common(version: Annotated[bool, _Version] = False) -> None:
     pass
 
 
@@ -169,14 +167,9 @@ def train(
     from eigenboundary.cli import experiments, terminal
 
     with terminal.session(quiet=quiet, verbose=verbose) as shell:
+        chosen = range(seed, seed + seeds)
         experiments.train(
-            shell,
-            config,
-            output,
-            seeds=list(range(seed, seed + seeds)),
-            directory=directory,
-            as_json=as_json,
-            force=force,
+            shell, config, output, chosen, directory=directory, as_json=as_json, force=force
         )
 
 

@@ -72,8 +72,7 @@ Verbose = Annotated[bool, _flag("Log what is computed.", "--verbose", "-v")]
 Model = Annotated[
     str,
     _argument(
-        "The trained network: a function that returns it, or the module itself. The current "
-        "folder is searched first.",
+        "The trained network, or a function that returns it. The current folder is searched first.",
         "MODULE:FUNCTION",
     ),
 ]
@@ -105,8 +104,7 @@ LossName = Annotated[
     _option(
         "'cross_entropy' (of logits), 'nll' (of log-probabilities), 'mse', or MODULE:FUNCTION "
         "that maps (outputs, labels) to one loss a sample.",
-        "NAME",
-        LOSSES,
+        *("NAME", LOSSES),
     ),
 ]
 OutputHook = Annotated[
@@ -116,7 +114,7 @@ OutputHook = Annotated[
 Parameters = Annotated[
     list[str] | None,
     _option(
-        "Analyse only the parameters whose names match, e.g. 'head.*'; may be repeated.", "PATTERN"
+        "Analyse only parameters of matching names, e.g. 'head.*'; may be repeated.", "PATTERN"
     ),
 ]
 Dtype = Annotated[str | None, _option(f"{_or(DTYPES)}; default: the model's.", "NAME", DTYPES)]
@@ -142,19 +140,10 @@ Epsilon = Annotated[
 ]
 Controls = Annotated[
     list[str] | None,
-    _option(
-        f"Compare with the directions {_or(CONTROLS)}; may be repeated.",
-        "KIND",
-        CONTROLS,
-        "--control",
-    ),
+    _option(f"Compare with {_or(CONTROLS)}; may be repeated.", "KIND", CONTROLS, "--control"),
 ]
 Margins = Annotated[
-    bool,
-    _flag(
-        "Find the section of the boundary that each eigenvector encodes, and its margin.",
-        "--margins",
-    ),
+    bool, _flag("Find the boundary's section of each eigenvector, and its margin.", "--margins")
 ]
 Bulk = Annotated[
     bool, _flag("Estimate the trace and the distribution of all eigenvalues.", "--bulk")
@@ -176,9 +165,7 @@ Save = Annotated[Path | None, _option("Save the analysis here, as .safetensors."
 Config = Annotated[
     str,
     _argument(
-        "Name of an experiment (see `list`), or a .toml file.",
-        "CONFIG",
-        autocompletion=config_files,
+        "An experiment (see `list`), or a .toml file.", "CONFIG", autocompletion=config_files
     ),
 ]
 FirstSeed = Annotated[int, _option("The first seed.", min=0)]
@@ -187,18 +174,11 @@ ClaimSeeds = Annotated[int, _option("Networks of each kind.", min=1)]
 Jobs = Annotated[int, _option("Processes that measure.", min=1)]
 Figures = Annotated[
     list[str],
-    _argument(
-        "fig1 … fig6, appendix, all, or a part of the appendix by its name.",
-        "FIGURE",
-        **_completion(FIGURES),
-    ),
+    _argument("fig1 … fig6, all, appendix or a part of it.", "FIGURE", **_completion(FIGURES)),
 ]
 Run = Annotated[Path, _argument("A saved analysis.", "RUN")]
 Runs = Annotated[
     list[str],
-    _argument(
-        "Saved analyses, at least two; NAME=FILE shows one under another name than its file's.",
-        "RUN",
-    ),
+    _argument("Saved analyses, at least two; NAME=FILE shows one under a name of its own.", "RUN"),
 ]
 Picture = Annotated[Path | None, _option("Draw the comparison here (.png, .pdf or .svg).", "FILE")]
