@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,26 +41,15 @@ def list_configs(shell: Terminal, *, as_json: bool) -> None:
     shell.show(Table(columns, [(config.name, config.description) for config in configs]))
 
 
-def train(
-    shell: Terminal,
-    config: str,
-    folder: Path,
-    seeds: Sequence[int],
-    *,
-    directory: Path | None,
-    as_json: bool,
-    force: bool,
-) -> None:
+def train(shell: Terminal, config: str, folder: Path, *, as_json: bool, **options: Any) -> None:
     """Train a configuration, keep the networks, and show their losses and accuracies."""
     chosen = load_config(config)
-    overrides = None if directory is None else {"directory": str(directory)}
-    options: dict[str, Any] = {"folder": folder, "overwrite": force, "overrides": overrides}
     with StageProgress(shell) as progress:
 
         def update(which: ExperimentConfig, epoch: int, epochs: int) -> None:
             progress.report(which.title, "epoch", epoch, epochs)
 
-        trained = train_experiment(chosen, seeds, **options, progress=update)
+        trained = train_experiment(chosen, folder=folder, progress=update, **options)
     rows = [_row(network, folder) for network in trained]
     if as_json:
         typer.echo(json.dumps(rows))
@@ -93,15 +81,7 @@ def _row(network: TrainedNetwork, folder: Path) -> dict[str, Any]:
     }
 
 
-def reproduce(
-    shell: Terminal,
-    figures: list[str],
-    folder: Path,
-    *,
-    seed: int,
-    directory: Path | None,
-    force: bool,
-) -> None:
+def reproduce(shell: Terminal, figures: list[str], folder: Path, **options: Any) -> None:
     """Make the figures, name each file when it is written, and show the seconds they took."""
 
     def done(made: Reproduced) -> None:
@@ -111,15 +91,7 @@ def reproduce(
             shell.say(f"  {made.note}")
 
     with StageProgress(shell) as progress:
-        made = reproduce_figures(
-            figures,
-            folder,
-            seed=seed,
-            directory=directory,
-            overwrite=force,
-            progress=progress.report,
-            done=done,
-        )
+        made = reproduce_figures(figures, folder, progress=progress.report, done=done, **options)
     seconds = pd.DataFrame({figure.name: figure.seconds for figure in made}, PARTS).T
     seconds.loc["all"] = seconds.sum()
     seconds["all"] = seconds.sum(axis=1)

@@ -167,10 +167,9 @@ def train(
     from eigenboundary.cli import experiments, terminal
 
     with terminal.session(quiet=quiet, verbose=verbose) as shell:
-        chosen = range(seed, seed + seeds)
-        experiments.train(
-            shell, config, output, chosen, directory=directory, as_json=as_json, force=force
-        )
+        overrides = None if directory is None else {"directory": str(directory)}
+        chosen: Any = {"seeds": range(seed, seed + seeds), "overrides": overrides}
+        experiments.train(shell, config, output, as_json=as_json, overwrite=force, **chosen)
 
 
 @app.command(epilog=_EXIT_CODES, short_help="Test the paper's claims over many seeds.")
@@ -211,7 +210,8 @@ def reproduce(
     from eigenboundary.cli import experiments, terminal
 
     with terminal.session(quiet=quiet, verbose=verbose) as shell:
-        experiments.reproduce(shell, figures, output, seed=seed, directory=directory, force=force)
+        chosen: Any = {"seed": seed, "directory": directory, "overwrite": force}
+        experiments.reproduce(shell, figures, output, **chosen)
 
 
 @app.command(epilog=_EXIT_CODES, short_help="Print, report or draw a saved analysis.")

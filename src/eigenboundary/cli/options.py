@@ -59,9 +59,7 @@ Directory = Annotated[Path | None, _option("Folder with the files of MNIST or CI
 Folder = Annotated[Path, _option("Folder for the results.", "DIR", (), "--output", "-o")]
 Force = Annotated[bool, _flag("Overwrite files that exist.", "--force")]
 Recompute = Annotated[bool, _flag("Compute again what the folder holds.", "--force")]
-Pictures = Annotated[
-    Path | None, _option("Write the report's pictures here, as PNG and PDF.", "DIR")
-]
+Pictures = Annotated[Path | None, _option("Write the pictures here, as PNG and PDF.", "DIR")]
 Quiet = Annotated[bool, _flag("Print only results and errors.", "--quiet", "-q")]
 Report = Annotated[Path | None, _option("Write a self-contained HTML report here.", "HTML")]
 Seed = Annotated[int, _option("Seed of all random numbers.", min=0)]
@@ -126,9 +124,7 @@ BatchSize = Annotated[
 ]
 MemoryLimit = Annotated[str | None, _option("Most memory to use, e.g. '2 GB'.", "SIZE")]
 Method = Annotated[str, _option(f"Eigensolver: {_or(METHODS)}.", "NAME", METHODS)]
-Tolerance = Annotated[
-    float | None, _option("Relative residual at which an eigenpair has converged.", "NUMBER")
-]
+Tolerance = Annotated[float | None, _option("Relative residual of converged pairs.", "NUMBER")]
 MaxProducts = Annotated[int | None, _option("Most matrix–vector products.", min=1)]
 ComplexityTolerance = Annotated[
     float | None,
@@ -145,9 +141,7 @@ Controls = Annotated[
 Margins = Annotated[
     bool, _flag("Find the boundary's section of each eigenvector, and its margin.", "--margins")
 ]
-Bulk = Annotated[
-    bool, _flag("Estimate the trace and the distribution of all eigenvalues.", "--bulk")
-]
+Bulk = Annotated[bool, _flag("Estimate the trace and the density of the spectrum.", "--bulk")]
 Box = Annotated[
     tuple[float, float] | None, _option("Range of the entries of inputs, e.g. 0 1.", "LOW HIGH")
 ]
@@ -155,9 +149,7 @@ TestData = Annotated[
     str | None,
     _option("Samples not trained on, given like --data, to measure the accuracy on.", "FILE"),
 ]
-Resume = Annotated[
-    Path | None, _option("Start from the eigenvectors of this saved analysis.", "RUN")
-]
+Resume = Annotated[Path | None, _option("Start from a saved analysis' eigenvectors.", "RUN")]
 Save = Annotated[Path | None, _option("Save the analysis here, as .safetensors.", "RUN")]
 
 # ------------------------------------------------------------------------------ other commands

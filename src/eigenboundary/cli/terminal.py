@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import typer
@@ -72,7 +73,7 @@ class Terminal:
 
     def show(self, table: Table) -> None:
         """Print a table on stdout."""
-        shown = [index for index, column in enumerate(table.columns) if not column.wide]
+        shown = [not column.wide for column in table.columns]
         how: dict[str, Any] = {"title_justify": "left", "caption_justify": "left"}
         how |= {"box": box.SIMPLE_HEAD, "show_edge": False, "collapse_padding": True}
         drawn = RichTable(
@@ -82,7 +83,7 @@ class Terminal:
             **how,
         )
         gives_way = any(column.kind == "text" for column in table.columns)
-        for column in (table.columns[index] for index in shown):
+        for column in compress(table.columns, shown):
             drawn.add_column(
                 Text(column.name),
                 justify="right" if column.kind == "number" else "left",
@@ -91,7 +92,7 @@ class Terminal:
                 overflow="fold",  # a number is never cut short
             )
         for cells in table.cells():
-            drawn.add_row(*(_text(cells[index]) for index in shown))
+            drawn.add_row(*map(_text, compress(cells, shown)))
         self.out.print(drawn)
 
 

@@ -15,12 +15,7 @@ from operator import itemgetter
 from typing import Any
 
 from eigenboundary.experiments.claims.measures import MEASURES, Numbers
-from eigenboundary.experiments.claims.statistics import (
-    Threshold,
-    Verdict,
-    bootstrap_interval,
-    verdict,
-)
+from eigenboundary.experiments.claims.statistics import Threshold, bootstrap_interval, verdict
 
 #: The numbers of one seed, by (measure, configuration).
 Measured = Mapping[tuple[str, str], Numbers]
@@ -47,7 +42,7 @@ class ClaimResult:
     effects: tuple[float, ...]  # of the seeds that have one
     effect: float  # the mean; NaN without effects
     interval: tuple[float, float]  # bootstrap interval of the mean, 95 %
-    verdict: Verdict
+    verdict: str  # "supported", "not supported" or "undecided"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, with None for an unknown end of the interval."""

@@ -58,15 +58,9 @@ def bootstrap_interval(effects: ArrayLike) -> tuple[float, float]:
         return -np.inf, np.inf
     if np.ptp(values) == 0:  # nothing to resample
         return float(values[0]), float(values[0])
-    found = bootstrap(
-        (values,),
-        np.mean,
-        confidence_level=0.95,
-        n_resamples=_RESAMPLES,
-        method="percentile",
-        random_state=np.random.default_rng(0),
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    how = {"n_resamples": _RESAMPLES, "random_state": np.random.default_rng(0)}
+    found = bootstrap((values,), np.mean, confidence_level=0.95, method="percentile", **how)
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def verdict(interval: tuple[float, float], threshold: Threshold) -> Verdict:

@@ -154,28 +154,24 @@ def reproduce(
     KeyboardInterrupt
         On Ctrl-C; the same call goes on from there.
     """
-    names = figure_names(figures)
+    chosen = [FIGURES[name] for name in figure_names(figures)]
     where = None if configs is None else Path(configs)
     given: dict[str, Any] = {"seed": seed, "directory": directory, "configs": where}
     given |= {"resolution": resolution, "overwrite": overwrite, "progress": progress}
     workshop = Workshop(folder, **given)
     made = []
     with one_thread():
-        for name in names:
-            made.append(_make(FIGURES[name], workshop))
+        for figure in chosen:
+            workshop.restart(figure.title)
+            numbers = figure.compute(workshop)
+            workshop.report("drawing", 0, 1)
+            with workshop.timed("drawing"):
+                files = figure.draw(numbers).save(workshop.folder, figure.name)
+                if figure.films is not None:
+                    files += figure.films(numbers, workshop.folder)
+            workshop.report("done", 1, 1)
+            note = getattr(numbers, "note", "")
+            made.append(Reproduced(figure.name, figure.title, files, workshop.seconds, note))
             if done is not None:
                 done(made[-1])
     return made
-
-
-def _make(figure: Figure, workshop: Workshop) -> Reproduced:
-    workshop.restart(figure.title)
-    numbers = figure.compute(workshop)
-    workshop.report("drawing", 0, 1)
-    with workshop.timed("drawing"):
-        files = figure.draw(numbers).save(workshop.folder, figure.name)
-        if figure.films is not None:
-            files += figure.films(numbers, workshop.folder)
-    workshop.report("done", 1, 1)
-    note = getattr(numbers, "note", "")
-    return Reproduced(figure.name, figure.title, files, workshop.seconds, note)

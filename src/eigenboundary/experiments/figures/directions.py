@@ -19,11 +19,6 @@ from eigenboundary.experiments.figures.workshop import Workshop
 
 _SHOWN = 4
 _DIRECTIONS = 10
-_NAMES = {
-    "lowest": "lowest\neigenvectors",
-    "random_eigenvectors": "random\neigenvectors",
-    "random_directions": "random\ndirections",
-}
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,8 @@ def draw(data: Directions) -> Page:
             largest = np.abs(plane.alignment).max((0, 1))
             titles = ["", *(f"$|A|$ ≤ {style.format_number(v, 2)}" for v in largest)]
             axes[0].set_visible(False)
-            page.write(*(left + side, down + side / 2, _NAMES[kind]), ha="right", va="center")
+            name = kind.replace("lowest", "lowest_eigenvectors").replace("_", "\n")
+            page.write(left + side, down + side / 2, name, ha="right", va="center")
         plane_row(axes, data.analysis, grid=plane, titles=titles)
     down = top + step * len(data.planes) - 0.1
     page.class_legend(data.analysis.class_names, left, down)

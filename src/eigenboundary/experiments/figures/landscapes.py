@@ -62,10 +62,8 @@ def compute(workshop: Workshop) -> Landscape:
 def draw(data: Landscape) -> Page:
     """Draw two rows of two: eigenvectors, training; between two networks, their plane."""
     page = Page(4.6)
-    lefts, tops, height = (0.6, 4.0), (0.24, 2.56), 1.65
-    axes = [page.axes(left, top, 2.6, height) for top in tops for left in lefts]
-    axes[3].remove()
-    axes[3] = page.axes(4.0, tops[1], 2.05, height)
+    places = ((0.6, 0.24, 2.6), (4.0, 0.24, 2.6), (0.6, 2.56, 2.6), (4.0, 2.56, 2.05))
+    axes = [page.axes(*place, 1.65) for place in places]
     LossCurveDisplay(data.along, xlabel="distance from $\\theta$").plot(axes[0])
     training = "from the start, 0, to the end of training, 1"
     LossCurveDisplay(data.training, xlabel=training).plot(axes[1])

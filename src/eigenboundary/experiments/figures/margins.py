@@ -83,7 +83,10 @@ def draw(found: list[Margins]) -> Page:
         narrowest = style.format_number(float(margins.distance.value.min()), 2)
         titles = [f"narrowest {narrowest}", *vector_names(margins.analysis, _SHOWN)]
         plane_row(axes, margins.analysis, titles=titles, scale=0.42)
-        _narrowest(axes[0], margins)
+        nearest = margins.analysis.inputs[margins.nearest]
+        ends = np.stack([nearest, margins.distance.point[margins.nearest]])
+        axes[0].plot(*ends.T, color=style.INK, **_LINE)
+        axes[0].plot(*nearest, "o", markersize=4, markerfacecolor="none", **_MARK)
         for index, ax in enumerate(axes[1:]):
             _section(ax, margins, index)
         row_name(axes[0], margins.name)
@@ -94,13 +97,6 @@ def draw(found: list[Margins]) -> Page:
     page.bar(ALIGNMENT, left + 3.1 * width, below + 0.02, "alignment $A_i(x)$")
     _legend(page, below + 0.29)
     return page
-
-
-def _narrowest(ax: Axes, margins: Margins) -> None:
-    """Draw the training sample nearest to the boundary, and its distance."""
-    start, end = (a[margins.nearest] for a in (margins.analysis.inputs, margins.distance.point))
-    ax.plot(*np.stack([start, end]).T, color=style.INK, **_LINE)
-    ax.plot(*start, "o", markersize=4, markerfacecolor="none", **_MARK)
 
 
 def _section(ax: Axes, margins: Margins, index: int) -> None:

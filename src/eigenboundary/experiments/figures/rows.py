@@ -128,7 +128,15 @@ def draw(data: Rows) -> Page:
     below = extra * (len(told) - 1) + 0.12 + 0.18 * bool(data.note)
     page, down = Page(top + step * len(data.rows) + below), top
     for i, row in enumerate(data.rows):
-        _draw_row(page, row, (left, down), (side, gap), first=i == 0)
+        axes = page.row(1 + min(_VECTORS, row.analysis.k), left, down, (side, side), gap)
+        if row.embedding is None:
+            plane_row(axes, row.analysis, grid=row.grid, scale=0.45)
+            if i > 0:
+                axes[0].set_title("", loc="left")
+        else:
+            title = f"classes, {row.method}" if len(row.method) < 4 else row.method
+            embedding_row(axes, row.embedding, row.analysis, title)
+        row_name(axes[0], row.name)
         down += step
         if i + 1 == len(data.rows) or i + 1 in told:
             page.class_legend(names[i], left, down - 0.17)
@@ -137,18 +145,3 @@ def draw(data: Rows) -> Page:
     if data.note:
         page.remark(left, page.height - 0.15, data.note)
     return page
-
-
-def _draw_row(
-    page: Page, row: Row, place: tuple[float, float], panel: tuple[float, float], *, first: bool
-) -> None:
-    side, gap = panel
-    axes = page.row(1 + min(_VECTORS, row.analysis.k), *place, (side, side), gap)
-    if row.embedding is None:
-        plane_row(axes, row.analysis, grid=row.grid, scale=0.45)
-        if not first:
-            axes[0].set_title("", loc="left")
-    else:
-        title = f"classes, {row.method}" if len(row.method) < 4 else row.method
-        embedding_row(axes, row.embedding, row.analysis, title)
-    row_name(axes[0], row.name)

@@ -111,7 +111,12 @@ def draw(data: ToyData) -> Page:
     _probability(page.axes(left, tops[0], width, height), data)
     _alignment(page.axes(left, tops[1], width, height), data)
     _surface(page.axes(4.18, tops[0], 1.62, height), data)
-    _spectrum(page.axes(4.18, tops[1], 2.45, height), data)
+    spectrum, found = page.axes(4.18, tops[1], 2.45, height), data.analysis.outlier_count
+    SpectrumDisplay(data.analysis.eigenvalues, [], found.count, found.resolved).plot(spectrum)
+    drop_legend(spectrum)
+    plural = "" if found.count == 1 else "s"
+    fit(spectrum, lettered(3, f"spectrum, {found.count} outlier{plural}"), scale=0.6)
+    spectrum.set_ylabel(r"$\lambda_i$", labelpad=0)
     page.class_legend(("outside", "inside"), left, page.height - 0.16)
     which = f"seed {data.seed}, the first of {data.tried} that learns all points"
     if not data.learnt:
@@ -192,12 +197,3 @@ def _tips(inputs: NDArray[np.float32], gradients: Array) -> list[tuple[str, Arra
         else:
             shared.append(([f"{x:g}"], tip))
     return [(", ".join(names), tip) for names, tip in shared]
-
-
-def _spectrum(ax: Axes, data: ToyData) -> None:
-    found = data.analysis.outlier_count
-    SpectrumDisplay(data.analysis.eigenvalues, [], found.count, found.resolved).plot(ax)
-    drop_legend(ax)
-    plural = "" if found.count == 1 else "s"
-    fit(ax, lettered(3, f"spectrum, {found.count} outlier{plural}"), scale=0.6)
-    ax.set_ylabel(r"$\lambda_i$", labelpad=0)

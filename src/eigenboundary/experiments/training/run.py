@@ -79,10 +79,9 @@ class TrainingRun:
             fingerprint("", [self.x, self.y, *weights]),
             f"training {version.TRAINING_ALGORITHM}",
         )
-        first = slice(0, plan.batch_size or self.x.shape[1])
-        self.ensemble: Ensemble = make_ensemble(
-            self.in_training, plan.mean_loss, self.x[:, first], self.y[:, first]
-        )
+        first = (slice(None), slice(plan.batch_size))
+        batch = self.x[first], self.y[first]
+        self.ensemble: Ensemble = make_ensemble(self.in_training, plan.mean_loss, *batch)
         self.optimizer = plan.make_optimizer(list(self.ensemble.parameters.values()))
         self.scheduler = plan.make_scheduler(self.optimizer)
         self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
@@ -187,10 +186,9 @@ class TrainingRun:
             results.append(TrainingResult(loss, accuracy, epoch, self.seconds, kept))
         diverged = [i for i, result in enumerate(results) if not math.isfinite(result.loss)]
         if diverged:
-            message = (
-                "training diverged (the loss is not finite) for %d of %d network(s); a smaller "
-            )
-            _log.warning(message + "learning_rate may help", len(diverged), len(results))
+            message = "training diverged (the loss is not finite) for %d of %d network(s)"
+            message += "; a smaller learning_rate may help"
+            _log.warning(message, len(diverged), len(results))
         return results
 
     def save(self) -> None:
