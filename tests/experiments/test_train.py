@@ -252,7 +252,7 @@ def test_a_start_from_another_architecture_is_refused_before_any_training(
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (("[network]", "noise = -1\n[network]"), "noise must be a finite number"),
+        (("[network]", "noise = -1\n[network]"), "noise must be a number of at least 0"),
         (("hidden = [6]", "hidden = 6"), "config 'small-adversarial': hidden must be a sequence"),
         (
             ("hidden = [6]", "inputs = 3"),

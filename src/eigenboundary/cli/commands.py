@@ -44,43 +44,31 @@ class Outputs:
     as_json: bool = False
     force: bool = False
 
-    def check(self, *inputs: Path | None) -> None:
+    def check(self, *inputs: Path) -> None:
         """Raise, before anything is computed, if a file cannot be written or is an input."""
         if self.picture is not None and self.picture.suffix not in _PICTURES:
-            raise InvalidInputError(
-                "--picture", f"end in {', '.join(_PICTURES)}", repr(str(self.picture))
-            )
+            wanted = f"end in {', '.join(_PICTURES)}"
+            raise InvalidInputError("--picture", wanted, repr(str(self.picture)))
         places = {"--save": self.save, "--report": self.report, "--picture": self.picture}
         for name, path in places.items():
             if path is None:
                 continue
             if path.exists() and not self.force:
-                raise InvalidInputError(
-                    name, "be a new file unless --force is given", because=f"{str(path)!r} exists"
-                )
+                wanted = "be a new file unless --force is given"
+                raise InvalidInputError(name, wanted, because=f"{str(path)!r} exists")
             new_file(path, overwrite=True, name=name)
-            if any(other is not None and _same(path, other) for other in inputs):
-                raise InvalidInputError(
-                    name, "not be one of the files that are read", repr(str(path))
-                )
+            if any(_same(path, other) for other in inputs):
+                wanted = "not be one of the files that are read"
+                raise InvalidInputError(name, wanted, repr(str(path)))
         if self.pictures is not None:
             new_folder(self.pictures, overwrite=self.force, name="--pictures")
         if self.save is not None and self.report is not None and _same(self.save, self.report):
-            raise InvalidInputError(
-                "--save and --report", "be two files", f"{str(self.save)!r} for both"
-            )
+            got = f"{str(self.save)!r} for both"
+            raise InvalidInputError("--save and --report", "be two files", got)
 
 
 def analyze(shell: Terminal, given: dict[str, Any], outputs: Outputs) -> None:
-    """Analyse, save and show; the exit code says whether all eigenpairs converged.
-
-    Parameters
-    ----------
-    shell : Terminal
-    given : dict
-        Options of the command by name.
-    outputs : Outputs
-    """
+    """Analyse by the options given, save and show; the exit code tells what did not converge."""
     processes = current()
     read = [Path(given[name]) for name in ("data", "test_data", "weights") if given[name]]
     first = processes.rank == 0
@@ -92,7 +80,7 @@ def analyze(shell: Terminal, given: dict[str, Any], outputs: Outputs) -> None:
             **{name: given[name] for name in _SETTINGS},
             parameters=given["parameters"] or None,
             controls=tuple(given["controls"] or ()),
-            progress=lambda stage, done, total: progress.update("Analysing", stage, done, total),
+            progress=lambda stage, done, total: progress.report("Analysing", stage, done, total),
         )
     if not first:
         return
@@ -116,18 +104,18 @@ def _read(given: dict[str, Any], progress: StageProgress) -> dict[str, Any]:
         for names in ("class_names", "feature_names")
     )
     start = _load(given["resume"], "--resume") if given["resume"] else None
-    progress.update("Reading", "model", 0, 1)
+    progress.report("Reading", "model", 0, 1)
     with preserved_random_state(given["seed"]):
         model = sources.load_model(given["model"])
         if given["weights"]:
             sources.load_weights(model, given["weights"])
-        progress.update("Reading", "data", 0, 1)
+        progress.report("Reading", "data", 0, 1)
         samples = sources.load_data(given["data"], "--data", class_names)
         test_data = None
         if given["test_data"]:
             known = class_names or samples.class_names
             test_data = sources.load_data(given["test_data"], "--test-data", known).data
-    progress.update("Reading", "done", 1, 1)
+    progress.report("Reading", "done", 1, 1)
     return {
         "model": model,
         "data": samples.data,
@@ -184,11 +172,8 @@ def _named(runs: list[str]) -> dict[str, Path]:
         path = Path(run) if not equals or Path(run).exists() else Path(file)
         name = path.stem if str(path) == run else name
         if name in paths:
-            raise InvalidInputError(
-                "RUN",
-                "have a name of its own",
-                because=f"{name!r} came twice (NAME=FILE gives another)",
-            )
+            because = f"{name!r} came twice (NAME=FILE gives another)"
+            raise InvalidInputError("RUN", "have a name of its own", because=because)
         paths[name] = path
     if len(paths) < 2:
         raise InvalidInputError("RUN", "be given at least twice", repr(runs[0]))
@@ -215,16 +200,13 @@ def demo(shell: Terminal, folder: Path, *, seed: int, force: bool) -> None:
     report = folder / "report.html"
     results_are_here = any((folder / f"{run.name}.safetensors").exists() for run in RUNS)
     if report.exists() and not force and not results_are_here:
-        raise InvalidInputError(
-            "--output",
-            "be an empty folder or an earlier demo's unless --force is given",
-            because=f"{str(report)!r} exists",
-        )
+        wanted = "be an empty folder or an earlier demo's unless --force is given"
+        raise InvalidInputError("--output", wanted, because=f"{str(report)!r} exists")
     reused: list[str] = []
     with StageProgress(shell) as progress:
 
         def update(run: Any, stage: str, done: int, total: int) -> None:
-            progress.update(run.title, stage, done, total)
+            progress.report(run.title, stage, done, total)
             if stage == "saved":
                 reused.append(run.title)
 

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import typer
 
 from eigenboundary.cli.terminal import StageProgress, Terminal
@@ -40,27 +41,15 @@ def list_configs(shell: Terminal, *, as_json: bool) -> None:
     shell.show(Table(columns, [(config.name, config.description) for config in configs]))
 
 
-def train(
-    shell: Terminal,
-    config: str,
-    folder: Path,
-    *,
-    seeds: list[int],
-    directory: Path | None,
-    as_json: bool,
-    force: bool,
-) -> None:
+def train(shell: Terminal, config: str, folder: Path, *, as_json: bool, **options: Any) -> None:
     """Train a configuration, keep the networks, and show their losses and accuracies."""
     chosen = load_config(config)
-    overrides = None if directory is None else {"directory": str(directory)}
     with StageProgress(shell) as progress:
 
         def update(which: ExperimentConfig, epoch: int, epochs: int) -> None:
-            progress.update(which.title, "epoch", epoch, epochs)
+            progress.report(which.title, "epoch", epoch, epochs)
 
-        trained = train_experiment(
-            chosen, seeds, folder=folder, overwrite=force, overrides=overrides, progress=update
-        )
+        trained = train_experiment(chosen, folder=folder, progress=update, **options)
     rows = [_row(network, folder) for network in trained]
     if as_json:
         typer.echo(json.dumps(rows))
@@ -92,15 +81,7 @@ def _row(network: TrainedNetwork, folder: Path) -> dict[str, Any]:
     }
 
 
-def reproduce(
-    shell: Terminal,
-    figures: list[str],
-    folder: Path,
-    *,
-    seed: int,
-    directory: Path | None,
-    force: bool,
-) -> None:
+def reproduce(shell: Terminal, figures: list[str], folder: Path, **options: Any) -> None:
     """Make the figures, name each file when it is written, and show the seconds they took."""
 
     def done(made: Reproduced) -> None:
@@ -110,25 +91,12 @@ def reproduce(
             shell.say(f"  {made.note}")
 
     with StageProgress(shell) as progress:
-        made = reproduce_figures(
-            figures,
-            folder,
-            seed=seed,
-            directory=directory,
-            overwrite=force,
-            progress=progress.update,
-            done=done,
-        )
-    rows = [(figure.name, *(figure.seconds[part] for part in PARTS)) for figure in made]
-    rows.append(("all", *(sum(figure.seconds[part] for figure in made) for part in PARTS)))
-    columns = (Column(name, format="{:.1f}".format) for name in (*PARTS, "all"))
-    shell.show(
-        Table(
-            (Column("", "head"), *columns),
-            [(name, *seconds, sum(seconds)) for name, *seconds in rows],
-            title="Seconds",
-        )
-    )
+        made = reproduce_figures(figures, folder, progress=progress.report, done=done, **options)
+    seconds = pd.DataFrame({figure.name: figure.seconds for figure in made}, PARTS).T
+    seconds.loc["all"] = seconds.sum()
+    seconds["all"] = seconds.sum(axis=1)
+    columns = (Column(name, format="{:.1f}".format) for name in seconds)
+    shell.show(Table((Column("", "head"), *columns), list(seconds.itertuples()), title="Seconds"))
 
 
 def claims(shell: Terminal, folder: Path, *, seeds: int, jobs: int, as_json: bool) -> None:
@@ -138,7 +106,7 @@ def claims(shell: Terminal, folder: Path, *, seeds: int, jobs: int, as_json: boo
             seeds,
             folder=folder,
             jobs=jobs,
-            progress=lambda what, done, total: progress.update("Claims", what, done, total),
+            progress=lambda what, done, total: progress.report("Claims", what, done, total),
         )
     rows = [result.to_dict() for result in results]
     table = claims_table(results)
@@ -153,28 +121,17 @@ def claims(shell: Terminal, folder: Path, *, seeds: int, jobs: int, as_json: boo
 
 def claims_table(results: list[ClaimResult]) -> Table:
     """Return one row a claim: its measured effect, the interval of that, and the verdict."""
-    return Table(
-        (
-            Column("claim", "text"),
-            Column("data", "text"),
-            Column("measure", "text"),
-            Column("effect"),
-            Column("95 % interval", format=lambda ends: "[{:.3g}, {:.3g}]".format(*ends)),
-            Column("claimed"),
-            Column("seeds"),
-            Column("verdict", "word", lambda verdict: Cell(verdict, mark=_MARKS[verdict])),
-        ),
-        [
-            (
-                f"{r.claim.number}. {r.claim.statement}",
-                r.claim.dataset,
-                r.claim.measure,
-                f"{r.effect:.3g}" if r.effects else "—",
-                r.interval,
-                r.claim.threshold,
-                len(r.effects),
-                r.verdict,
-            )
-            for r in results
-        ],
+    columns = (
+        *(Column(name, "text") for name in ("claim", "data", "measure")),
+        Column("effect", format=lambda effect: "—" if math.isnan(effect) else f"{effect:.3g}"),
+        Column("95 % interval", format=lambda ends: "[{:.3g}, {:.3g}]".format(*ends)),
+        *(Column("claimed"), Column("seeds")),
+        Column("verdict", "word", lambda verdict: Cell(verdict, mark=_MARKS[verdict])),
     )
+    rows = []
+    for result in results:
+        claim = result.claim
+        what = f"{claim.number}. {claim.statement}", claim.dataset, claim.measure
+        found = result.effect, result.interval, claim.threshold, len(result.effects), result.verdict
+        rows.append((*what, *found))
+    return Table(columns, rows)

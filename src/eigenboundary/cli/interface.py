@@ -60,15 +60,13 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+_Version: Any = typer.Option(
+    "--version", callback=_print_version, is_eager=True, help="Print the version."
+)
+
+
 @app.callback()
-def _common(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
-        ),
-    ] = False,
-) -> None:
+def _common(version: Annotated[bool, _Version] = False) -> None:
     pass
 
 
@@ -169,15 +167,9 @@ def train(
     from eigenboundary.cli import experiments, terminal
 
     with terminal.session(quiet=quiet, verbose=verbose) as shell:
-        experiments.train(
-            shell,
-            config,
-            output,
-            seeds=list(range(seed, seed + seeds)),
-            directory=directory,
-            as_json=as_json,
-            force=force,
-        )
+        overrides = None if directory is None else {"directory": str(directory)}
+        chosen: Any = {"seeds": range(seed, seed + seeds), "overrides": overrides}
+        experiments.train(shell, config, output, as_json=as_json, overwrite=force, **chosen)
 
 
 @app.command(epilog=_EXIT_CODES, short_help="Test the paper's claims over many seeds.")
@@ -218,7 +210,8 @@ def reproduce(
     from eigenboundary.cli import experiments, terminal
 
     with terminal.session(quiet=quiet, verbose=verbose) as shell:
-        experiments.reproduce(shell, figures, output, seed=seed, directory=directory, force=force)
+        chosen: Any = {"seed": seed, "directory": directory, "overwrite": force}
+        experiments.reproduce(shell, figures, output, **chosen)
 
 
 @app.command(epilog=_EXIT_CODES, short_help="Print, report or draw a saved analysis.")

@@ -59,9 +59,7 @@ Directory = Annotated[Path | None, _option("Folder with the files of MNIST or CI
 Folder = Annotated[Path, _option("Folder for the results.", "DIR", (), "--output", "-o")]
 Force = Annotated[bool, _flag("Overwrite files that exist.", "--force")]
 Recompute = Annotated[bool, _flag("Compute again what the folder holds.", "--force")]
-Pictures = Annotated[
-    Path | None, _option("Write the report's pictures here, as PNG and PDF.", "DIR")
-]
+Pictures = Annotated[Path | None, _option("Write the pictures here, as PNG and PDF.", "DIR")]
 Quiet = Annotated[bool, _flag("Print only results and errors.", "--quiet", "-q")]
 Report = Annotated[Path | None, _option("Write a self-contained HTML report here.", "HTML")]
 Seed = Annotated[int, _option("Seed of all random numbers.", min=0)]
@@ -72,8 +70,7 @@ Verbose = Annotated[bool, _flag("Log what is computed.", "--verbose", "-v")]
 Model = Annotated[
     str,
     _argument(
-        "The trained network: a function that returns it, or the module itself. The current "
-        "folder is searched first.",
+        "The trained network, or a function that returns it. The current folder is searched first.",
         "MODULE:FUNCTION",
     ),
 ]
@@ -105,8 +102,7 @@ LossName = Annotated[
     _option(
         "'cross_entropy' (of logits), 'nll' (of log-probabilities), 'mse', or MODULE:FUNCTION "
         "that maps (outputs, labels) to one loss a sample.",
-        "NAME",
-        LOSSES,
+        *("NAME", LOSSES),
     ),
 ]
 OutputHook = Annotated[
@@ -116,7 +112,7 @@ OutputHook = Annotated[
 Parameters = Annotated[
     list[str] | None,
     _option(
-        "Analyse only the parameters whose names match, e.g. 'head.*'; may be repeated.", "PATTERN"
+        "Analyse only parameters of matching names, e.g. 'head.*'; may be repeated.", "PATTERN"
     ),
 ]
 Dtype = Annotated[str | None, _option(f"{_or(DTYPES)}; default: the model's.", "NAME", DTYPES)]
@@ -128,9 +124,7 @@ BatchSize = Annotated[
 ]
 MemoryLimit = Annotated[str | None, _option("Most memory to use, e.g. '2 GB'.", "SIZE")]
 Method = Annotated[str, _option(f"Eigensolver: {_or(METHODS)}.", "NAME", METHODS)]
-Tolerance = Annotated[
-    float | None, _option("Relative residual at which an eigenpair has converged.", "NUMBER")
-]
+Tolerance = Annotated[float | None, _option("Relative residual of converged pairs.", "NUMBER")]
 MaxProducts = Annotated[int | None, _option("Most matrix–vector products.", min=1)]
 ComplexityTolerance = Annotated[
     float | None,
@@ -142,23 +136,12 @@ Epsilon = Annotated[
 ]
 Controls = Annotated[
     list[str] | None,
-    _option(
-        f"Compare with the directions {_or(CONTROLS)}; may be repeated.",
-        "KIND",
-        CONTROLS,
-        "--control",
-    ),
+    _option(f"Compare with {_or(CONTROLS)}; may be repeated.", "KIND", CONTROLS, "--control"),
 ]
 Margins = Annotated[
-    bool,
-    _flag(
-        "Find the section of the boundary that each eigenvector encodes, and its margin.",
-        "--margins",
-    ),
+    bool, _flag("Find the boundary's section of each eigenvector, and its margin.", "--margins")
 ]
-Bulk = Annotated[
-    bool, _flag("Estimate the trace and the distribution of all eigenvalues.", "--bulk")
-]
+Bulk = Annotated[bool, _flag("Estimate the trace and the density of the spectrum.", "--bulk")]
 Box = Annotated[
     tuple[float, float] | None, _option("Range of the entries of inputs, e.g. 0 1.", "LOW HIGH")
 ]
@@ -166,9 +149,7 @@ TestData = Annotated[
     str | None,
     _option("Samples not trained on, given like --data, to measure the accuracy on.", "FILE"),
 ]
-Resume = Annotated[
-    Path | None, _option("Start from the eigenvectors of this saved analysis.", "RUN")
-]
+Resume = Annotated[Path | None, _option("Start from a saved analysis' eigenvectors.", "RUN")]
 Save = Annotated[Path | None, _option("Save the analysis here, as .safetensors.", "RUN")]
 
 # ------------------------------------------------------------------------------ other commands
@@ -176,9 +157,7 @@ Save = Annotated[Path | None, _option("Save the analysis here, as .safetensors."
 Config = Annotated[
     str,
     _argument(
-        "Name of an experiment (see `list`), or a .toml file.",
-        "CONFIG",
-        autocompletion=config_files,
+        "An experiment (see `list`), or a .toml file.", "CONFIG", autocompletion=config_files
     ),
 ]
 FirstSeed = Annotated[int, _option("The first seed.", min=0)]
@@ -187,18 +166,11 @@ ClaimSeeds = Annotated[int, _option("Networks of each kind.", min=1)]
 Jobs = Annotated[int, _option("Processes that measure.", min=1)]
 Figures = Annotated[
     list[str],
-    _argument(
-        "fig1 … fig6, appendix, all, or a part of the appendix by its name.",
-        "FIGURE",
-        **_completion(FIGURES),
-    ),
+    _argument("fig1 … fig6, all, appendix or a part of it.", "FIGURE", **_completion(FIGURES)),
 ]
 Run = Annotated[Path, _argument("A saved analysis.", "RUN")]
 Runs = Annotated[
     list[str],
-    _argument(
-        "Saved analyses, at least two; NAME=FILE shows one under another name than its file's.",
-        "RUN",
-    ),
+    _argument("Saved analyses, at least two; NAME=FILE shows one under a name of its own.", "RUN"),
 ]
 Picture = Annotated[Path | None, _option("Draw the comparison here (.png, .pdf or .svg).", "FILE")]

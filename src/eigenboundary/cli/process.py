@@ -34,7 +34,7 @@ class ExitCode(IntEnum):
 
 
 def launched() -> bool:
-    """Whether a launcher has started several processes.
+    """Return whether a launcher has started several processes.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def launched() -> bool:
 
 
 def is_first() -> bool:
-    """Whether this is the first of the processes, or the only one."""
+    """Return whether this is the first of the processes, or the only one."""
     return not launched() or os.environ["RANK"] == "0"
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from eigenboundary.cli.tabular import Samples, from_object, load_csv, load_npz
 from eigenboundary.cli.terminal import options_named
-from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.errors import InvalidInputError, first_line
 
 _log = logging.getLogger(__name__)
 
@@ -43,16 +43,13 @@ def current_folder_importable() -> Iterator[None]:
         sys.path.remove(folder)
 
 
-# ------------------------------------------------------------------------------ module:function
+def _check_is_file(path: Path, name: str) -> None:
+    if not path.is_file():
+        raise InvalidInputError(name, "be an existing file", because=f"{str(path)!r} is none")
 
 
 def resolve(reference: str, option: str) -> Any:
     """Return the object that `module:name` stands for.
-
-    Raises
-    ------
-    InvalidInputError
-        If the module cannot be imported or has no such name.
 
     Examples
     --------
@@ -99,71 +96,48 @@ def _call(found: Any, reference: str, option: str) -> Any:
 
 
 def _raised(error: BaseException) -> str:
-    """What the user's code raised and where; the whole traceback goes to the log."""
+    """Return what the user's code raised, and where; the whole traceback goes to the log."""
     _log.info("the traceback of this error:", exc_info=error)
-    message = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
+    message = first_line(error)
     if isinstance(error, SyntaxError) and error.filename:
         return f"has a SyntaxError: {message}"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"raised {type(error).__name__}: {message} ({Path(frame.filename).name}:{frame.lineno})"
 
 
-# ------------------------------------------------------------------------------------- the model
-
-
 def load_model(reference: str) -> nn.Module:
-    """Return the network that a module, or the function or class in it, stands for.
-
-    Raises
-    ------
-    InvalidInputError
-        If there is none; the sentence names what the user's code raised.
-    """
-    found = resolve(reference, _MODEL)
-    if isinstance(found, nn.Module):
-        return found
-    if not callable(found):
-        because = f"{reference!r} is {_article(found)}"
-        raise InvalidInputError(_MODEL, "be a function or a torch.nn.Module", because=because)
-    made = _call(found, reference, _MODEL)
-    if not isinstance(made, nn.Module):
-        because = f"{reference!r} returned {_article(made)}"
-        raise InvalidInputError(_MODEL, "return a torch.nn.Module", because=because)
-    return made
+    """Return the network that a module, or the function or class in it, stands for."""
+    found, wanted, came = resolve(reference, _MODEL), "be a function or a torch.nn.Module", "is"
+    if callable(found) and not isinstance(found, nn.Module):
+        found, wanted, came = (
+            _call(found, reference, _MODEL),
+            "return a torch.nn.Module",
+            "returned",
+        )
+    if not isinstance(found, nn.Module):
+        because = f"{reference!r} {came} {_article(found)}"
+        raise InvalidInputError(_MODEL, wanted, because=because)
+    return found
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a state dict into the model, in place; no pickled code is run.
-
-    Raises
-    ------
-    InvalidInputError
-        If the file is missing, damaged or holds no state dict, or the state dict does not fit the
-        model.
-    """
-    if not path.is_file():
-        raise InvalidInputError(
-            "--weights", "be an existing file", because=f"{str(path)!r} is none"
-        )
+    """Load a state dict into the model, in place; no pickled code is run."""
+    _check_is_file(path, "--weights")
     state, wanted = _state_dict(path), model.state_dict()
     for wrapper in _WRAPPERS:
         if all(name.startswith(wrapper) for name in state) and not set(state) & set(wanted):
             state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
-    pairs = {
-        name: (state[name], tensor)
-        for name, tensor in wanted.items()
-        if name in state and isinstance(tensor, Tensor)
-    }
-    problems = [
-        f"{name} has shape {tuple(given.shape)} where the model's has {tuple(own.shape)}"
-        for name, (given, own) in pairs.items()
-        if given.shape != own.shape
-    ] + [
-        f"{name} holds {_dtype(given)} where the model's holds {_dtype(own)}"
-        for name, (given, own) in pairs.items()
-        if given.is_floating_point() != own.is_floating_point()
-    ]
-    problems = problems[:_SHOWN]
+    problems: list[str] = []
+    for name, own in wanted.items():
+        given = state.get(name, own)
+        if not isinstance(own, Tensor) or len(problems) == _SHOWN:
+            continue
+        if given.shape != own.shape:
+            shapes = f"{tuple(given.shape)} where the model's has {tuple(own.shape)}"
+            problems.append(f"{name} has shape {shapes}")
+        elif given.is_floating_point() != own.is_floating_point():
+            kinds = [str(tensor.dtype).removeprefix("torch.") for tensor in (given, own)]
+            problems.append(f"{name} holds {kinds[0]} where the model's holds {kinds[1]}")
     if missing := [name for name in wanted if name not in state]:
         problems.append(f"lacks {_listed(missing)}")
     if unexpected := [name for name in state if name not in wanted]:
@@ -181,14 +155,11 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
     except Exception as error:  # torch.load raises many kinds for a damaged file
-        pickled = "weights_only" in str(error).lower() or "weights only" in str(error).lower()
-        reason = (
-            "it holds more than tensors; save model.state_dict() alone"
-            if pickled
-            else f"{type(error).__name__}: {(str(error).strip() or '-').splitlines()[0]}"
-        )
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        if "weights only" in str(error).lower().replace("_", " "):
+            reason = "it holds more than tensors; save model.state_dict() alone"
     else:
         for key in _NESTED:
             if isinstance(stored, Mapping) and isinstance(stored.get(key), Mapping):
@@ -197,12 +168,8 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
         if isinstance(stored, Mapping) and all(isinstance(t, Tensor) for t in stored.values()):
             return dict(stored)
         reason = f"it holds {_article(stored)} with other things than tensors"
-    because = f"{str(path)!r} cannot be read as one ({reason.rstrip('.')})"
+    because = f"{str(path)!r} cannot be read as one ({reason})"
     raise InvalidInputError("--weights", f"be {kind} with a state dict", because=because)
-
-
-def _dtype(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _listed(names: list[str]) -> str:
@@ -215,25 +182,13 @@ def _article(value: Any) -> str:
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
-# -------------------------------------------------------------------------------------- the data
-
-
 def load_data(source: str, option: str = "--data", class_names: tuple[str, ...] = ()) -> Samples:
-    """Read samples from an .npz or .csv file, or from `module:function`.
-
-    Raises
-    ------
-    InvalidInputError
-        If there is no such file or function, or it holds no samples.
-    """
+    """Read samples from an .npz or .csv file, or from `module:function`."""
     path = Path(source)
     suffix = path.suffix.lower()
     with options_named(data=option):
         if suffix in (".npz", ".csv"):
-            if not path.is_file():
-                raise InvalidInputError(
-                    "data", "be an existing file", because=f"{source!r} is none"
-                )
+            _check_is_file(path, "data")
             return (load_npz if suffix == ".npz" else load_csv)(path, class_names)
         if ":" not in source or path.exists():
             wanted = "be a .npz file, a .csv file or module:function"

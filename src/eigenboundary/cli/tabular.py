@@ -13,27 +13,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.errors import InvalidInputError, first_line
 
 _log = logging.getLogger(__name__)
 
 _ARRAYS = (("x", "y"), ("X", "y"), ("x_train", "y_train"), ("X_train", "y_train"))
+_WANTED = {"class_names", "feature_names"}.union(*_ARRAYS)
 _LABEL_COLUMNS = ("label", "target", "y", "class")
 _SHOWN = 8
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What :func:`eigenboundary.analyze` takes as data, with the names that the source holds.
+    """What :func:`eigenboundary.analyze` takes as data, with the names that the source holds."""
 
-    Attributes
-    ----------
-    data : (x, y), Dataset or DataLoader
-    class_names, feature_names : tuple of str
-        Empty where the source has none.
-    """
-
-    data: Any
+    data: Any  # (x, y), Dataset or DataLoader
     class_names: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
 
@@ -42,25 +36,18 @@ def load_npz(path: Path, class_names: tuple[str, ...] = ()) -> Samples:
     """Read the arrays x and y (or X and y, x_train and y_train) of an .npz file.
 
     Arrays class_names and feature_names are read where the file holds them.
-
-    Raises
-    ------
-    InvalidInputError
-        If the file is damaged or holds other arrays.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: np.asarray(stored[name]) for name in stored if _is_wanted(name)}
+            arrays = {name: np.asarray(stored[name]) for name in stored if name in _WANTED}
             names = list(stored.keys())
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
-        reason = _first_line(error)
+        reason = first_line(error)
         if "allow_pickle" in reason:
             archive = zipfile.is_zipfile(path)
             reason = "it holds Python objects" if archive else "it is no archive of arrays"
-        because = f"{str(path)!r} is not, or is damaged ({reason})"
-        raise InvalidInputError(
-            "data", "be a file that numpy.savez wrote", because=because
-        ) from None
+        wanted, because = "be a file that numpy.savez wrote", f"{str(path)!r} is not, or is damaged"
+        raise InvalidInputError("data", wanted, because=f"{because} ({reason})") from None
     for x, y in _ARRAYS:
         if x in arrays and y in arrays:
             classes = class_names or tuple(map(str, arrays.get("class_names", ())))
@@ -72,27 +59,24 @@ def load_npz(path: Path, class_names: tuple[str, ...] = ()) -> Samples:
     raise InvalidInputError("data", wanted, because=because)
 
 
-def _is_wanted(name: str) -> bool:
-    return name in {"class_names", "feature_names"}.union(*_ARRAYS)
-
-
 def load_csv(path: Path, class_names: tuple[str, ...] = ()) -> Samples:
     """Read features (n, d) and labels (n,) from a .csv file, with or without a header.
 
     The label is the column named label, target, y or class, or else the last one. Labels that are
     words become 0, 1, … in the order of ``class_names``, or else in their sorted order.
-
-    Raises
-    ------
-    InvalidInputError
-        If the file is no table of numbers with a label.
     """
-    table = _read_csv(path)
+    try:
+        first = pd.read_csv(path, header=None, nrows=1, dtype=str, skipinitialspace=True)
+        numbers = pd.to_numeric(first.iloc[0, :-1], errors="coerce").notna().all()
+        table = pd.read_csv(path, header=None if numbers else 0, skipinitialspace=True)
+    except (ValueError, OSError) as error:
+        because = f"{str(path)!r} cannot be read as one ({first_line(error)})"
+        wanted = "be a table of comma-separated values"
+        raise InvalidInputError("data", wanted, because=because) from None
     if table.shape[1] < 2 or not len(table):
+        wanted = "have rows of at least one feature and a label"
         because = f"{str(path)!r} has {len(table)} rows of {table.shape[1]} columns"
-        raise InvalidInputError(
-            "data", "have rows of at least one feature and a label", because=because
-        )
+        raise InvalidInputError("data", wanted, because=because)
     columns = {str(column).strip().lower(): column for column in reversed(table.columns)}
     found = [columns[name] for name in _LABEL_COLUMNS if name in columns]
     label = found[0] if found else table.columns[-1]
@@ -124,36 +108,12 @@ def _from_frame(
         raise InvalidInputError("data", "have numbers for features", because=because)
     if labels.isna().any():
         without = f"{int(labels.isna().sum())} rows without one in column {labels.name}"
-        raise InvalidInputError(
-            "data", "have a label in every row", because=f"{source} has {without}"
-        )
+        wanted = "have a label in every row"
+        raise InvalidInputError("data", wanted, because=f"{source} has {without}")
     y, class_names = _numbered(labels, class_names)
     named = all(isinstance(column, str) for column in features.columns)
     feature_names = tuple(column.strip() for column in features.columns) if named else ()
     return Samples((features.to_numpy(dtype=np.float64), y), class_names, feature_names)
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        first = pd.read_csv(path, header=None, nrows=1, dtype=str, skipinitialspace=True)
-        header = 0 if not all(_is_number(cell) for cell in first.iloc[0, :-1]) else None
-        return pd.read_csv(path, header=header, skipinitialspace=True)
-    except (ValueError, OSError) as error:
-        because = f"{str(path)!r} cannot be read as one ({_first_line(error)})"
-        raise InvalidInputError(
-            "data", "be a table of comma-separated values", because=because
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
-def _is_number(cell: Any) -> bool:
-    try:
-        return not np.isnan(float(cell))
-    except ValueError:
-        return False
 
 
 def _numbered(labels: Any, names: tuple[str, ...]) -> tuple[NDArray[Any], tuple[str, ...]]:

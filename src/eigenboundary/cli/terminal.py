@@ -1,4 +1,4 @@
-"""What the commands share at the terminal: errors in one line, tables, progress and log."""
+"""Errors in one line, tables, progress and log: the terminal that the commands share."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import compress
+from typing import Any
 
 import typer
 from rich import box
@@ -47,13 +49,7 @@ _STYLES = {"bad": "yellow", "good": "green", "failed": "red", "outlier": "", "":
 
 @contextmanager
 def options_named(**places: str) -> Iterator[None]:
-    """Name the option in an error, where the library names its argument.
-
-    Parameters
-    ----------
-    **places : str
-        Options by argument, where they differ from the usual ones: ``path="--save"``.
-    """
+    """Name options in errors, where the library names arguments; ``path="--save"`` adds one."""
     try:
         yield
     except InvalidInputError as error:
@@ -77,19 +73,17 @@ class Terminal:
 
     def show(self, table: Table) -> None:
         """Print a table on stdout."""
-        shown = [index for index, column in enumerate(table.columns) if not column.wide]
+        shown = [not column.wide for column in table.columns]
+        how: dict[str, Any] = {"title_justify": "left", "caption_justify": "left"}
+        how |= {"box": box.SIMPLE_HEAD, "show_edge": False, "collapse_padding": True}
         drawn = RichTable(
             title=Text(table.title) if table.title else None,
             caption=Text(table.caption) if table.caption else None,
-            title_justify="left",
-            caption_justify="left",
-            box=box.SIMPLE_HEAD,
-            show_edge=False,
             show_header=any(column.name for column in table.columns),
-            collapse_padding=True,
+            **how,
         )
         gives_way = any(column.kind == "text" for column in table.columns)
-        for column in (table.columns[index] for index in shown):
+        for column in compress(table.columns, shown):
             drawn.add_column(
                 Text(column.name),
                 justify="right" if column.kind == "number" else "left",
@@ -98,7 +92,7 @@ class Terminal:
                 overflow="fold",  # a number is never cut short
             )
         for cells in table.cells():
-            drawn.add_row(*(_text(cells[index]) for index in shown))
+            drawn.add_row(*map(_text, compress(cells, shown)))
         self.out.print(drawn)
 
 
@@ -172,11 +166,11 @@ class _Handler(logging.Handler):
             self.console.print(Text(trace), soft_wrap=True)
 
 
-class StageProgress:
+class StageProgress(Progress):
     """One progress bar a job, with its stage; on a terminal only, and gone at the end."""
 
     def __init__(self, terminal: Terminal) -> None:
-        self.bars = Progress(
+        super().__init__(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[stage]}", markup=False),
@@ -185,21 +179,14 @@ class StageProgress:
             transient=True,
             disable=terminal.quiet or not terminal.err.is_terminal,
         )
-        self.tasks: dict[str, TaskID] = {}
+        self.jobs: dict[str, TaskID] = {}
 
-    def __enter__(self) -> StageProgress:
-        self.bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bars.stop()
-
-    def update(self, job: str, stage: str, done: int, total: int) -> None:
+    def report(self, job: str, stage: str, done: int, total: int) -> None:
         """Show how far ``job`` has come in ``stage``."""
-        if job not in self.tasks:
-            self.tasks[job] = self.bars.add_task(job, stage=stage)
+        if job not in self.jobs:
+            self.jobs[job] = self.add_task(job, stage=stage)
         text = f"{stage} {done}/{total}" if total > 1 else stage
         # A stage of one step has nothing to measure: its bar pulses until it is done.
         known = total > 1 or done >= total
-        self.bars.update(self.tasks[job], completed=done, stage=text)
-        self.bars.tasks[self.tasks[job]].total = max(total, 1) if known else None
+        self.update(self.jobs[job], completed=done, stage=text)
+        self.tasks[self.jobs[job]].total = max(total, 1) if known else None

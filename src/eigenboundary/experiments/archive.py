@@ -83,19 +83,8 @@ def fingerprint(text: str, tensors: Iterable[Tensor]) -> str:
 class Archive:
     """Results in a folder, one safetensors file each, with their keys in the headers.
 
-    Parameters
-    ----------
-    folder : path
-        Made where missing.
-    overwrite : bool
-        Disregard and replace what is in the folder, except for what this archive wrote itself.
-    argument : str
-        The name that errors give to the folder.
-
-    Raises
-    ------
-    InvalidInputError
-        If the folder cannot be made.
+    The folder is made where missing; errors call it ``argument``. An archive that overwrites
+    disregards and replaces what is in the folder, except for what it wrote itself.
     """
 
     def __init__(
@@ -109,16 +98,8 @@ class Archive:
             got = f"{str(folder)!r} ({error.strerror})"
             raise InvalidInputError(argument, "be one that can be written to", got) from None
 
-    # ---------------------------------------------------------------------------------- reading
-
     def read(self, name: str, key: Key) -> Stored | None:
-        """Return the result of that name; None if there is none.
-
-        Raises
-        ------
-        OtherResultError
-            If the file has another key or none.
-        """
+        """Return the result of that name, None without one; another key is an OtherResultError."""
         path = self.folder / name
         if not path.exists() or (self.overwrite and name not in self._ours):
             return None
@@ -144,10 +125,9 @@ class Archive:
         return Stored(path, header["values"])
 
     def find(self, wanted: Mapping[_T, tuple[str, Key]], *, strict: bool) -> dict[_T, Stored]:
-        """Return those of some results that can be used again, and warn once about the others.
+        """Return the results that can be used again, by file name and key; warn of the others.
 
-        Each is wanted by its file's name and its key. Where ``strict`` is set, a damaged file and
-        one of another configuration are errors.
+        Where ``strict`` is set, a damaged file and one of another configuration are errors.
         """
         found, others = {}, []
         for which, (name, key) in wanted.items():
@@ -163,15 +143,10 @@ class Archive:
             _log.warning("made again (the earlier go to %s): %s", place, "; ".join(others))
         return found
 
-    # ---------------------------------------------------------------------------------- writing
-
     def write(
         self, name: str, key: Key, tensors: Mapping[Any, Any], values: Mapping[str, Any]
     ) -> None:
-        """Write tensors in nested mappings and plain values.
-
-        A file that this archive has neither written nor read moves to ``superseded``.
-        """
+        """Write nested mappings of tensors, and plain values; another's file is superseded."""
         with self._replaced(name) as partial:
             safe_torch.save_file(dict(_flat(tensors)), partial, {_KEY: _header(key, values)})
 

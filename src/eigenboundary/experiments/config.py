@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,7 +47,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_FOLDER = "configs"
+_SHIPPED = Path(__file__).parent / "configs"
 
 
 class StartSettings(Settings):
@@ -83,12 +82,13 @@ class _Tables(Settings):
     def _check_options(cls, table: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         dataset = info.field_name == "dataset"
         check_choice(table.get("name"), "name", tuple(DATASETS if dataset else NETWORKS))
+        options = {option: value for option, value in table.items() if option != "name"}
         if dataset:
-            datasets.check_options(table["name"], options_of(table))
+            datasets.check_options(table["name"], options)
         elif "seed" in table:
             raise InvalidInputError("seed", "be left out: the seed is the experiment's")
         else:
-            networks.check_options(table["name"], options_of(table), complete=False)
+            networks.check_options(table["name"], options, complete=False)
         return table
 
 
@@ -115,11 +115,6 @@ class ExperimentConfig(_Tables):
     folder: Path | None = None
 
 
-def options_of(table: dict[str, Any]) -> dict[str, Any]:
-    """Return a table without its name."""
-    return {option: value for option, value in table.items() if option != "name"}
-
-
 def config_names() -> tuple[str, ...]:
     """Return the names of the shipped configurations.
 
@@ -128,9 +123,7 @@ def config_names() -> tuple[str, ...]:
     >>> "blobs-normal" in config_names()
     True
     """
-    folder = resources.files("eigenboundary.experiments") / _FOLDER
-    names = (Path(entry.name) for entry in folder.iterdir())
-    return tuple(sorted(path.stem for path in names if path.suffix == ".toml"))
+    return tuple(sorted(path.stem for path in _SHIPPED.glob("*.toml")))
 
 
 def load_config(name: str | Path, *, beside: Path | None = None) -> ExperimentConfig:
@@ -157,20 +150,18 @@ def load_config(name: str | Path, *, beside: Path | None = None) -> ExperimentCo
     path = Path(name)
     if path.suffix != ".toml" and beside is not None and (beside / f"{name}.toml").is_file():
         path = beside / f"{name}.toml"
-    if path.suffix == ".toml":
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            wanted, because = "be a file that can be read", f"{str(path)!r} cannot ({reason})"
-            raise InvalidInputError("config", wanted, because=because) from None
-        return parse_config(text, path.stem, path.absolute().parent)
-    names = config_names()
-    if str(name) not in names:
-        wanted = f"be a .toml file or one of {', '.join(names)}"
-        raise InvalidInputError("config", wanted, repr(str(name)))
-    shipped = resources.files("eigenboundary.experiments") / _FOLDER / f"{name}.toml"
-    return parse_config(shipped.read_text(encoding="utf-8"), str(name))
+    if shipped := path.suffix != ".toml":
+        if str(name) not in config_names():
+            wanted = f"be a .toml file or one of {', '.join(config_names())}"
+            raise InvalidInputError("config", wanted, repr(str(name)))
+        path = _SHIPPED / f"{name}.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        wanted, because = "be a file that can be read", f"{str(path)!r} cannot ({reason})"
+        raise InvalidInputError("config", wanted, because=because) from None
+    return parse_config(text, path.stem, None if shipped else path.absolute().parent)
 
 
 def lineage(
@@ -179,11 +170,6 @@ def lineage(
     """Return the configuration, the one it starts from, the one that one starts from, and so on.
 
     ``overrides`` replace options of the data set; a parent's data set takes those that it has.
-
-    Raises
-    ------
-    InvalidInputError
-        If a parent does not exist, or the configurations go round in a circle.
 
     Examples
     --------

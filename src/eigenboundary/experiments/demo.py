@@ -66,37 +66,16 @@ def run_demo(
 ) -> dict[str, Analysis]:
     """Train and analyse the networks of :data:`RUNS`, keeping each result as soon as it is there.
 
-    Parameters
-    ----------
-    folder : path
-        Folder for the analyses, ``<name>.safetensors`` each; made where missing.
-    seed : int
-        Seed of the data, the networks and their training.
-    overwrite : bool
-        Compute anew what an earlier run with this seed left in the folder.
-    progress : callable, optional
-        Called as ``progress(run, stage, done, total)``; the stage is "saved" where an earlier
-        result is used again.
-
-    Returns
-    -------
-    dict of Analysis
-        By the title of the run.
-
-    Raises
-    ------
-    InvalidInputError
-        If the folder cannot be written to, or holds something else under these names: another
-        analysis, or the demo of another seed.
-    KeyboardInterrupt
-        On Ctrl-C; finished results are in the folder.
+    The analyses lie in the folder as ``<name>.safetensors`` and are returned by their titles. What
+    an earlier run with this seed left is used again unless ``overwrite`` is set; its stage is then
+    "saved". Something else under these names is an error.
     """
     check_seed(seed)
     archive = Archive(folder, overwrite=overwrite)
-    splits = {run.name: datasets.load(run.dataset, seed=seed) for run in RUNS}
     algorithms = f"training {TRAINING_ALGORITHM}, analysis {ANALYSIS_ALGORITHM}"
-    files = {}
+    splits, files = {}, {}
     for run in RUNS:
+        splits[run.name] = datasets.load(run.dataset, seed=seed)
         settings = {**vars(run), "seed": seed, "k": _EIGENPAIRS, "controls": _CONTROLS}
         key = Key(settings, fingerprint("", splits[run.name].train), algorithms)
         files[run.name] = f"{run.name}.safetensors", key
@@ -106,11 +85,10 @@ def run_demo(
             report = partial(progress or (lambda *_: None), run)
             if run.name in kept:
                 results[run.title] = load(kept[run.name].path)
-                report("saved", 1, 1)
-                continue
-            results[run.title] = _train_and_analyze(run, splits[run.name], seed, report)
-            archive.write_saved(*files[run.name], results[run.title].save)
-            report("done", 1, 1)
+            else:
+                results[run.title] = _train_and_analyze(run, splits[run.name], seed, report)
+                archive.write_saved(*files[run.name], results[run.title].save)
+            report("saved" if run.name in kept else "done", 1, 1)
     return results
 
 
@@ -118,29 +96,13 @@ def _train_and_analyze(
     run: DemoRun, split: DataSplit, seed: int, report: Callable[[str, int, int], None]
 ) -> Analysis:
     model = networks.build(run.network, seed=seed, **run.network_options)
-    trained = train(
-        model,
-        split.train,
-        **run.training_options,
-        target_accuracy=1.0,
-        seed=seed,
-        progress=partial(report, "training"),
-    )
-    analysis = analyze(
-        model,
-        split.train,
-        k=_EIGENPAIRS,
-        dtype="float64",
-        seed=seed,
-        controls=_CONTROLS,
-        margins=True,
-        test_data=split.test,
-        progress=report,
-    )
+    settings: dict[str, Any] = {**run.training_options, "target_accuracy": 1.0, "seed": seed}
+    trained = train(model, split.train, **settings, progress=partial(report, "training"))
+    options: dict[str, Any] = {"k": _EIGENPAIRS, "controls": _CONTROLS, "margins": True}
+    options |= {"dtype": "float64", "seed": seed, "test_data": split.test}
+    analysis = analyze(model, split.train, **options, progress=report)
     # An interrupted analysis is not finished: the next run has to compute it again.
     analysis.provenance.outcome.raise_if_interrupted()
-    note = (
-        f"Trained for {trained.epochs} epochs in {trained.seconds:.1f} s; test accuracy on "
-        f"{len(split.test[1])} samples."
-    )
+    duration = f"Trained for {trained.epochs} epochs in {trained.seconds:.1f} s"
+    note = f"{duration}; test accuracy on {len(split.test[1])} samples."
     return replace(analysis, notes=(*analysis.notes, note))

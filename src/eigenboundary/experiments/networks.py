@@ -9,12 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from eigenboundary.runtime.arguments import (
-    check_choice,
-    check_flag,
-    check_integer,
-    check_seed,
-)
+from eigenboundary.runtime.arguments import check_choice, check_flag, check_integer, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.random_state import preserved_random_state
 
@@ -84,9 +79,9 @@ def digits_cnn(classes: int = 3, channels: Sequence[int] = (8, 16)) -> nn.Sequen
     widths = _widths(channels, "channels")
     if len(widths) != 2:
         raise InvalidInputError("channels", "be two integers", repr(channels))
-    first, second = widths
-    for width in (classes, first, second):
+    for width in (classes, *widths):
         check_integer(width, "classes and channels")
+    first, second = widths
     convolutions = nn.Conv2d(1, first, 3, padding=1), nn.Conv2d(first, second, 3, padding=1)
     return nn.Sequential(*_pooled(*convolutions), nn.Linear(4 * second, classes))
 

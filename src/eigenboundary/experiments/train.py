@@ -15,7 +15,7 @@ from torch import nn
 
 from eigenboundary.experiments import datasets, networks
 from eigenboundary.experiments.archive import Archive, Key, OtherResultError, Stored, fingerprint
-from eigenboundary.experiments.config import ExperimentConfig, lineage, load_config, options_of
+from eigenboundary.experiments.config import ExperimentConfig, lineage, load_config
 from eigenboundary.experiments.datasets import DataSplit
 from eigenboundary.experiments.datasets.split import Pair
 from eigenboundary.experiments.training import (
@@ -36,7 +36,6 @@ _log = logging.getLogger(__name__)
 ExperimentProgress = Callable[[ExperimentConfig, int, int], None]
 
 _LONGEST_NAME = 200
-_NUMBERS = ("loss", "accuracy", "epochs", "seconds")
 
 
 @dataclass(frozen=True)
@@ -150,8 +149,8 @@ def _trained(
         for (seed, start), model, result in zip(missing.items(), models, results, strict=True):
             found[seed] = TrainedNetwork(config, seed, model, start.data, result, start.key)
             if archive is not None:
-                tensors = {**model.state_dict(), "checkpoints": result.checkpoints}
-                values = {name: getattr(result, name) for name in _NUMBERS}
+                values = dict(vars(result))
+                tensors = {**model.state_dict(), "checkpoints": values.pop("checkpoints")}
                 archive.write(network_file(config, seed), start.key, tensors, values)
     return [found[seed] for seed in starts]
 
@@ -192,9 +191,6 @@ def _train(
         return run()
 
 
-# ----------------------------------------------------------------------------------------- starts
-
-
 @dataclass(frozen=True)
 class Start:
     """A network before its training."""
@@ -209,15 +205,15 @@ def prepare(lineage: Sequence[ExperimentConfig], seed: int) -> Start:
     """Prepare the start of the first configuration and its parents, and check all of them."""
     config, *parents = lineage
     parent = prepare(parents, seed) if parents else None
-    data = datasets.load(config.dataset["name"], seed=seed, **options_of(config.dataset))
+    data = datasets.load(**config.dataset, seed=seed)
     if config.start.regime == "random_labels":
         x, y = data.train
         data = replace(data, train=(x, permuted_labels(y, seed=seed)))
-    options = {"classes": len(data.class_names), **options_of(config.network)}
-    if config.network["name"] == "fnn":
+    options = {"classes": len(data.class_names), **config.network}
+    if options["name"] == "fnn":
         options.setdefault("inputs", data.train[0][0].numel())
     try:
-        model = networks.build(config.network["name"], seed=seed, **options)
+        model = networks.build(**options, seed=seed)
         check_given([model], [data.train], [seed], config.training)
     except InvalidInputError as error:
         raise error.renamed(f"config {config.name!r}: {error.name}") from None
@@ -251,9 +247,6 @@ def started(config: ExperimentConfig, model: nn.Module, parent: nn.Module) -> nn
         because = f"{config.start.parent!r} has another ({reason})"
         raise InvalidInputError(place, f"{wanted} network", because=because)
     return model
-
-
-# ------------------------------------------------------------------------------------------ files
 
 
 def network_file(config: ExperimentConfig, seed: int) -> str:

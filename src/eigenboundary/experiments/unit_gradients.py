@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from eigenboundary.problem.derivatives import pullback
 from eigenboundary.problem.problem import Problem
@@ -25,5 +26,4 @@ def loss_gradients(problem: Problem, *, reinforcing: bool = False) -> Tensor:
 
 def unit(gradients: Tensor) -> Tensor:
     """Scale gradients (..., p) to unit length; zero stays zero."""
-    norms = torch.linalg.vector_norm(gradients, dim=-1, keepdim=True)
-    return gradients / torch.where(norms > 0, norms, torch.ones_like(norms))
+    return normalize(gradients, dim=-1, eps=torch.finfo(gradients.dtype).tiny)

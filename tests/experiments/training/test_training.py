@@ -583,7 +583,7 @@ def test_a_norm_that_cannot_be_had_is_refused():
         ({"momentum": 1.0}, "momentum must be less than 1; got 1.0."),
         ({"target_accuracy": 100}, "target_accuracy must be less than or equal to 1; got 100"),
         ({"checkpoints": [10]}, "checkpoints must be epochs from 0 to 9; got (10,)."),
-        ({"loss": "hinge"}, "loss must be one of 'cross_entropy', 'nll', 'mse'; got 'hinge'."),
+        ({"loss": "hinge"}, "loss must be one of 'cross_entropy', 'nll', 'mse' or a callable"),
         ({"loss": 3}, "loss must be a name or a callable"),
         ({"target_loss": -1}, "target_loss must be greater than or equal to 0; got -1."),
         ({"weight_decay": -1}, "weight_decay must be greater than or equal to 0; got -1."),

@@ -7,9 +7,11 @@ lies on the claimed side of the threshold, not supported if none of it does, els
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 from eigenboundary.experiments.claims.measures import MEASURES, Numbers
@@ -21,54 +23,26 @@ Measured = Mapping[tuple[str, str], Numbers]
 
 @dataclass(frozen=True)
 class Claim:
-    """One row of the table.
+    """One row of the table."""
 
-    Attributes
-    ----------
-    number : int
-        Number of the paper's claim, as the documentation lists them.
-    statement : str
-    dataset : str
-        The configurations that are compared.
-    measure : str
-        What the effect is.
-    needs : tuple of (str, str)
-        (measure, configuration) pairs whose numbers give the effect.
-    effect : callable
-        Function of the numbers of one seed; NaN where they do not determine the effect.
-    threshold : Threshold
-    """
-
-    number: int
+    number: int  # of the paper's claim, as the documentation lists them
     statement: str
-    dataset: str
-    measure: str
-    needs: tuple[tuple[str, str], ...]
-    effect: Callable[[Measured], float]
+    dataset: str  # the configurations that are compared
+    measure: str  # what the effect is
+    needs: tuple[tuple[str, str], ...]  # (measure, configuration) pairs that give the effect
+    effect: Callable[[Measured], float]  # NaN where the seed's numbers do not determine it
     threshold: Threshold
 
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """The outcome of a claim.
-
-    Attributes
-    ----------
-    claim : Claim
-    effects : tuple of float
-        The effects of the seeds that have one.
-    effect : float
-        The mean effect; NaN without effects.
-    interval : (float, float)
-        Bootstrap interval of the mean, 95 %.
-    verdict : {"supported", "not supported", "undecided"}
-    """
+    """The outcome of a claim."""
 
     claim: Claim
-    effects: tuple[float, ...]
-    effect: float
-    interval: tuple[float, float]
-    verdict: str
+    effects: tuple[float, ...]  # of the seeds that have one
+    effect: float  # the mean; NaN without effects
+    interval: tuple[float, float]  # bootstrap interval of the mean, 95 %
+    verdict: str  # "supported", "not supported" or "undecided"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, with None for an unknown end of the interval."""
@@ -96,147 +70,117 @@ def judge(claim: Claim, measured: list[Measured]) -> ClaimResult:
     return ClaimResult(claim, effects, mean, interval, verdict(interval, claim.threshold))
 
 
-# ------------------------------------------------------------------------- how effects are made
-
-
-def _one(
-    number: int, statement: str, measure: str, config: str, name: str, text: str, bound: Threshold
+def _claim(
+    number: int,
+    statement: str,
+    text: str,
+    effect: Callable[..., float],
+    threshold: Threshold,
+    measure: str,
+    *configs: str,
+    dataset: str = "",
 ) -> Claim:
-    """Make a claim about one number of one network."""
-    key = (measure, config)
-    return Claim(number, statement, config, text, (key,), lambda m: m[key][name], bound)
+    """Make a claim whose effect is a function of a measure's numbers, of each configuration."""
+    needs = tuple((measure, config) for config in configs)
+    dataset = dataset or " → ".join(reversed(configs))
+
+    def of_seed(measured: Measured) -> float:
+        return effect(*(measured[key] for key in needs))
+
+    return Claim(number, statement, dataset, text, needs, of_seed, threshold)
 
 
-def _compared(
-    number: int, statement: str, more: str, less: str, measure: str, name: str, text: str
-) -> Claim:
-    """Make a claim that a number rises: by a log₂ ratio, or for claim 3 a difference."""
-    keys = (measure, more), (measure, less)
+def _largest_control(mass: Numbers) -> float:
+    return max(value for kind, value in mass.items() if kind != "top")
+
+
+def _log_ratio(name: str, above: Numbers, below: Numbers) -> float:
     # One is added to counts, which may be zero.
     added = 1 if name in ("outliers", "eigenvectors_for_95") else 0
-
-    def effect(m: Measured) -> float:
-        above, below = (m[key] for key in keys)
-        # Where outliers are only bounded from below, the effect is not known.
-        if name == "outliers" and not (above["outliers_resolved"] and below["outliers_resolved"]):
-            return math.nan
-        if number == 3:
-            return above[name] - below[name]
-        return math.log2((above[name] + added) / (below[name] + added))
-
-    data = f"{less} → {more}"
-    return Claim(number, statement, data, text, keys, effect, Threshold(0.0, "above"))
+    known = name != "outliers" or not math.isnan(_more_outliers(above, below))
+    return math.log2((above[name] + added) / (below[name] + added)) if known else math.nan
 
 
-def _preferred(dataset: str, first: str, second: str) -> Claim:
-    """Make the claim that the rule prefers the minimum that is right more often."""
-    keys = ("minimum", first), ("minimum", second)
-
-    def effect(measured: Measured) -> float:
-        one, other = (measured[key] for key in keys)
-        if one["accuracy"] == other["accuracy"]:
-            return 0.5
-        chosen = one if _prefer_first(one, other) else other
-        return float(chosen["accuracy"] == max(one["accuracy"], other["accuracy"]))
-
-    return Claim(
-        8,
-        "complexity, then margin, prefer the minimum that generalizes better",
-        dataset,
-        "share of seeds in which the preferred one is right more often on 20,000 fresh samples",
-        keys,
-        effect,
-        Threshold(0.5, "above"),
-    )
+def _more_outliers(above: Numbers, below: Numbers) -> float:
+    # Where outliers are only bounded from below, the effect is not known.
+    known = above["outliers_resolved"] and below["outliers_resolved"]
+    return above["outliers"] - below["outliers"] if known else math.nan
 
 
-def _prefer_first(one: Numbers, other: Numbers) -> bool:
-    """Prefer the simpler boundary, or the wider margin where complexities are within a fifth."""
+def _preference(one: Numbers, other: Numbers) -> float:
+    """Return 1 where the rule prefers the minimum that is right more often, 0.5 for a draw."""
+    if one["accuracy"] == other["accuracy"]:
+        return 0.5
+    # The simpler boundary, or the wider margin where complexities are within a fifth.
     ratio = one["effective_number"] / other["effective_number"]
-    if not 1 / 1.2 <= ratio <= 1.2:
-        return ratio < 1
-    return one["margin"] > other["margin"]
+    first = one["margin"] > other["margin"] if 1 / 1.2 <= ratio <= 1.2 else ratio < 1
+    return float(first == (one["accuracy"] > other["accuracy"]))
 
 
-def _controls(config: str) -> Claim:
-    """Make the claim that no kind of control direction holds most of the alignment."""
-    key = ("boundary_mass", config)
-    return Claim(
-        1,
-        "lowest, random eigenvectors and random directions do not",
-        config,
-        "largest mass in 10 of these",
-        (key,),
-        lambda m: max(value for kind, value in m[key].items() if kind != "top"),
-        Threshold(0.5, "below"),
-    )
-
-
-def _claims() -> tuple[Claim, ...]:
+def _claims() -> Iterator[Claim]:
     above, below = partial(Threshold, side="above"), partial(Threshold, side="below")
-    claims: list[Claim] = []
-
-    def add(number: int, statement: str, *how: Any) -> None:
-        claims.append(_one(number, statement, *how))
-
     for config in MEASURES["boundary_mass"][1]:
         statement = "top eigenvectors carry most of the squared alignment at boundary points"
-        add(1, statement, "boundary_mass", config, "top", "mass in the top 10", above(0.5))
-        claims.append(_controls(config))
-    for more, less in (
-        ("blobs-large-norm", "blobs-normal"),
-        ("blobs-adversarial", "blobs-large-norm"),
-    ):
-        statement = "complexity rises normal < large norm < adversarial"
+        of_config, text = ("boundary_mass", config), "mass in the top 10"
+        yield _claim(1, statement, text, itemgetter("top"), above(0.5), *of_config)
+        statement = "lowest, random eigenvectors and random directions do not"
+        text = "largest mass in 10 of these"
+        yield _claim(1, statement, text, _largest_control, below(0.5), *of_config)
+    statement = "complexity rises normal < large norm < adversarial"
+    regimes = ("blobs-adversarial", "blobs-large-norm", "blobs-normal")
+    for more, less in reversed(list(pairwise(regimes))):
         for name, text in (
             ("outliers", "outliers"),
             ("generalization", "G_θ (ε = 1e-3)"),
             ("effective_number", "effective number"),
             ("eigenvectors_for_95", "eigenvectors for 95 % of the mass at the boundary"),
         ):
-            effect = f"log₂ ratio of {text}"
-            claims.append(_compared(2, statement, more, less, "complexity", name, effect))
+            effect, text = partial(_log_ratio, name), f"log₂ ratio of {text}"
+            yield _claim(2, statement, text, effect, above(0.0), "complexity", more, less)
     same = "with as many classes, a more complex boundary has more outliers"
     more_classes = "with more classes on the same data there are more outliers"
-    for statement, more, less, measure in (
-        (same, "circles-normal", "hierarchical-two", "outliers"),
-        (same, "half-moons-normal", "hierarchical-two", "outliers"),
-        (same, "blobs-adversarial", "blobs-normal", "complexity"),
-        (more_classes, "hierarchical-four", "hierarchical-two", "outliers"),
+    for statement, *of_configs in (
+        (same, "outliers", "circles-normal", "hierarchical-two"),
+        (same, "outliers", "half-moons-normal", "hierarchical-two"),
+        (same, "complexity", "blobs-adversarial", "blobs-normal"),
+        (more_classes, "outliers", "hierarchical-four", "hierarchical-two"),
     ):
-        effect = "difference in outliers"
-        claims.append(_compared(3, statement, more, less, measure, "outliers", effect))
-    for name, text in (
+        text = "difference in outliers"
+        yield _claim(3, statement, text, _more_outliers, above(0.0), *of_configs)
+    for name, what in (
         ("generalization", "G_θ (ε = 1e-2)"),
         ("effective_number", "effective number"),
         ("trace", "tr H"),
         ("largest_eigenvalue", "λ_1"),
     ):
         for prefix, where in (("", ""), ("normalized_", ", layer-normalised")):
-            statement = f"{text}{where} is invariant under reparametrization"
-            key = ("reparametrization", "blobs-normal", prefix + name)
-            add(4, statement, *key, "largest / smallest over α from 0.1 to 10", below(1.01))
+            statement = f"{what}{where} is invariant under reparametrization"
+            text, number = "largest / smallest over α from 0.1 to 10", itemgetter(prefix + name)
+            of_config = ("reparametrization", "blobs-normal")
+            yield _claim(4, statement, text, number, below(1.01), *of_config)
     for config in MEASURES["margins"][1]:
         statement = "the order of the top eigenvectors follows the margin of their sections"
-        effect = "Kendall's τ over the top 10"
-        add(5, statement, "margins", config, "order", effect, above(0.0))
-        for name, text in (
+        of_config, text = ("margins", config), "Kendall's τ over the top 10"
+        yield _claim(5, statement, text, itemgetter("order"), above(0.0), *of_config)
+        for name, what in (
             ("eigenvector", "the sample most aligned with v_1"),
             ("logit_gap", "the sample of smallest logit gap (no Hessian)"),
             ("gradient", "the sample of largest reinforcing gradient (no Hessian)"),
         ):
-            statement = f"{text} is among the nearest to the boundary"
-            effect = "share of samples that are nearer"
-            add(6, statement, "margins", config, f"rank_{name}", effect, below(0.05))
+            statement = f"{what} is among the nearest to the boundary"
+            text, rank = "share of samples that are nearer", itemgetter(f"rank_{name}")
+            yield _claim(6, statement, text, rank, below(0.05), *of_config)
     for config in MEASURES["loss_change"][1]:
         for step in ("0.01", "0.1", "1"):
             statement = f"½ t² Σ λ_i A_i² is the loss' change for a step of t = {step} along g"
-            effect = "median relative error"
-            add(7, statement, "loss_change", config, f"step_{step}", effect, below(0.1))
-    claims.append(_preferred("checkerboard", "checkerboard-normal", "checkerboard-wide"))
-    claims.append(_preferred("blobs", "blobs-normal", "blobs-adversarial"))
-    return tuple(claims)
+            text, error = "median relative error", itemgetter(f"step_{step}")
+            yield _claim(7, statement, text, error, below(0.1), "loss_change", config)
+    statement = "complexity, then margin, prefer the minimum that generalizes better"
+    text = "share of seeds in which the preferred one is right more often on 20,000 fresh samples"
+    for data, other in (("checkerboard", "wide"), ("blobs", "adversarial")):
+        minima = ("minimum", f"{data}-normal", f"{data}-{other}")
+        yield _claim(8, statement, text, _preference, above(0.5), *minima, dataset=data)
 
 
 #: Every row of the table, in order.
-CLAIMS: tuple[Claim, ...] = _claims()
+CLAIMS: tuple[Claim, ...] = tuple(_claims())

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
-from torch import Tensor, nn
+from torch import Tensor
 
 from eigenboundary.alignment.complexity import Complexity
 from eigenboundary.alignment.error_bounds import alignment_errors
@@ -54,7 +55,8 @@ class Subject:
     @cached_property
     def problem(self) -> Problem:
         """The training loss, in float64."""
-        return _problem(self.trained, self.trained.model)
+        trained, loss = self.trained, self.trained.config.training.loss
+        return Problem(trained.model, trained.data.train, loss, dtype="float64", seed=self.seed)
 
     @cached_property
     def operator(self) -> HessianOperator:
@@ -91,12 +93,6 @@ def _eigenpairs(operator: HessianOperator, k: int | None, seed: int, guard: int 
     return pairs
 
 
-def _problem(trained: TrainedNetwork, model: nn.Module) -> Problem:
-    return Problem(
-        model, trained.data.train, trained.config.training.loss, dtype="float64", seed=trained.seed
-    )
-
-
 def _complexity(problem: Problem, pairs: Eigenpairs) -> Complexity:
     cosines = training_alignment(problem, pairs.vectors).cosines.cpu().double().numpy()
     return Complexity(cosines, problem.n_parameters, alignment_errors(pairs, cosines))
@@ -114,20 +110,15 @@ def _mass(problem: Problem, x: Tensor, vectors: Tensor) -> Array:
     return np.asarray(alignments(problem, x, vectors).double().square().mean(0).cpu().numpy())
 
 
-# ----------------------------------------------------------------------------- claims 1, 2 and 3
-
-
 def boundary_mass(subject: Subject) -> Numbers:
     """Measure the squared alignment at boundary points, in ten directions of each kind."""
-    pairs, operator, seed = subject.pairs, subject.operator, subject.seed
-    directions = {"top": pairs.vectors[:, :_TOP]} | {
-        kind: control_vectors(operator, kind, _TOP, seed=seed, eigenpairs=pairs)
-        for kind in CONTROLS
-    }
-    return {
-        kind: float(_mass(subject.problem, subject.points, vectors).sum())
-        for kind, vectors in directions.items()
-    }
+    numbers, pairs, seed = {}, subject.pairs, subject.seed
+    for kind in ("top", *CONTROLS):
+        vectors = pairs.vectors[:, :_TOP]
+        if kind != "top":
+            vectors = control_vectors(subject.operator, kind, _TOP, seed=seed, eigenpairs=pairs)
+        numbers[kind] = float(_mass(subject.problem, subject.points, vectors).sum())
+    return numbers
 
 
 def complexity(subject: Subject) -> Numbers:
@@ -155,9 +146,6 @@ def outliers(subject: Subject) -> Numbers:
     return _outliers(_eigenpairs(subject.operator, _TOP, subject.seed, guard=20))
 
 
-# ---------------------------------------------------------------------------------------- claim 4
-
-
 def reparametrization(subject: Subject) -> Numbers:
     """Measure by how much each number changes when layers pass factors to each other.
 
@@ -174,7 +162,7 @@ def reparametrization(subject: Subject) -> Numbers:
         models.append(reparametrize(original, alphas))
     rows: dict[str, list[float]] = {}
     for model in models:
-        problem = _problem(subject.trained, model)
+        problem = Subject(replace(subject.trained, model=model)).problem
         for prefix, seen in (("", problem), ("normalized_", layer_normalized(problem))):
             pairs = top_eigenpairs(GaussNewtonOperator(seen), None, method="gram")
             found = _complexity(seen, pairs)
@@ -187,9 +175,6 @@ def reparametrization(subject: Subject) -> Numbers:
             }.items():
                 rows.setdefault(prefix + name, []).append(value)
     return {name: max(values) / min(values) for name, values in rows.items()}
-
-
-# ---------------------------------------------------------------------------------- claims 5 and 6
 
 
 def margins(subject: Subject) -> Numbers:
@@ -207,13 +192,9 @@ def margins(subject: Subject) -> Numbers:
         "logit_gap": (leading[:, 0] - leading[:, 1]).argmin(),
         "gradient": aligned.log_norms.cpu().numpy()[:n].argmax(),
     }
-    ranks = {
-        f"rank_{name}": float((distances < distances[row]).mean()) for name, row in chosen.items()
-    }
+    nearer = {name: float((distances < distances[row]).mean()) for name, row in chosen.items()}
+    ranks = {f"rank_{name}": share for name, share in nearer.items()}
     return {"order": 0.0 if np.isnan(order) else float(order), **ranks}
-
-
-# ---------------------------------------------------------------------------------------- claim 7
 
 
 def loss_change(subject: Subject) -> Numbers:
@@ -231,16 +212,12 @@ def loss_change(subject: Subject) -> Numbers:
     return numbers
 
 
-# ---------------------------------------------------------------------------------------- claim 8
-
-
 def minimum(subject: Subject) -> Numbers:
     """Measure the complexity and margin of a minimum, and its accuracy on fresh samples."""
     options = {**subject.trained.config.dataset, "samples": _FRESH_SAMPLES}
     fresh = datasets.load(**options, seed=_FRESH_SEED + subject.seed)
-    x, y = (
-        torch.cat(parts) for parts in zip(fresh.train, fresh.validation, fresh.test, strict=True)
-    )
+    parts = zip(fresh.train, fresh.validation, fresh.test, strict=True)
+    x, y = (torch.cat(tensors) for tensors in parts)
     return {
         "effective_number": subject.complexity.effective_number,
         "margin": float(subject.distances.min()),

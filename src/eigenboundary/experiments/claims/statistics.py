@@ -20,17 +20,10 @@ LEAST_SEEDS = 3
 
 @dataclass(frozen=True)
 class Threshold:
-    """The threshold that an effect must pass for its claim to hold.
-
-    Attributes
-    ----------
-    value : float
-    side : {"above", "below"}
-        The side of the value on which the claim puts the effect.
-    """
+    """The threshold that an effect must pass for its claim to hold."""
 
     value: float
-    side: Literal["above", "below"]
+    side: Literal["above", "below"]  # where the claim puts the effect
 
     def __str__(self) -> str:
         return f"{'>' if self.side == 'above' else '<'} {self.value:g}"
@@ -65,15 +58,9 @@ def bootstrap_interval(effects: ArrayLike) -> tuple[float, float]:
         return -np.inf, np.inf
     if np.ptp(values) == 0:  # nothing to resample
         return float(values[0]), float(values[0])
-    found = bootstrap(
-        (values,),
-        np.mean,
-        confidence_level=0.95,
-        n_resamples=_RESAMPLES,
-        method="percentile",
-        random_state=np.random.default_rng(0),
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    how = {"n_resamples": _RESAMPLES, "random_state": np.random.default_rng(0)}
+    found = bootstrap((values,), np.mean, confidence_level=0.95, method="percentile", **how)
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def verdict(interval: tuple[float, float], threshold: Threshold) -> Verdict:

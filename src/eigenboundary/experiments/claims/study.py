@@ -65,40 +65,22 @@ def check_claims(
     place = Path(folder)
     needed = list(dict.fromkeys(key for claim in claims for key in claim.needs))
     measured: list[dict[tuple[str, str], Numbers]] = [{} for _ in chosen]
+    report, measure = progress or (lambda *_: None), delayed(_measure_one)
     with one_thread():
         for config in dict.fromkeys(config for _, config in needed):
-            kinds = [measure for measure, name in needed if name == config]
-            found = _measure(config, kinds, chosen, place, jobs, progress)
-            for numbers, per_seed in zip(found, measured, strict=True):
-                per_seed.update(numbers)
+            kinds = [kind for kind, name in needed if name == config]
+            trained = train_experiment(
+                load_config(config),
+                chosen,
+                folder=place / "networks",
+                progress=lambda which, at, of: report(f"training {which.name}", at, of),
+            )
+            workers = Parallel(n_jobs=min(jobs, len(trained)), return_as="generator")
+            found = workers(measure(network, kinds, place) for network in trained)
+            for done, (numbers, of_kinds) in enumerate(zip(measured, found, strict=True), 1):
+                numbers.update({(kind, config): values for kind, values in of_kinds.items()})
+                report(f"measuring {config}", done, len(trained))
     return [judge(claim, list(measured)) for claim in claims]
-
-
-def _measure(
-    config: str,
-    kinds: list[str],
-    seeds: Sequence[int],
-    folder: Path,
-    jobs: int,
-    progress: ClaimsProgress | None,
-) -> list[dict[tuple[str, str], Numbers]]:
-    """Take all measures of one configuration, one dict a seed."""
-
-    def training(which: object, epoch: int, epochs: int) -> None:
-        if progress is not None:
-            progress(f"training {getattr(which, 'name', config)}", epoch, epochs)
-
-    trained = train_experiment(
-        load_config(config), seeds, folder=folder / "networks", progress=training
-    )
-    measure = delayed(_measure_one)
-    workers = Parallel(n_jobs=min(jobs, len(trained)), return_as="generator")
-    result = []
-    for found in workers(measure(network, kinds, folder) for network in trained):
-        result.append({(kind, config): numbers for kind, numbers in found.items()})
-        if progress is not None:
-            progress(f"measuring {config}", len(result), len(trained))
-    return result
 
 
 def _measure_one(network: TrainedNetwork, kinds: list[str], folder: Path) -> dict[str, Numbers]:

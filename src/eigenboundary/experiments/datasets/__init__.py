@@ -32,27 +32,11 @@ from eigenboundary.experiments.datasets.tabular import digits, iris
 from eigenboundary.runtime.arguments import check_choice
 from eigenboundary.runtime.errors import InvalidInputError
 
-__all__ = [
-    "DATASETS",
-    "DataSplit",
-    "check_options",
-    "checkerboard",
-    "cifar10",
-    "circles",
-    "digits",
-    "gaussian_blobs",
-    "half_moons",
-    "hierarchical",
-    "iris",
-    "load",
-    "mnist",
-    "toy_1d",
-]
-
 _DRAWN = (toy_1d, gaussian_blobs, circles, half_moons, hierarchical, checkerboard)
 DATASETS: dict[str, Callable[..., DataSplit]] = {
     function.__name__: function for function in (*_DRAWN, iris, digits, mnist, cifar10)
 }
+__all__ = ["DATASETS", "DataSplit", "check_options", "load", *DATASETS]  # noqa: PLE0604
 
 
 def load(name: str, *, seed: int = 0, **options: object) -> DataSplit:

@@ -7,31 +7,31 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
 import warnings
 import zipfile
 import zlib
 from http.client import HTTPException
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eigenboundary.experiments.datasets.split import Labels
-from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.errors import InvalidInputError, first_line
+from eigenboundary.runtime.files import as_path
 
 MNIST_SHAPE, CIFAR_SHAPE = (28, 28), (3, 32, 32)
 #: Names of the parts of MNIST in its files.
 MNIST_PREFIX = {"test": "t10k", "train": "train"}
 
-_UNSIGNED_BYTE = 0x08
 _CHUNK = 1 << 20
 _MNIST_TRAIN = 60_000
 _RECORD = 1 + 3 * 32 * 32
 _TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _TEST_FILE = "test_batch.bin"
-_BINARY_FOLDER, _PICKLED_FOLDER = "cifar-10-batches-bin", "cifar-10-batches-py"
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -47,8 +47,14 @@ def _refusal(wanted: str, got: str) -> InvalidInputError:
 
 
 def _unreadable(path: Path, error: Exception) -> InvalidInputError:
-    reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-    return _refusal("files that can be read", f"{path.name} ({reason})")
+    return _refusal("files that can be read", f"{path.name} ({first_line(error)})")
+
+
+def _existing(directory: Any) -> Path:
+    path = as_path(directory, "directory")
+    if not path.exists():
+        raise InvalidInputError("directory", "exist", repr(str(path)))
+    return path
 
 
 def _check_labels(labels: NDArray[np.integer], name: str) -> None:
@@ -68,12 +74,9 @@ def fetch(name: str, item_shape: tuple[int, ...], what: str) -> Part:
         images = np.asarray(x, np.uint8).reshape(-1, *item_shape)
         return Part(images, np.asarray(y).astype(np.int64))
     except (OSError, HTTPException, ValueError, ImportError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0][:100].rstrip(".")
         wanted = f"name a folder with {what} unless OpenML sends them"
-        raise InvalidInputError("directory", wanted, f"None ({reason})") from None
-
-
-# ------------------------------------------------------------------------------------------ MNIST
+        got = f"None ({first_line(error)[:100]})"
+        raise InvalidInputError("directory", wanted, got) from None
 
 
 def fetch_mnist(part: str) -> Part:
@@ -83,22 +86,21 @@ def fetch_mnist(part: str) -> Part:
     return Part(everything.images[rows], everything.labels[rows])
 
 
-def read_mnist(directory: Path, part: str) -> Part:
+def read_mnist(directory: str | os.PathLike[str], part: str) -> Part:
     """Read a part of MNIST from the directory, or from `MNIST/raw` in it."""
-    prefix = MNIST_PREFIX[part]
+    place, prefix = _existing(directory), MNIST_PREFIX[part]
     names = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
-    for folder in (directory, directory / "MNIST" / "raw"):
+    for folder in (place, place / "MNIST" / "raw"):
         # Both from one folder, so that images never meet another data set's labels.
-        paths = [
+        of_images, of_labels = (
             next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
             for name in names
-        ]
-        if all(path is not None for path in paths):
+        )
+        if of_images is not None and of_labels is not None:
             break
     else:
         wanted = f"{names[0]} and {names[1]} (or .gz), by themselves or in MNIST/raw"
-        raise _refusal(wanted, f"{str(directory)!r}, which does not")
-    of_images, of_labels = (path for path in paths if path is not None)
+        raise _refusal(wanted, f"{str(place)!r}, which does not")
     images, labels = read_idx(of_images, MNIST_SHAPE), read_idx(of_labels, ())
     if len(images) != len(labels):
         got = f"{len(images)} images in {of_images.name} and {len(labels)} labels in"
@@ -121,63 +123,51 @@ def read_idx(path: Path, item_shape: tuple[int, ...]) -> NDArray[np.uint8]:
     >>> read_idx(file, ())
     array([7, 0, 1], dtype=uint8)
     """
+    dimensions, name = 1 + len(item_shape), path.name
+    magic = bytes([0, 0, 8, dimensions])  # 8 stands for unsigned bytes
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            return _read_items(stream, path.name, item_shape)
+            header = stream.read(4 * (1 + dimensions))
+            if header[:4] != magic:
+                wanted = (
+                    f"{name} as an IDX file of unsigned bytes in {dimensions} dimension(s), magic"
+                )
+                raise _refusal(f"{wanted} number 0x{magic.hex()}", f"0x{header[:4].hex()}")
+            if len(header) < 4 * (1 + dimensions):
+                raise _refusal(f"{name} as a whole", "a file that ends in its header")
+            count, *sizes = struct.unpack(f">{dimensions}I", header[4:])
+            if tuple(sizes) != item_shape:
+                wanted, got = ("×".join(map(str, shape)) for shape in (item_shape, sizes))
+                raise _refusal(f"{name} with images of {wanted} pixels", got)
+            size, content = count * math.prod(item_shape), bytearray()
+            # In pieces and no further than one byte too many: the header's count may be anything.
+            while len(content) <= size and (piece := stream.read(_CHUNK)):
+                content += piece
     except (OSError, EOFError, zlib.error) as error:
-        raise _refusal("files that can be read", f"{path.name} ({error})") from None
-
-
-def _read_items(
-    stream: BinaryIO | gzip.GzipFile, name: str, item_shape: tuple[int, ...]
-) -> NDArray[np.uint8]:
-    dimensions = 1 + len(item_shape)
-    header = stream.read(4 * (1 + dimensions))
-    magic = bytes([0, 0, _UNSIGNED_BYTE, dimensions])
-    if header[:4] != magic:
-        wanted = f"{name} as an IDX file of unsigned bytes in {dimensions} dimension(s), magic"
-        raise _refusal(f"{wanted} number 0x{magic.hex()}", f"0x{header[:4].hex()}")
-    if len(header) < 4 * (1 + dimensions):
-        raise _refusal(f"{name} as a whole", "a file that ends in its header")
-    count, *sizes = struct.unpack(f">{dimensions}I", header[4:])
-    if tuple(sizes) != item_shape:
-        wanted, got = ("×".join(map(str, shape)) for shape in (item_shape, sizes))
-        raise _refusal(f"{name} with images of {wanted} pixels", got)
-    wanted_bytes = count * math.prod(item_shape)
-    # In pieces and no further than one byte too many: the header's count may be anything.
-    content = bytearray()
-    while len(content) <= wanted_bytes and (piece := stream.read(_CHUNK)):
-        content += piece
-    if len(content) != wanted_bytes:
-        got = f"only {len(content)}" if len(content) < wanted_bytes else "more"
-        raise _refusal(f"{name} with the {wanted_bytes} bytes its header announces", got)
+        raise _unreadable(path, error) from None
+    if len(content) != size:
+        got = f"only {len(content)}" if len(content) < size else "more"
+        raise _refusal(f"{name} with the {size} bytes its header announces", got)
     return np.frombuffer(bytes(content), np.uint8).reshape(count, *item_shape)
 
 
-# ---------------------------------------------------------------------------------------- CIFAR-10
-
-
-def fetch_cifar() -> Part:
-    """Fetch all of CIFAR-10 from OpenML."""
-    return fetch("CIFAR_10", CIFAR_SHAPE, "the files of CIFAR-10")
-
-
-def read_cifar(directory: Path) -> tuple[Part, Part]:
+def read_cifar(directory: str | os.PathLike[str]) -> tuple[Part, Part]:
     """Read the training and the test part of CIFAR-10.
 
     The directory, or `cifar-10-batches-bin` in it, holds the binary version; or it holds one
     ``.npz`` file, or is one.
     """
-    if directory.suffix == ".npz":
-        return _read_npz(directory)
-    for folder in (directory, directory / _BINARY_FOLDER):
+    place = _existing(directory)
+    if place.suffix == ".npz":
+        return _read_npz(place)
+    for folder in (place, place / "cifar-10-batches-bin"):
         if any((folder / name).is_file() for name in (*_TRAIN_FILES, _TEST_FILE)):
             return _read_binary(folder)
-    archives = sorted(directory.glob("*.npz"))
+    archives = sorted(place.glob("*.npz"))
     if len(archives) == 1:
         return _read_npz(archives[0])
-    got = f"{len(archives)} .npz files" if archives else f"{str(directory)!r}, which has neither"
-    for folder in (directory, directory / _PICKLED_FOLDER):
+    got = f"{len(archives)} .npz files" if archives else f"{str(place)!r}, which has neither"
+    for folder in (place, place / "cifar-10-batches-py"):
         if (folder / "data_batch_1").exists() or (folder / "test_batch").exists():
             got = "the Python version, whose files are pickles and could run any code"
     wanted = "the binary version of CIFAR-10 (data_batch_1.bin to data_batch_5.bin and"
@@ -219,14 +209,11 @@ def _read_npz(path: Path) -> tuple[Part, Part]:
     if missing:
         wanted = f"{path.name} with the arrays {', '.join(_KEYS)}"
         raise _refusal(wanted, f"none called {', '.join(missing)}")
-    train, test = (
-        _checked_part(arrays[f"x_{part}"], arrays[f"y_{part}"], part, path.name)
-        for part in ("train", "test")
-    )
-    return train, test
+    return _checked_part(arrays, "train", path.name), _checked_part(arrays, "test", path.name)
 
 
-def _checked_part(x: NDArray[np.uint8], y: Labels, part: str, name: str) -> Part:
+def _checked_part(arrays: dict[str, NDArray[Any]], part: str, name: str) -> Part:
+    x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
     if x.dtype != np.uint8 or x.shape[1:] != CIFAR_SHAPE:
         wanted = f"{name} with x_{part} of shape (n, 3, 32, 32) and type uint8"
         raise _refusal(wanted, f"{x.shape} and {x.dtype}")

@@ -5,36 +5,35 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from eigenboundary.experiments.datasets import options
 from eigenboundary.experiments.datasets.image_files import (
+    CIFAR_SHAPE,
     MNIST_PREFIX,
     Part,
-    fetch_cifar,
+    fetch,
     fetch_mnist,
     read_cifar,
     read_mnist,
 )
-from eigenboundary.experiments.datasets.split import DataSplit, as_pair, split_by_class
-from eigenboundary.runtime.arguments import check_choice, check_seed
+from eigenboundary.experiments.datasets.split import (
+    FEWEST,
+    DataSplit,
+    Labels,
+    as_pair,
+    check_labels,
+    first_of_each,
+    split_by_class,
+)
+from eigenboundary.runtime.arguments import check_choice, check_integer, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 
-_CIFAR_NAMES = [
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-]
+_CIFAR_NAMES = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
 # Where the files have a test part, the rest is divided in the usual proportion: 50 to 20.
 _SHARES_BESIDE_TEST = (5 / 7, 2 / 7)
 
@@ -81,12 +80,12 @@ def mnist(
         neither a folder nor a network.
     """
     check_seed(seed)
-    wanted = options.check_labels(classes, "digits")
-    options.check_per_class(per_class)
+    wanted = check_labels(classes, "digits")
+    check_integer(per_class, "per_class", FEWEST, optional=True)
     check_choice(part, "part", tuple(MNIST_PREFIX))
     check_choice(scale, "scale", ("unit", "raw"))
-    source = fetch_mnist(part) if directory is None else read_mnist(_path(directory), part)
-    images, labels = _first_of_each(source, wanted, per_class)
+    source = fetch_mnist(part) if directory is None else read_mnist(directory, part)
+    images, labels = _chosen(source, wanted, per_class)
     rng = np.random.default_rng(seed)
     split = split_by_class(images[:, None], labels, rng, tuple(map(str, wanted)))
     return split.with_inputs(lambda x: x / 255) if scale == "unit" else split
@@ -128,52 +127,34 @@ def cifar10(
     Raises
     ------
     InvalidInputError
-        If an option cannot be used, the folder has no such files or broken ones, or there is
-        neither a folder nor a network.
+        As :func:`mnist` does.
     """
     check_seed(seed)
-    wanted = options.check_labels(classes, "labels")
-    options.check_per_class(per_class)
+    wanted = check_labels(classes, "labels")
+    check_integer(per_class, "per_class", FEWEST, optional=True)
     names = tuple(_CIFAR_NAMES[label] for label in wanted)
     rng = np.random.default_rng(seed)
     if directory is None:
-        split = split_by_class(*_first_of_each(fetch_cifar(), wanted, per_class), rng, names)
+        everything = fetch("CIFAR_10", CIFAR_SHAPE, "the files of CIFAR-10")
+        split = split_by_class(*_chosen(everything, wanted, per_class), rng, names)
     else:
-        train, test = read_cifar(_path(directory))
-        chosen = _first_of_each(train, wanted, per_class)
+        train, test = read_cifar(directory)
+        chosen = _chosen(train, wanted, per_class)
         split = split_by_class(*chosen, rng, names, _SHARES_BESIDE_TEST)
-        split = replace(split, test=as_pair(*_at_most(test, wanted, per_class)))
+        split = replace(split, test=as_pair(*first_of_each(*test, wanted, per_class)))
     return split.with_inputs(lambda x: x / 255)
 
 
-def _path(directory: Any) -> Path:
-    if not isinstance(directory, str | os.PathLike):
-        raise InvalidInputError("directory", "be the path of a folder, or None", repr(directory))
-    path = Path(directory)
-    if not path.exists():
-        raise InvalidInputError("directory", "exist", repr(str(path)))
-    return path
-
-
-# ---------------------------------------------------------------------------------- selection
-
-
-def _first_of_each(source: Part, classes: tuple[int, ...], per_class: int | None) -> Part:
+def _chosen(
+    source: Part, classes: tuple[int, ...], per_class: int | None
+) -> tuple[NDArray[np.uint8], Labels]:
+    """Return the first images of each class, of which there must be as many as are wanted."""
     for label in classes:
         held = int((source.labels == label).sum())
         if per_class is not None and held < per_class:
             wanted = f"be at most the {held} images there are of class {label}"
             raise InvalidInputError("per_class", wanted, repr(per_class))
-        if held < options.FEWEST:
-            wanted = f"be ones with at least {options.FEWEST} images"
+        if held < FEWEST:
+            wanted = f"be ones with at least {FEWEST} images"
             raise InvalidInputError("classes", wanted, f"{label}, which has {held}")
-    return _at_most(source, classes, per_class)
-
-
-def _at_most(source: Part, classes: tuple[int, ...], per_class: int | None) -> Part:
-    """Return the first images of each class, in the files' order, with their new labels."""
-    new = np.full(len(source.labels), -1, np.int64)
-    for position, label in enumerate(classes):
-        new[np.flatnonzero(source.labels == label)[:per_class]] = position
-    kept = np.flatnonzero(new >= 0)
-    return Part(source.images[kept], new[kept])
+    return first_of_each(*source, classes, per_class)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from eigenboundary.runtime.errors import InvalidInputError
+
 Pair = tuple[Tensor, Tensor]
 Labels = NDArray[np.int64]
 
 _TRAIN, _VALIDATION = 0.5, 0.2
+#: The fewest samples of a class that leave one for each part of a split.
+FEWEST = 4
 
 
 @dataclass(frozen=True)
@@ -78,3 +82,32 @@ def split_by_class(
     orders = [rng.permutation(np.concatenate(part)) for part in parts]
     train, validation, test = (as_pair(x[order], y[order]) for order in orders)
     return DataSplit(train, validation, test, class_names)
+
+
+def check_labels(classes: Any, noun: str) -> tuple[int, ...]:
+    """Return at least two different labels from 0 to 9, as plain integers."""
+    labels = tuple(classes) if isinstance(classes, Iterable) else ()
+    whole = all(isinstance(label, int | np.integer) for label in labels)
+    known = whole and not any(isinstance(label, bool) or not 0 <= label <= 9 for label in labels)
+    if len(labels) < 2 or not known or len(set(labels)) < len(labels):
+        came = " ".join(repr(classes).split())  # an array's text has several lines
+        raise InvalidInputError("classes", f"be at least two different {noun} from 0 to 9", came)
+    return tuple(int(label) for label in labels)
+
+
+def first_of_each(
+    x: NDArray[Any], y: Labels, classes: tuple[int, ...], most: int | None = None
+) -> tuple[NDArray[Any], Labels]:
+    """Return the first samples of each class, in their order, labelled by the class' position.
+
+    Examples
+    --------
+    >>> x, y = first_of_each(np.arange(5), np.array([7, 3, 7, 1, 7]), (3, 7), most=2)
+    >>> x.tolist(), y.tolist()
+    ([0, 1, 2], [1, 0, 1])
+    """
+    position = np.full(len(y), -1, np.int64)
+    for index, label in enumerate(classes):
+        position[np.flatnonzero(y == label)[:most]] = index
+    kept = np.flatnonzero(position >= 0)
+    return x[kept], position[kept]

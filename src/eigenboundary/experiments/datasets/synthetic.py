@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from eigenboundary.experiments.datasets import options
-from eigenboundary.experiments.datasets.split import DataSplit, Labels, split_by_class
-from eigenboundary.runtime.arguments import check_choice, check_flag, check_seed
+from eigenboundary.experiments.datasets.split import FEWEST, DataSplit, Labels, split_by_class
+from eigenboundary.runtime.arguments import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+    check_seed,
+)
 from eigenboundary.runtime.errors import InvalidInputError
 
 Plane = tuple[float, float]
 
-
-class _Blob(NamedTuple):
-    mean: Plane
-    deviation: Plane
-    label: int
-
-
+# Blobs: the mean, the standard deviation, the label.
 _GAUSSIANS = (
-    _Blob((2.0, -1.0), (0.5, 0.5), 0),
-    _Blob((-2.0, 0.0), (0.5, 1.0), 1),
-    _Blob((0.0, 2.0), (0.5, 0.5), 2),
+    ((2.0, -1.0), (0.5, 0.5), 0),
+    ((-2.0, 0.0), (0.5, 1.0), 1),
+    ((0.0, 2.0), (0.5, 0.5), 2),
 )
 _HIERARCHY_MEANS = ((2.0, -1.0), (2.0, 1.0), (-2.0, 1.0), (-2.0, -1.0))
 _HIERARCHY_DEVIATION = (0.5, 0.55)
@@ -39,6 +36,7 @@ _CHECKERBOARD_FIRST = {"separable": 0.8, "noisy": 0.5}
 _CHECKERBOARD_SECOND = ((-3.0, 1.0), (-1.0, 3.0))
 _CHECKERBOARD_DEVIATION = (0.3, 0.1)
 _CIRCLES_FACTOR = 0.5
+_MOST_NOISE, _MOST_SAMPLES = 10**6, 10**7
 
 
 def toy_1d(*, seed: int = 0) -> DataSplit:
@@ -94,10 +92,8 @@ def hierarchical(
     seed : int
     classes : {4, 2}
         Every blob is a class, or every pair.
-    noise : float
-        Factor of the standard deviations.
-    samples : int
-        Number of samples, shared out evenly.
+    noise, samples
+        As for :func:`gaussian_blobs`.
 
     Examples
     --------
@@ -109,7 +105,7 @@ def hierarchical(
     if not isinstance(classes, numbers.Integral) or classes not in _HIERARCHY_NAMES:
         raise InvalidInputError("classes", "be 2 or 4", repr(classes))
     blobs = [
-        _Blob(mean, _HIERARCHY_DEVIATION, position * int(classes) // len(_HIERARCHY_MEANS))
+        (mean, _HIERARCHY_DEVIATION, position * int(classes) // len(_HIERARCHY_MEANS))
         for position, mean in enumerate(_HIERARCHY_MEANS)
     ]
     return _mixture(blobs, _HIERARCHY_NAMES[int(classes)], seed, noise, samples)
@@ -133,10 +129,8 @@ def checkerboard(
     seed : int
     version : {"separable", "noisy"}
         Means of ±0.8 or ±0.5 in the first coordinate, positive for class 0.
-    noise : float
-        Factor of the standard deviations.
-    samples : int
-        Number of samples, shared out evenly.
+    noise, samples
+        As for :func:`gaussian_blobs`.
     redraw : bool
         Whether samples of the separable version that fall across the line between the classes
         are drawn again, so that there is a line for every seed. This departs from the paper,
@@ -153,13 +147,12 @@ def checkerboard(
     check_flag(redraw, "redraw")
     first = _CHECKERBOARD_FIRST[version]
     blobs = [
-        _Blob((side * first, second), _CHECKERBOARD_DEVIATION, label)
+        ((side * first, second), _CHECKERBOARD_DEVIATION, label)
         for label, side in enumerate((1, -1))
         for second in _CHECKERBOARD_SECOND[label]
     ]
-    return _mixture(
-        blobs, ("right", "left"), seed, noise, samples, one_sided=redraw and version == "separable"
-    )
+    one_sided = redraw and version == "separable"
+    return _mixture(blobs, ("right", "left"), seed, noise, samples, one_sided)
 
 
 def circles(*, seed: int = 0, noise: float = 0.1, samples: int = 200) -> DataSplit:
@@ -190,13 +183,7 @@ def circles(*, seed: int = 0, noise: float = 0.1, samples: int = 200) -> DataSpl
 def half_moons(*, seed: int = 0, noise: float = 0.1, samples: int = 200) -> DataSplit:
     """Draw two half circles of radius one, each reaching into the other.
 
-    Parameters
-    ----------
-    seed : int
-    noise : float
-        Standard deviation of the noise on each coordinate.
-    samples : int
-        Number of samples.
+    The parameters are those of :func:`circles`.
 
     Examples
     --------
@@ -212,13 +199,13 @@ def half_moons(*, seed: int = 0, noise: float = 0.1, samples: int = 200) -> Data
 
 def _checked(seed: int, noise: float, samples: int, blobs: int) -> np.random.Generator:
     check_seed(seed)
-    options.check_noise(noise)
-    options.check_samples(samples, blobs)
+    check_number(noise, "noise", at_least=0, at_most=_MOST_NOISE)
+    check_integer(samples, "samples", FEWEST * blobs, _MOST_SAMPLES)
     return np.random.default_rng(seed)
 
 
 def _mixture(
-    blobs: Sequence[_Blob],
+    blobs: Sequence[tuple[Plane, Plane, int]],
     class_names: tuple[str, ...],
     seed: int,
     noise: float,
@@ -226,17 +213,11 @@ def _mixture(
     one_sided: bool = False,
 ) -> DataSplit:
     rng = _checked(seed, noise, samples, len(blobs))
-    counts = [len(share) for share in np.array_split(np.arange(samples), len(blobs))]
-    pairs = zip(blobs, counts, strict=True)
-    x = np.concatenate([_draw(blob, noise, count, rng, one_sided) for blob, count in pairs])
-    y: Labels = np.repeat([blob.label for blob in blobs], counts)
-    return split_by_class(x, y, rng, class_names)
-
-
-def _draw(
-    blob: _Blob, noise: float, count: int, rng: np.random.Generator, one_sided: bool = False
-) -> NDArray[np.float64]:
-    x = rng.normal(blob.mean, noise * np.array(blob.deviation), (count, 2))
-    while one_sided and (across := x[:, 0] * blob.mean[0] <= 0).any():
-        x[across] = _draw(blob, noise, int(across.sum()), rng)
-    return x
+    x, counts = [], [len(share) for share in np.array_split(np.arange(samples), len(blobs))]
+    for (mean, deviation, _), count in zip(blobs, counts, strict=True):
+        scale = noise * np.array(deviation)
+        x.append(rng.normal(mean, scale, (count, 2)))
+        while one_sided and (across := x[-1][:, 0] * mean[0] <= 0).any():
+            x[-1][across] = rng.normal(mean, scale, (int(across.sum()), 2))
+    y: Labels = np.repeat([label for _, _, label in blobs], counts)
+    return split_by_class(np.concatenate(x), y, rng, class_names)

@@ -6,8 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eigenboundary.experiments.datasets import options
-from eigenboundary.experiments.datasets.split import DataSplit, split_by_class
+from eigenboundary.experiments.datasets.split import (
+    DataSplit,
+    check_labels,
+    first_of_each,
+    split_by_class,
+)
 from eigenboundary.runtime.arguments import check_seed
 
 
@@ -41,10 +45,7 @@ def digits(*, seed: int = 0, classes: Sequence[int] = (0, 1, 7)) -> DataSplit:
     from sklearn.datasets import load_digits
 
     check_seed(seed)
-    wanted = options.check_labels(classes, "digits")
+    wanted = check_labels(classes, "digits")
     bunch = load_digits()
-    kept = np.isin(bunch.target, wanted)
-    position = {digit: label for label, digit in enumerate(wanted)}
-    labels = np.array([position[int(digit)] for digit in bunch.target[kept]])
-    images = bunch.images[kept][:, None] / 16.0
+    images, labels = first_of_each(bunch.images[:, None] / 16.0, bunch.target, wanted)
     return split_by_class(images, labels, np.random.default_rng(seed), tuple(map(str, wanted)))

@@ -38,34 +38,24 @@ class Figure:
     films: Callable[[Any, Path], tuple[Path, ...]] | None = None
 
 
-def _appendix(name: str, title: str, module: Any) -> Figure:
-    films = getattr(module, "write_animations", None)
-    return Figure(f"appendix-{name}", title, module.compute, module.draw, films)
+@dataclass(frozen=True)
+class Reproduced:
+    """A reproduced figure, with a note for the reader."""
+
+    name: str
+    title: str
+    files: tuple[Path, ...]
+    seconds: dict[str, float] = field(repr=False)  # by part: training, analysis, drawing
+    note: str = ""
 
 
 def _rows(name: str, title: str, configs: dict[str, str]) -> Figure:
     return Figure(f"appendix-{name}", title, partial(rows.compute, configs), rows.draw)
 
 
-@dataclass(frozen=True)
-class Reproduced:
-    """A reproduced figure.
-
-    Attributes
-    ----------
-    name, title : str
-    files : tuple of Path
-    seconds : dict of float
-        Seconds by part: training, analysis, drawing.
-    note : str
-        A remark for the reader.
-    """
-
-    name: str
-    title: str
-    files: tuple[Path, ...]
-    seconds: dict[str, float] = field(repr=False)
-    note: str = ""
+def _appendix(name: str, title: str, module: Any) -> Figure:
+    films = getattr(module, "write_animations", None)
+    return Figure(f"appendix-{name}", title, module.compute, module.draw, films)
 
 
 _ALL = (
@@ -164,34 +154,24 @@ def reproduce(
     KeyboardInterrupt
         On Ctrl-C; the same call goes on from there.
     """
-    names = figure_names(figures)
-    workshop = Workshop(
-        folder,
-        seed=seed,
-        directory=directory,
-        configs=None if configs is None else Path(configs),
-        resolution=resolution,
-        overwrite=overwrite,
-        progress=progress,
-    )
+    chosen = [FIGURES[name] for name in figure_names(figures)]
+    where = None if configs is None else Path(configs)
+    given: dict[str, Any] = {"seed": seed, "directory": directory, "configs": where}
+    given |= {"resolution": resolution, "overwrite": overwrite, "progress": progress}
+    workshop = Workshop(folder, **given)
     made = []
     with one_thread():
-        for name in names:
-            made.append(_make(FIGURES[name], workshop))
+        for figure in chosen:
+            workshop.restart(figure.title)
+            numbers = figure.compute(workshop)
+            workshop.report("drawing", 0, 1)
+            with workshop.timed("drawing"):
+                files = figure.draw(numbers).save(workshop.folder, figure.name)
+                if figure.films is not None:
+                    files += figure.films(numbers, workshop.folder)
+            workshop.report("done", 1, 1)
+            note = getattr(numbers, "note", "")
+            made.append(Reproduced(figure.name, figure.title, files, workshop.seconds, note))
             if done is not None:
                 done(made[-1])
     return made
-
-
-def _make(figure: Figure, workshop: Workshop) -> Reproduced:
-    workshop.restart(figure.title)
-    numbers = figure.compute(workshop)
-    workshop.report("drawing", 0, 1)
-    with workshop.timed("drawing"):
-        files = figure.draw(numbers).save(workshop.folder, figure.name)
-        if figure.films is not None:
-            files += figure.films(numbers, workshop.folder)
-    workshop.report("done", 1, 1)
-    return Reproduced(
-        figure.name, figure.title, files, workshop.seconds, getattr(numbers, "note", "")
-    )

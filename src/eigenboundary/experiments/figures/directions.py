@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from eigenboundary.alignment.reinforcing_gradients import training_alignment
 from eigenboundary.analysis.result import Analysis
@@ -20,11 +19,6 @@ from eigenboundary.experiments.figures.workshop import Workshop
 
 _SHOWN = 4
 _DIRECTIONS = 10
-_NAMES = {
-    "lowest": "lowest\neigenvectors",
-    "random_eigenvectors": "random\neigenvectors",
-    "random_directions": "random\ndirections",
-}
 
 
 @dataclass(frozen=True)
@@ -32,7 +26,6 @@ class Directions:
     """The numbers of the figure."""
 
     analysis: Analysis  # with all eigenpairs that are not null
-    class_names: tuple[str, ...]
     #: Alignment over the plane with the first directions of each kind; "top" comes first.
     planes: dict[str, Plane]
     #: Alignment (n, 10) of the training samples with the directions of each kind.
@@ -44,41 +37,24 @@ def compute(workshop: Workshop) -> Directions:
     network = workshop.network("blobs-normal")
     analysis = workshop.analysis(network, None, grid=False)
     with workshop.timed("analysis"):
-        problem = workshop.problem(network)
-        known = _eigenpairs(analysis)
-        operator = HessianOperator(problem)
-        k = min(_DIRECTIONS, analysis.k)
-        vectors: dict[str, Tensor] = {"top": known.vectors[:, :k]}
+        problem, made_by = workshop.problem(network), analysis.provenance
+        held = analysis.eigenvalues, analysis.eigenvectors, analysis.residuals, analysis.converged
+        values, pairs, residuals, converged = (torch.from_numpy(np.array(array)) for array in held)
+        scale = float(np.abs(analysis.eigenvalues).max())
+        found_by = made_by.tolerance, scale, made_by.solver, made_by.products
+        known = Eigenpairs(values, pairs, residuals, converged, *found_by)
+        operator, k = HessianOperator(problem), min(_DIRECTIONS, analysis.k)
+        vectors = {"top": known.vectors[:, :k]}
         for kind in CONTROLS:
             workshop.report(f"control directions: {kind.replace('_', ' ')}", 0, 1)
             vectors[kind] = control_vectors(operator, kind, k, seed=workshop.seed, eigenpairs=known)
-        x, _ = network.data.train
-        return Directions(
-            analysis,
-            network.data.class_names,
-            planes={
-                kind: plane_of_inputs(problem, v[:, :_SHOWN], x, workshop.resolution)
-                for kind, v in vectors.items()
-            },
-            alignment={
-                kind: training_alignment(problem, v).cosines.numpy() for kind, v in vectors.items()
-            },
-        )
-
-
-def _eigenpairs(analysis: Analysis) -> Eigenpairs:
-    """Return the eigenpairs that an analysis holds."""
-    made_by = analysis.provenance
-    return Eigenpairs(
-        values=torch.from_numpy(np.array(analysis.eigenvalues)),
-        vectors=torch.from_numpy(np.array(analysis.eigenvectors)),
-        residuals=torch.from_numpy(np.array(analysis.residuals)),
-        converged=torch.from_numpy(np.array(analysis.converged)),
-        tolerance=made_by.tolerance,
-        scale=float(np.abs(analysis.eigenvalues).max()),
-        method=made_by.solver,
-        products=made_by.products,
-    )
+        x, resolution = network.data.train[0], workshop.resolution
+        planes = {
+            kind: plane_of_inputs(problem, v[:, :_SHOWN], x, resolution)
+            for kind, v in vectors.items()
+        }
+        cosines = {kind: training_alignment(problem, v).cosines for kind, v in vectors.items()}
+    return Directions(analysis, planes, {kind: found.numpy() for kind, found in cosines.items()})
 
 
 def draw(data: Directions) -> Page:
@@ -95,10 +71,11 @@ def draw(data: Directions) -> Page:
             largest = np.abs(plane.alignment).max((0, 1))
             titles = ["", *(f"$|A|$ ≤ {style.format_number(v, 2)}" for v in largest)]
             axes[0].set_visible(False)
-            page.write(*(left + side, down + side / 2, _NAMES[kind]), ha="right", va="center")
-        plane_row(axes, data.analysis, data.class_names, grid=plane, titles=titles, scale=0.5)
+            name = kind.replace("lowest", "lowest_eigenvectors").replace("_", "\n")
+            page.write(left + side, down + side / 2, name, ha="right", va="center")
+        plane_row(axes, data.analysis, grid=plane, titles=titles)
     down = top + step * len(data.planes) - 0.1
-    page.class_legend(data.class_names, left, down)
+    page.class_legend(data.analysis.class_names, left, down)
     page.bar(ALIGNMENT, 5.5, down + 0.02, "alignment $A(x)$")
     ax = page.axes(1.55, down + 0.6, 5.1, 1.1)
     controls = {kind: values for kind, values in data.alignment.items() if kind != "top"}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,78 +16,57 @@ from eigenboundary.experiments.figures.page import SMALL, Page, lettered, log_ax
 from eigenboundary.experiments.figures.panels import ALIGNMENT, alignment_map
 from eigenboundary.experiments.figures.workshop import Workshop
 
-_CONFIG = "blobs-dynamics"
 _VECTORS = 5
 _COLUMNS = 2
 
 
-@dataclass(frozen=True)
-class Dynamics:
-    """The analyses of a network along its training, by epoch, ascending."""
-
-    class_names: tuple[str, ...]
-    analyses: dict[int, Analysis]
-
-
-def compute(workshop: Workshop) -> Dynamics:
-    """Analyse every checkpoint of a training."""
-    network = workshop.network(_CONFIG)
+def compute(workshop: Workshop) -> dict[int, Analysis]:
+    """Analyse every checkpoint of a training; return the analyses by epoch, ascending."""
+    network = workshop.network("blobs-dynamics")
     analyses = {}
     for epoch, state in sorted(network.result.checkpoints.items()):
-        model = copy.deepcopy(network.model)
-        model.load_state_dict(state)
-        then = replace(network, model=model)
+        then = replace(network, model=copy.deepcopy(network.model))
+        then.model.load_state_dict(state)
         analyses[epoch] = workshop.analysis(then, name=f"epoch{epoch}", grid=False)
-    return Dynamics(network.data.class_names, analyses)
+    return analyses
 
 
-def draw(data: Dynamics) -> Page:
+def draw(data: dict[int, Analysis]) -> Page:
     """Draw numbers against the epoch, and below them a map of alignments for each epoch."""
-    epochs = list(data.analyses)
-    rows = -(-len(epochs) // _COLUMNS)
+    rows = -(-len(data) // _COLUMNS)
     top, step, height = 1.95, 0.74, 0.52
     page = Page(top + rows * step + 0.46)
-    curves = [page.axes(0.42 + i * 1.7, 0.24, 1.2, 1.1) for i in range(4)]
-    _curves(curves, data)
+    _curves([page.axes(0.42 + i * 1.7, 0.24, 1.2, 1.1) for i in range(4)], data)
     left, width, gap = 0.25, 3.12, 0.25
-    for i, (epoch, analysis) in enumerate(data.analyses.items()):
+    for i, (epoch, analysis) in enumerate(data.items()):
         column, row = divmod(i, rows)
         ax = page.axes(left + column * (width + gap), top + row * step, width, height)
         plural = "s" if epoch != 1 else ""
         title = "at the start" if epoch == 0 else f"after {epoch:,} epoch{plural}"
         shown = min(_VECTORS, analysis.k)
-        last = row == rows - 1 or i + 1 == len(epochs)
-        alignment_map(ax, analysis, data.class_names, shown, title, named=last)
+        alignment_map(ax, analysis, shown, title, named=row == rows - 1 or i + 1 == len(data))
     page.bar(ALIGNMENT, 5.54, page.height - 0.23, "alignment $A_i(x_s)$ with the top five")
     return page
 
 
-def _curves(axes: list[Axes], data: Dynamics) -> None:
-    epochs = np.array(list(data.analyses))
-    analyses = list(data.analyses.values())
+def _curves(axes: list[Axes], data: dict[int, Analysis]) -> None:
+    epochs, analyses = np.array(list(data)), list(data.values())
     numbers = [a.complexity for a in analyses]
-    low, high = np.array([n.effective_number_interval for n in numbers]).T
-    resolved = np.array([a.outlier_count.resolved for a in analyses])
-    shown = {
+    outliers = np.array([a.outliers for a in analyses])
+    shown: dict[str, Any] = {
         "training loss": [a.loss_value for a in analyses],
         r"sharpness $\lambda_1$": [a.eigenvalues[0] for a in analyses],
-        "outliers (○ at least)": [a.outliers for a in analyses],
+        "outliers (○ at least)": outliers,
         "effective number": [n.effective_number for n in numbers],
     }
-    for i, (ax, (name, values)) in enumerate(zip(axes, shown.items(), strict=True)):
-        with restyled():
+    with restyled():
+        for i, (ax, (name, values)) in enumerate(zip(axes, shown.items(), strict=True)):
             line = style.ACCENT if i else style.INK
             ax.plot(epochs, values, color=line, marker="o", markersize=3, zorder=3)
-            if name.startswith("outliers"):
-                bounds = np.array(values)[~resolved]
-                ax.plot(epochs[~resolved], bounds, "o", color=line, mfc="white", ms=3, zorder=4)
-                ax.set_ylim(bottom=0)
-            elif i == 1:  # less than two powers of ten
+            if i == 1:  # less than two powers of ten
                 log_axis(ax)
-            else:
+            elif i != 2:
                 ax.set_yscale("log")
-            if i == 3:
-                ax.fill_between(epochs, low, high, color=line, alpha=0.18, linewidth=0)
             ax.grid(axis="y")
             ax.set_xscale("symlog", linthresh=1, linscale=0.5)
             ax.set_xlim(-0.25, 1.6 * max(epochs[-1], 1))
@@ -96,3 +76,9 @@ def _curves(axes: list[Axes], data: Dynamics) -> None:
             ax.tick_params(labelsize=SMALL)
             ax.set_xlabel("epoch", labelpad=1)
             ax.set_title(lettered(i, name), loc="left")
+        bounded = np.array([not a.outlier_count.resolved for a in analyses])
+        hollow: dict[str, Any] = {"color": style.ACCENT, "mfc": "white", "ms": 3, "zorder": 4}
+        axes[2].plot(epochs[bounded], outliers[bounded], "o", **hollow)
+        axes[2].set_ylim(bottom=0)
+        low, high = np.array([n.effective_number_interval for n in numbers]).T
+        axes[3].fill_between(epochs, low, high, color=style.ACCENT, alpha=0.18, linewidth=0)

@@ -10,6 +10,7 @@ there, and close to zero elsewhere.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -40,7 +41,6 @@ class EncodingData:
     """The numbers of Fig. 2."""
 
     analysis: Analysis
-    class_names: tuple[str, ...]
     grid: Plane  # finer than the analysis' own
     #: The paper's weighted sum of the top alignments, (r, r), at most 1 in size.
     composed: Array
@@ -88,7 +88,7 @@ def compute(workshop: Workshop) -> EncodingData:
         values = analysis.eigenvalues[:_VECTORS]
         grid = plane_of(workshop, network, analysis, _VECTORS, finer=_FINER)
         composed, jump = weighted_sum(grid, values), jumps(grid, len(values))
-    return EncodingData(analysis, network.data.class_names, grid, composed, jump)
+    return EncodingData(analysis, grid, composed, jump)
 
 
 def draw(data: EncodingData) -> Page:
@@ -98,7 +98,7 @@ def draw(data: EncodingData) -> Page:
     rows = [page.row(4, left, top, _PANEL, _GAP) for top in tops]
     names = ["decision regions", *vector_names(data.analysis, _VECTORS)]
     titles = [lettered(i, name) for i, name in enumerate(names)]
-    plane_row(rows[0] + rows[1][:2], data.analysis, data.class_names, grid=data.grid, titles=titles)
+    plane_row(rows[0] + rows[1][:2], data.analysis, grid=data.grid, titles=titles)
     sums, jump = rows[1][2:]
     _surface(sums, data.grid, data.composed, style.ALIGNMENT_MAP, style.ALIGNMENT_RANGE)
     # Three cells wide, to be seen.
@@ -106,25 +106,18 @@ def draw(data: EncodingData) -> Page:
     fit(sums, lettered(6, r"$\Sigma\,\lambda_i A_i$, scaled"))
     fit(jump, lettered(7, r"jumps of $A_1 \ldots A_5$"))
     below = tops[1] + _PANEL[1] + 0.1
-    page.class_legend(data.class_names, left, below)
+    page.class_legend(data.analysis.class_names, left, below)
     page.bar(ALIGNMENT, left + 2 * (_PANEL[0] + _GAP) + 0.4, below + 0.02, "alignment $A_i(x)$")
-    page.bar(
-        ScalarMappable(_JUMP_RANGE, _JUMP_MAP),
-        *(left + 3 * (_PANEL[0] + _GAP) + 0.42, below + 0.02, "jump"),
-        ticks=(0, 0.5, 1),
-    )
+    jumps_at = left + 3 * (_PANEL[0] + _GAP) + 0.42
+    drawn = ScalarMappable(_JUMP_RANGE, _JUMP_MAP)
+    page.bar(drawn, jumps_at, below + 0.02, "jump", ticks=(0, 0.5, 1))
     return page
 
 
 def _surface(ax: Axes, grid: Plane, values: Array, colors: str, norm: Normalize) -> None:
+    how: Any = {"cmap": colors, "norm": norm, "shading": "nearest", "rasterized": True}
     with restyled():
-        ax.pcolormesh(
-            *(grid.first, grid.second, values),
-            cmap=colors,
-            norm=norm,
-            shading="nearest",
-            rasterized=True,
-        )
+        ax.pcolormesh(grid.first, grid.second, values, **how)
     ax.set(xlim=grid.first[[0, -1]], ylim=grid.second[[0, -1]], xticks=[], yticks=[])
     for side in ax.spines.values():
         side.set_visible(False)

@@ -37,10 +37,11 @@ class Coherence:
 
 def logit_gradients(problem: Problem) -> Tensor:
     r"""Compute the gradients :math:`\nabla_\theta f_c(x_s)` at unit length, shape (C, n, p)."""
-    pulled = []
-    for x, _ in problem.samples.batches(64):
-        basis = torch.eye(problem.n_classes, dtype=problem.dtype, device=problem.device)
-        pulled.append(pullback(problem.network, x, basis.expand(len(x), -1, -1)))
+    basis = torch.eye(problem.n_classes, dtype=problem.dtype, device=problem.device)
+    pulled = [
+        pullback(problem.network, x, basis.expand(len(x), -1, -1))
+        for x, _ in problem.samples.batches(64)
+    ]
     return unit(torch.cat(pulled).transpose(0, 1))
 
 
@@ -72,8 +73,8 @@ def draw(found: list[Coherence]) -> Page:
         row_name(axes[0], coherence.name)
         names = ["loss", *(f"logit of “{name}”" for name in coherence.class_names)]
         for ax, matrix, name in zip(axes, [coherence.loss, *coherence.logits], names, strict=True):
+            colors: Any = {"cmap": style.ALIGNMENT_MAP, "norm": style.ALIGNMENT_RANGE}
             with restyled():
-                colors: Any = {"cmap": style.ALIGNMENT_MAP, "norm": style.ALIGNMENT_RANGE}
                 image = ax.imshow(matrix, interpolation="nearest", **colors)
                 for edge in np.flatnonzero(np.diff(coherence.labels)):
                     ax.axhline(edge + 0.5, color=style.INK, linewidth=0.5)

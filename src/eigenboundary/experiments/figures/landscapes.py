@@ -62,24 +62,20 @@ def compute(workshop: Workshop) -> Landscape:
 def draw(data: Landscape) -> Page:
     """Draw two rows of two: eigenvectors, training; between two networks, their plane."""
     page = Page(4.6)
-    lefts, tops, height = (0.6, 4.0), (0.24, 2.56), 1.65
-    axes = [page.axes(left, top, 2.6, height) for top in tops for left in lefts]
-    axes[3].remove()
-    axes[3] = page.axes(4.0, tops[1], 2.05, height)
-    names = ("distance from $\\theta$", "from the start, 0, to the end of training, 1")
-    LossCurveDisplay(data.along, xlabel=names[0]).plot(axes[0])
-    LossCurveDisplay(data.training, xlabel=names[1]).plot(axes[1])
+    places = ((0.6, 0.24, 2.6), (4.0, 0.24, 2.6), (0.6, 2.56, 2.6), (4.0, 2.56, 2.05))
+    axes = [page.axes(*place, 1.65) for place in places]
+    LossCurveDisplay(data.along, xlabel="distance from $\\theta$").plot(axes[0])
+    training = "from the start, 0, to the end of training, 1"
+    LossCurveDisplay(data.training, xlabel=training).plot(axes[1])
     curves = {"straight": data.between.segment, "low-loss curve": data.between.curve}
     LossCurveDisplay(curves, xlabel="from normal, 0, to adversarial, 1").plot(axes[2])
     # Where all samples are learnt, the loss falls without end; its depth means nothing.
     plane = replace(data.plane, loss=np.maximum(data.plane.loss, _FLOOR))
-    surface = LossSurfaceDisplay(
-        plane, ("normal", "adversarial", "bend"), data.path, labels=("distance", "")
-    ).plot(axes[3])
-    straight, curve = (
-        style.format_number(max(height, 0.0), 2)
-        for height in (data.between.segment_barrier, data.between.barrier)
-    )
+    names = ("normal", "adversarial", "bend")
+    display = LossSurfaceDisplay(plane, names, data.path, labels=("distance", ""))
+    surface = display.plot(axes[3])
+    barriers = data.between.segment_barrier, data.between.barrier
+    straight, curve = (style.format_number(max(barrier, 0.0), 2) for barrier in barriers)
     titles = (
         "along the top eigenvectors",
         "along training",

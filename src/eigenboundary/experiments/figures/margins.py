@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
-from numpy.typing import NDArray
 
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.boundary import (
@@ -28,12 +27,8 @@ NETWORKS = {"normal": "checkerboard-normal", "wide margin": "checkerboard-wide"}
 _SHOWN, _MEASURED = 3, 5
 _POINTS, _STEPS = 300, 200
 _LINE: dict[str, Any] = {"linewidth": 1.1, "zorder": 5}
-_MARK: dict[str, Any] = {
-    "markeredgecolor": style.INK,
-    "markeredgewidth": 0.8,
-    "linestyle": "none",
-    "zorder": 6,
-}
+_MARK: dict[str, Any] = {"markeredgecolor": style.INK, "markeredgewidth": 0.8}
+_MARK |= {"linestyle": "none", "zorder": 6}
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,9 +36,7 @@ class Margins:
     """The numbers of a row."""
 
     name: str
-    class_names: tuple[str, ...]
     analysis: Analysis
-    inputs: NDArray[np.float64]  # the training samples, (n, 2)
     distance: BoundaryDistance  # of all training samples
     ascended: SectionMargins  # the paper's: x_b by ascent over all inputs
     constrained: SectionMargins  # x_b among the points of the boundary
@@ -70,8 +63,7 @@ def compute(workshop: Workshop) -> list[Margins]:
                 paper_margins(problem, vectors, constrained=False, n_steps=_STEPS, seed=seed),
                 paper_margins(problem, vectors, n_points=_POINTS, seed=seed),
             )
-            names = network.data.class_names
-            found.append(Margins(name, names, analysis, inputs.numpy(), *margins))
+            found.append(Margins(name, analysis, *margins))
     return found
 
 
@@ -90,25 +82,21 @@ def draw(found: list[Margins]) -> Page:
         axes = page.row(1 + _SHOWN, left, down, (width, height), gap)
         narrowest = style.format_number(float(margins.distance.value.min()), 2)
         titles = [f"narrowest {narrowest}", *vector_names(margins.analysis, _SHOWN)]
-        plane_row(axes, margins.analysis, margins.class_names, titles=titles, scale=0.42)
-        _narrowest(axes[0], margins)
+        plane_row(axes, margins.analysis, titles=titles, scale=0.42)
+        nearest = margins.analysis.inputs[margins.nearest]
+        ends = np.stack([nearest, margins.distance.point[margins.nearest]])
+        axes[0].plot(*ends.T, color=style.INK, **_LINE)
+        axes[0].plot(*nearest, "o", markersize=4, markerfacecolor="none", **_MARK)
         for index, ax in enumerate(axes[1:]):
             _section(ax, margins, index)
         row_name(axes[0], margins.name)
         chart = page.axes(beside, down, 6.7 - beside, height)
         _chart(chart, margins, last=i + 1 == len(found))
     below = page.height - 0.46
-    page.class_legend(found[0].class_names, left, below)
+    page.class_legend(found[0].analysis.class_names, left, below)
     page.bar(ALIGNMENT, left + 3.1 * width, below + 0.02, "alignment $A_i(x)$")
     _legend(page, below + 0.29)
     return page
-
-
-def _narrowest(ax: Axes, margins: Margins) -> None:
-    """Draw the training sample nearest to the boundary, and its distance."""
-    start, end = margins.inputs[margins.nearest], margins.distance.point[margins.nearest]
-    ax.plot(*np.stack([start, end]).T, color=style.INK, **_LINE)
-    ax.plot(*start, "o", markersize=4, markerfacecolor="none", **_MARK)
 
 
 def _section(ax: Axes, margins: Margins, index: int) -> None:
@@ -116,7 +104,7 @@ def _section(ax: Axes, margins: Margins, index: int) -> None:
     limits = ax.get_xlim(), ax.get_ylim()
     for side in (0, 1):
         sample = margins.constrained.samples[index, side]
-        start = margins.inputs[sample]
+        start = margins.analysis.inputs[sample]
         for end, how in (
             (margins.constrained.boundary_point[index, side], (0, (1.5, 1.5))),
             (margins.distance.point[sample], "-"),
@@ -159,14 +147,15 @@ def _chart(ax: Axes, margins: Margins, *, last: bool) -> None:
 
 
 def _legend(page: Page, top: float) -> None:
-    mark, line = {"markerfacecolor": "white", **_MARK}, {"color": style.INK, "linewidth": 1.1}
-    known: dict[str, dict[str, Any]] = {
-        "sample $x_t$, its margin": mark
-        | {"marker": "o", "markersize": 4.5, "markerfacecolor": style.SECOND},
-        "$x_b$ on the boundary": {**mark, "marker": "D", "markersize": 4},
-        "$x_b$ by ascent": {**mark, "marker": "X", "markersize": 5},
-        "nearest boundary": line,
-        "to $x_b$": {**line, "linestyle": (0, (1.5, 1.5))},
-    }
-    handles = [Line2D([], [], label=name, **how) for name, how in known.items()]
+    handles = [
+        Line2D([], [], label=name, marker=marker, markersize=size, markerfacecolor=color, **_MARK)
+        for name, marker, size, color in (
+            ("sample $x_t$, its margin", "o", 4.5, style.SECOND),
+            ("$x_b$ on the boundary", "D", 4, "white"),
+            ("$x_b$ by ascent", "X", 5, "white"),
+        )
+    ]
+    line: dict[str, Any] = {"color": style.INK, "linewidth": 1.1}
+    handles.append(Line2D([], [], label="nearest boundary", **line))
+    handles.append(Line2D([], [], label="to $x_b$", linestyle=(0, (1.5, 1.5)), **line))
     page.legend(handles, 0.22, top, handlelength=1.6, columnspacing=1.4)

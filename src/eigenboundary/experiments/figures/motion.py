@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from eigenboundary.analysis.result import Analysis
 from eigenboundary.boundary.motion import BoundaryMotion, boundary_along
 from eigenboundary.displays import BoundaryMotionDisplay
 from eigenboundary.experiments.figures.page import Page, drop_legend, fit
@@ -24,9 +25,7 @@ _RISE = 1.0
 class Motion:
     """Decision regions along v_1, v_2, v_3, each as far as raises the loss alike."""
 
-    class_names: tuple[str, ...]
-    inputs: NDArray[np.float64]  # (n, 2)
-    labels: NDArray[np.int64]
+    analysis: Analysis
     motions: list[BoundaryMotion]
 
 
@@ -37,14 +36,12 @@ def compute(workshop: Workshop) -> Motion:
     with workshop.timed("analysis"):
         problem = workshop.problem(network, "float32")
         motions = []
-        for value, vector in zip(
-            analysis.eigenvalues[:_MOVED], analysis.eigenvectors.T[:_MOVED], strict=True
-        ):
+        pairs = zip(analysis.eigenvalues[:_MOVED], analysis.eigenvectors.T, strict=False)
+        for value, vector in pairs:
             reach = float(np.sqrt(2 * _RISE / max(value, 1e-6)))
             steps = reach * np.linspace(-1, 1, _FRAMES)  # the middle one is zero exactly
             motions.append(boundary_along(problem, vector, steps, resolution=workshop.resolution))
-        x, y = network.data.train
-        return Motion(network.data.class_names, x.double().numpy(), y.numpy(), motions)
+    return Motion(analysis, motions)
 
 
 def draw(data: Motion) -> Page:
@@ -52,15 +49,15 @@ def draw(data: Motion) -> Page:
     left, top, side, gap = 0.22, 0.22, 1.24, 0.07
     step = side + 0.24
     page = Page(top + step * len(data.motions) + 0.1)
-    for i in range(len(data.motions)):
+    for i, display in enumerate(_displays(data)):
         axes = page.row(_PANELS, left, top + i * step, (side, side), gap)
-        _display(data, i).plot(axes)
+        display.plot(axes)
         drop_legend(axes[0])
         for ax in axes:
             fit(ax, ax.get_title(loc="left"), scale=0.55)
         row_name(axes[0], f"along $v_{i + 1}$")
     below = top + step * len(data.motions) - 0.16
-    page.class_legend(data.class_names, left, below)
+    page.class_legend(data.analysis.class_names, left, below)
     page.remark(6.7, below, r"grey line: the boundary at $\theta$", ha="right")
     return page
 
@@ -68,17 +65,15 @@ def draw(data: Motion) -> Page:
 def write_animations(data: Motion, folder: Path) -> tuple[Path, ...]:
     """Write the motion as films, one an eigenvector."""
     return tuple(
-        _display(data, i).save_animation(folder / f"appendix-motion-v{i + 1}.gif", fps=8, dpi=80)
-        for i in range(len(data.motions))
+        display.save_animation(folder / f"appendix-motion-v{i}.gif", fps=8, dpi=80)
+        for i, display in enumerate(_displays(data), 1)
     )
 
 
-def _display(data: Motion, i: int) -> BoundaryMotionDisplay:
-    return BoundaryMotionDisplay(
-        data.motions[i],
-        data.inputs,
-        data.labels,
-        direction=f"$v_{i + 1}$",
-        n_panels=_PANELS,
-        class_names=data.class_names,
-    )
+def _displays(data: Motion) -> list[BoundaryMotionDisplay]:
+    samples = data.analysis.inputs, data.analysis.labels
+    how: dict[str, Any] = {"n_panels": _PANELS, "class_names": data.analysis.class_names}
+    return [
+        BoundaryMotionDisplay(motion, *samples, direction=f"$v_{i}$", **how)
+        for i, motion in enumerate(data.motions, 1)
+    ]

@@ -32,10 +32,8 @@ TEXT, SMALL = 8.0, 7.0
 _DPI = 300
 
 _PAGE_STYLE: dict[str, Any] = {
-    "font.size": TEXT,
-    "axes.titlesize": TEXT,
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), TEXT),
     "axes.titlepad": 3.5,
-    "axes.labelsize": TEXT,
     "axes.labelpad": 2.5,
     "axes.linewidth": 0.6,
     "grid.linewidth": 0.5,
@@ -113,12 +111,8 @@ class Page:
     ) -> Colorbar:
         """Draw a level colour bar, with its label to the left."""
         with restyled():
-            bar = self.figure.colorbar(
-                drawn,
-                cax=self.axes(left, top, 1.1, 0.07),
-                ticks=list(ticks),
-                orientation="horizontal",
-            )
+            place = self.axes(left, top, 1.1, 0.07)
+            bar = self.figure.colorbar(drawn, place, ticks=list(ticks), orientation="horizontal")
             bar.ax.set_xticklabels([style.format_number(tick) for tick in ticks])
             bar.ax.tick_params(length=2)
             bar.outline.set_visible(False)
@@ -134,28 +128,20 @@ class Page:
 
     def legend(self, handles: Sequence[Line2D], left: float, top: float, **options: Any) -> None:
         """Draw a legend in one line that begins at (left, top)."""
+        options |= {"loc": "upper left", "ncols": len(handles), "borderpad": 0}
+        place = left / WIDTH, 1 - top / self.height
         with restyled():
-            self.figure.legend(
-                handles=handles,
-                loc="upper left",
-                bbox_to_anchor=(left / WIDTH, 1 - top / self.height),
-                ncols=len(handles),
-                borderpad=0,
-                **options,
-            )
+            self.figure.legend(handles=handles, bbox_to_anchor=place, **options)
 
     def save(self, folder: Path, name: str) -> tuple[Path, ...]:
         """Write ``<name>.png`` at 300 dpi and ``<name>.pdf``."""
-        files = []
-        with restyled():
-            for kind in ("png", "pdf"):
-                target = folder / f"{name}.{kind}"
-                # No date: the same numbers give the same file.
-                metadata = {"CreationDate": None} if kind == "pdf" else None
-                with replaced_when_complete(target, "folder") as partial:
-                    self.figure.savefig(partial, format=kind, dpi=_DPI, metadata=metadata)
-                files.append(target)
-        return tuple(files)
+        files = {kind: folder / f"{name}.{kind}" for kind in ("png", "pdf")}
+        for kind, target in files.items():
+            # No date: the same numbers give the same file.
+            metadata = {"CreationDate": None} if kind == "pdf" else None
+            with restyled(), replaced_when_complete(target, "folder") as partial:
+                self.figure.savefig(partial, format=kind, dpi=_DPI, metadata=metadata)
+        return tuple(files.values())
 
 
 def log_axis(ax: Axes, digits: int = 6) -> None:
@@ -167,8 +153,7 @@ def log_axis(ax: Axes, digits: int = 6) -> None:
 
 def drop_legend(ax: Axes) -> None:
     """Remove a display's legend: the page has its own."""
-    legend = ax.get_legend()
-    if legend is not None:
+    if (legend := ax.get_legend()) is not None:
         legend.remove()
 
 

@@ -26,8 +26,6 @@ from eigenboundary.experiments.train import TrainedNetwork
 #: What a bare colour bar of alignments shows.
 ALIGNMENT = ScalarMappable(style.ALIGNMENT_RANGE, style.ALIGNMENT_MAP)
 
-Names = Sequence[str]
-
 
 def vector_names(analysis: Analysis, shown: int) -> list[str]:
     """Return titles of panels of an inch, e.g. ``$v_1$, λ = 0.113``."""
@@ -37,43 +35,28 @@ def vector_names(analysis: Analysis, shown: int) -> list[str]:
     ]
 
 
-def outlier_text(analysis: Analysis) -> str:
-    """Return the number of outliers, or a lower bound on it."""
-    found = analysis.outlier_count
-    return f"{'' if found.resolved else '≥ '}{found.count}"
-
-
 def row_name(ax: Axes, text: str) -> None:
     """Name a row, upright to the left of its first panel."""
-    ax.text(
-        *(-0.06, 0.5, text),
-        transform=ax.transAxes,
-        rotation=90,
-        ha="right",
-        va="center",
-        fontsize=TEXT,
-        color=style.INK,
-    )
+    how: Any = {"rotation": 90, "ha": "right", "va": "center", "fontsize": TEXT}
+    ax.text(-0.06, 0.5, text, transform=ax.transAxes, color=style.INK, **how)
 
 
 def plane_of(
     workshop: Workshop, network: TrainedNetwork, analysis: Analysis, k: int, finer: int = 1
 ) -> Plane:
     """Return the alignment with the top k eigenvectors over the plane of all training samples."""
-    resolution = finer * workshop.resolution
-    vectors = torch.from_numpy(np.array(analysis.eigenvectors[:, :k]))
-    x, _ = network.data.train
     # Cosines need no more than float32, which takes half the time.
-    return plane_of_inputs(workshop.problem(network, "float32"), vectors.float(), x, resolution)
+    problem, x = workshop.problem(network, "float32"), network.data.train[0]
+    vectors = torch.from_numpy(np.array(analysis.eigenvectors[:, :k])).float()
+    return plane_of_inputs(problem, vectors, x, finer * workshop.resolution)
 
 
 def plane_row(
     axes: Sequence[Axes],
     analysis: Analysis,
-    names: Names,
     *,
     grid: Plane | None = None,
-    titles: Names | None = None,
+    titles: Sequence[str] | None = None,
     scale: float = 0.5,
 ) -> None:
     """Draw decision regions, then the alignment with each top eigenvector, one panel each.
@@ -82,13 +65,14 @@ def plane_row(
     """
     plane = analysis.grid if grid is None else grid
     assert plane is not None
+    kept = analysis.input_indices
     display = PlaneDisplay(
         plane,
         inputs=analysis.inputs,
-        labels=analysis.labels[analysis.input_indices],
-        predictions=analysis.predictions[analysis.input_indices],
+        labels=analysis.labels[kept],
+        predictions=analysis.predictions[kept],
         n_eigenvectors=len(axes) - 1,
-        class_names=names,
+        class_names=analysis.class_names,
     )
     titles = titles or ["decision regions", *vector_names(analysis, len(axes) - 1)]
     _plot_in_place(display, axes, titles, scale)
@@ -96,9 +80,7 @@ def plane_row(
         _as_image(ax, display, index)
 
 
-def embedding_row(
-    axes: Sequence[Axes], embedding: Any, analysis: Analysis, names: Names, first: str
-) -> None:
+def embedding_row(axes: Sequence[Axes], embedding: Any, analysis: Analysis, first: str) -> None:
     """Draw classes, then the alignment with each top eigenvector, on the embedded samples."""
     shown = len(axes) - 1
     display = EmbeddingDisplay(
@@ -106,12 +88,13 @@ def embedding_row(
         analysis.labels,
         analysis.training_alignment,
         n_eigenvectors=shown,
-        class_names=names,
+        class_names=analysis.class_names,
     )
     _plot_in_place(display, axes, [first, *vector_names(analysis, shown)], 0.45)
 
 
-def _plot_in_place(display: Any, axes: Sequence[Axes], titles: Names, scale: float) -> None:
+def _plot_in_place(display: Any, axes: Sequence[Axes], titles: Sequence[str], scale: float) -> None:
+    """Plot on axes that the display's colour bar and legend must not move."""
     places = [ax.get_position() for ax in axes]
     display.plot(list(axes))
     if display.colorbar_ is not None:
@@ -122,18 +105,11 @@ def _plot_in_place(display: Any, axes: Sequence[Axes], titles: Names, scale: flo
         fit(ax, title, scale=scale)
 
 
-def alignment_map(
-    ax: Axes, analysis: Analysis, names: Names, shown: int, title: str, *, named: bool
-) -> None:
+def alignment_map(ax: Axes, analysis: Analysis, shown: int, title: str, *, named: bool) -> None:
     """Draw the training samples, sorted by class, against the top eigenvectors."""
-    display = AlignmentDisplay(
-        analysis.training_alignment, analysis.labels, n_eigenvectors=shown, class_names=names
-    )
-    place = ax.get_position()
-    display.plot(ax)
-    display.colorbar_.remove()
-    ax.set_position(place)
-    fit(ax, title, scale=1)
+    names: dict[str, Any] = {"n_eigenvectors": shown, "class_names": analysis.class_names}
+    display = AlignmentDisplay(analysis.training_alignment, analysis.labels, **names)
+    _plot_in_place(display, [ax], [title], 1)
     step = 1 if shown <= 5 else 5
     ticks = sorted({0, *range(step - 1, shown, step)})
     ax.set_yticks(ticks, [f"$v_{{{tick + 1}}}$" for tick in ticks], fontsize=SMALL)
@@ -161,15 +137,7 @@ def _as_image(ax: Axes, display: PlaneDisplay, index: int) -> None:
     display.surfaces_[index].remove()
     x, y = display.plane.first, display.plane.second
     dx, dy = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2  # pixels are centred on the grid's points
-    ax.imshow(
-        display.plane.alignment[..., index],
-        origin="lower",
-        extent=(x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy),
-        aspect="auto",
-        interpolation="bilinear",
-        cmap=style.ALIGNMENT_MAP,
-        norm=style.ALIGNMENT_RANGE,
-        zorder=0,
-    )
-    ax.set_xlim(x[0], x[-1])
-    ax.set_ylim(y[0], y[-1])
+    how: Any = {"cmap": style.ALIGNMENT_MAP, "norm": style.ALIGNMENT_RANGE, "origin": "lower"}
+    how |= {"extent": (x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy), "aspect": "auto"}
+    ax.imshow(display.plane.alignment[..., index], interpolation="bilinear", zorder=0, **how)
+    ax.set(xlim=x[[0, -1]], ylim=y[[0, -1]])

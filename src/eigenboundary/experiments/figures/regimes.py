@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from eigenboundary.alignment.complexity import Generalization
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.displays import style
@@ -11,13 +9,13 @@ from eigenboundary.experiments.figures.page import SMALL, WIDTH, Page, lettered
 from eigenboundary.experiments.figures.panels import (
     ALIGNMENT,
     alignment_map,
-    outlier_text,
     plane_of,
     plane_row,
     row_name,
     spectrum,
     vector_names,
 )
+from eigenboundary.experiments.figures.rows import Row
 from eigenboundary.experiments.figures.workshop import Workshop
 from eigenboundary.report.words import percent
 
@@ -31,32 +29,18 @@ _VECTORS = 3
 _ROWS = 25
 
 
-@dataclass(frozen=True)
-class Regime:
-    """The numbers of a row."""
-
-    name: str
-    class_names: tuple[str, ...]
-    analysis: Analysis  # with all eigenpairs that are not null, and the plane of the first few
-    trace: float  # tr H: eigenvalues that are not among the eigenpairs are null
-    generalization: Generalization
-
-
-def compute(workshop: Workshop) -> list[Regime]:
-    """Train and analyse the three networks on the blobs, with all eigenpairs."""
+def compute(workshop: Workshop) -> list[Row]:
+    """Train and analyse the three networks on the blobs, with all non-null eigenpairs."""
     found = []
     for name, config in REGIMES.items():
         network = workshop.network(config)
         analysis = workshop.analysis(network, None, grid=False)
         with workshop.timed("analysis"):
-            seen = replace(analysis, grid=plane_of(workshop, network, analysis, _VECTORS))
-            trace = float(analysis.eigenvalues.sum())
-            g = analysis.complexity.generalization("random")
-        found.append(Regime(name, network.data.class_names, seen, trace, g))
+            found.append(Row(name, analysis, plane_of(workshop, network, analysis, _VECTORS)))
     return found
 
 
-def draw(regimes: list[Regime]) -> Page:
+def draw(regimes: list[Row]) -> Page:
     """Draw a row a network: regions, alignments, spectrum and numbers."""
     size, gap, left, top, step = (0.98, 0.98), 0.06, 0.2, 0.22, 1.24
     page = Page(top + step * len(regimes) + 0.2)
@@ -65,7 +49,7 @@ def draw(regimes: list[Regime]) -> Page:
         down = top + i * step
         axes = page.row(1 + _VECTORS, left, down, size, gap)
         titles = ["" if i else "decision regions", *vector_names(regime.analysis, _VECTORS)]
-        plane_row(axes, regime.analysis, regime.class_names, titles=titles, scale=0.45)
+        plane_row(axes, regime.analysis, grid=regime.grid, titles=titles, scale=0.45)
         row_name(axes[0], regime.name)
         panel = page.axes(beside, down, 0.78, size[1])
         spectrum(panel, regime.analysis, "" if i else r"spectrum $\lambda_i$")
@@ -74,25 +58,27 @@ def draw(regimes: list[Regime]) -> Page:
         panel.set_xlabel("index $i$" if last else "", labelpad=1)
         if not last:
             panel.set_xticklabels([])
-        _numbers(page, regime, beside + 0.9, down)
+        g = regime.analysis.complexity.generalization("random")
+        _numbers(page, regime.analysis, g, beside + 0.9, down)
     below = top + step * len(regimes) - step + size[1] + 0.1
-    page.class_legend(regimes[0].class_names, left, below)
+    page.class_legend(regimes[0].analysis.class_names, left, below)
     page.bar(ALIGNMENT, left + 3 * size[0], below + 0.02, "alignment $A_i(x)$")
-    level = style.format_number(regimes[0].generalization.epsilon, 2)
+    level = style.format_number(g.epsilon, 2)  # all networks have as many parameters
     page.remark(WIDTH - 0.03, below + 0.02, rf"$G_\theta$: mean $|A_i| > {level}$", ha="right")
     return page
 
 
-def _numbers(page: Page, regime: Regime, left: float, top: float) -> None:
-    numbers, g = regime.analysis.complexity, regime.generalization
+def _numbers(page: Page, analysis: Analysis, g: Generalization, left: float, top: float) -> None:
+    found = analysis.outlier_count
     low, high = g.interval
     lines = {
-        "outliers": outlier_text(regime.analysis),
+        "outliers": f"{'' if found.resolved else '≥ '}{found.count}",
         "$G_\\theta$": percent(g.value),
         "": f"in [{percent(low)}, {percent(high)}]",
-        "tr $H$": style.format_number(regime.trace, 3),
-        "$\\lambda_1$": style.format_number(float(regime.analysis.eigenvalues[0]), 3),
-        "eff. number": style.format_number(numbers.effective_number, 3),
+        # All other eigenvalues are null.
+        "tr $H$": style.format_number(float(analysis.eigenvalues.sum()), 3),
+        "$\\lambda_1$": style.format_number(float(analysis.eigenvalues[0]), 3),
+        "eff. number": style.format_number(analysis.complexity.effective_number, 3),
     }
     for i, (name, value) in enumerate(lines.items()):
         down = top + 0.02 + 0.165 * i
@@ -100,7 +86,7 @@ def _numbers(page: Page, regime: Regime, left: float, top: float) -> None:
         page.write(WIDTH - 0.03, down, value, fontsize=SMALL, ha="right")
 
 
-def draw_alignments(regimes: list[Regime]) -> Page:
+def draw_alignments(regimes: list[Row]) -> Page:
     """Draw every training gradient against the top 25 eigenvectors, a map a network."""
     width, height, left, top, step = 6.32, 1.78, 0.38, 0.22, 2.16
     page = Page(top + step * len(regimes) + 0.3)
@@ -111,6 +97,6 @@ def draw_alignments(regimes: list[Regime]) -> Page:
         mass = percent(float(analysis.complexity.mass[:shown].sum()))
         title = f"{regime.name}: the top {shown} hold {mass} of the squared alignment"
         last = i + 1 == len(regimes)
-        alignment_map(ax, analysis, regime.class_names, shown, lettered(i, title), named=last)
+        alignment_map(ax, analysis, shown, lettered(i, title), named=last)
     page.bar(ALIGNMENT, left + width - 1.15, page.height - 0.24, "alignment $A_i(x_s)$")
     return page

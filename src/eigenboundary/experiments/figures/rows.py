@@ -52,7 +52,6 @@ class Row:
     """A network and what its row shows."""
 
     name: str
-    class_names: tuple[str, ...]
     analysis: Analysis
     #: The plane of two-dimensional inputs, where it is not the analysis' own.
     grid: Plane | None = None
@@ -86,19 +85,16 @@ def compute_images(workshop: Workshop) -> Rows:
 def compute_subsets(workshop: Workshop) -> Rows:
     """Analyse the Hessian of all classes, and of two at a time, of one network."""
     network = workshop.network("blobs-normal")
-    x, y = network.data.train
-    names = network.data.class_names
-    rows = [Row("all classes", names, workshop.analysis(network))]
-    for pair in combinations(range(len(names)), 2):
-        kept = torch.isin(y, torch.tensor(pair))
-        label = "".join(map(str, pair))
-        analysis = workshop.analysis(
-            network, name=f"classes{label}", data=(x[kept], y[kept]), grid=False
-        )
+    (x, y), names = network.data.train, network.data.class_names
+    rows = [Row("all classes", workshop.analysis(network))]
+    for one, other in combinations(range(len(names)), 2):
+        kept = torch.isin(y, torch.tensor([one, other]))
+        part, name = (x[kept], y[kept]), f"classes{one}{other}"
+        analysis = workshop.analysis(network, name=name, data=part, grid=False)
         with workshop.timed("analysis"):
             # Over the plane of all samples, so that all rows show one plane.
             plane = plane_of(workshop, network, analysis, _VECTORS)
-        rows.append(Row(f"{names[pair[0]]},\n{names[pair[1]]}", names, analysis, plane))
+        rows.append(Row(f"{names[one]},\n{names[other]}", analysis, plane))
     return Rows(tuple(rows))
 
 
@@ -107,16 +103,15 @@ def _row(
 ) -> Row:
     network = workshop.network(config)
     analysis = workshop.analysis(network)
-    names = network.data.class_names
     if analysis.grid is not None:
-        return Row(name, names, analysis)
+        return Row(name, analysis)
     if embedding is None:
         with workshop.timed("analysis"):
             workshop.report(f"{method} of {network.config.title}", 0, 1)
             # All training inputs: an analysis keeps fewer of a large set.
             inputs = network.data.train[0].flatten(1).numpy()
             embedding = embed(inputs, {"PCA": "pca", "t-SNE": "tsne"}[method], workshop.seed)
-    return Row(name, names, analysis, embedding=embedding, method=method)
+    return Row(name, analysis, embedding=embedding, method=method)
 
 
 def draw(data: Rows) -> Page:
@@ -126,36 +121,27 @@ def draw(data: Rows) -> Page:
     top, gap = 0.22, 0.06
     side = (6.72 - left - (columns - 1) * gap) / columns
     step = side + 0.25
-    names = [row.class_names for row in data.rows]
+    names = [row.analysis.class_names for row in data.rows]
     # Rows that have other classes than the row before; the legend is drawn anew above them.
     told = [i for i in range(len(names)) if i == 0 or names[i] != names[i - 1]]
     extra = 0.2
-    page = Page(
-        top + step * len(data.rows) + extra * (len(told) - 1) + 0.12 + 0.18 * bool(data.note)
-    )
-    down = top
+    below = extra * (len(told) - 1) + 0.12 + 0.18 * bool(data.note)
+    page, down = Page(top + step * len(data.rows) + below), top
     for i, row in enumerate(data.rows):
-        _draw_row(page, row, (left, down), (side, gap), first=i == 0)
+        axes = page.row(1 + min(_VECTORS, row.analysis.k), left, down, (side, side), gap)
+        if row.embedding is None:
+            plane_row(axes, row.analysis, grid=row.grid, scale=0.45)
+            if i > 0:
+                axes[0].set_title("", loc="left")
+        else:
+            title = f"classes, {row.method}" if len(row.method) < 4 else row.method
+            embedding_row(axes, row.embedding, row.analysis, title)
+        row_name(axes[0], row.name)
         down += step
         if i + 1 == len(data.rows) or i + 1 in told:
-            page.class_legend(row.class_names, left, down - 0.17)
+            page.class_legend(names[i], left, down - 0.17)
             down += extra if i + 1 < len(data.rows) else 0
     page.bar(ALIGNMENT, 5.5, down - 0.15, "alignment $A_i(x)$")
     if data.note:
         page.remark(left, page.height - 0.15, data.note)
     return page
-
-
-def _draw_row(
-    page: Page, row: Row, place: tuple[float, float], panel: tuple[float, float], *, first: bool
-) -> None:
-    side, gap = panel
-    axes = page.row(1 + min(_VECTORS, row.analysis.k), *place, (side, side), gap)
-    if row.embedding is None:
-        plane_row(axes, row.analysis, row.class_names, grid=row.grid, scale=0.45)
-        if not first:
-            axes[0].set_title("", loc="left")
-    else:
-        title = f"classes, {row.method}" if len(row.method) < 4 else row.method
-        embedding_row(axes, row.embedding, row.analysis, row.class_names, title)
-    row_name(axes[0], row.name)

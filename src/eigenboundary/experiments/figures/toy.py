@@ -21,7 +21,6 @@ from eigenboundary.landscape import LossPlane, loss_plane
 
 Array = NDArray[np.float64]
 
-_CONFIG = "toy-1d"
 # Seeds trained at once, and how often.
 _SEEDS, _ROUNDS = 16, 4
 _LINE = (0.35, 1.55, 1201)
@@ -41,7 +40,6 @@ class ToyData:
     tried: int  # the number of seeds looked at
     learnt: tuple[int, ...]  # the seeds whose networks learn all six
     analysis: Analysis  # with all p eigenpairs
-    inputs: Array  # (n,)
     x: Array  # the line, (m,)
     probability: Array  # of the class inside, (m,)
     boundary: Array  # where the probability is one half, (b,)
@@ -60,7 +58,7 @@ def first_that_learns(
     tried: list[TrainedNetwork] = []
     for block in range(rounds):
         first = workshop.seed + block * seeds
-        tried += workshop.networks(_CONFIG, range(first, first + seeds))
+        tried += workshop.networks("toy-1d", range(first, first + seeds))
         learnt = [network for network in tried if network.result.accuracy == 1.0]
         if learnt:
             return learnt[0], len(tried), tuple(network.seed for network in learnt)
@@ -84,7 +82,6 @@ def compute(workshop: Workshop) -> ToyData:
             tried=tried,
             learnt=learnt,
             analysis=analysis,
-            inputs=network.data.train[0].double().flatten().numpy(),
             x=x,
             probability=probability,
             boundary=_crossings(x, probability - 0.5),
@@ -111,13 +108,15 @@ def draw(data: ToyData) -> Page:
     """Draw probability above alignment on the line, beside the loss surface and the spectrum."""
     page = Page(4.0)
     left, width, height, tops = 0.5, 2.9, 1.34, (0.22, 2.13)
-    above = page.axes(left, tops[0], width, height)
-    below = page.axes(left, tops[1], width, height)
-    _probability(above, data)
-    _alignment(below, data)
-    surface = page.axes(4.18, tops[0], 1.62, height)
-    _surface(surface, data)
-    _spectrum(page.axes(4.18, tops[1], 2.45, height), data)
+    _probability(page.axes(left, tops[0], width, height), data)
+    _alignment(page.axes(left, tops[1], width, height), data)
+    _surface(page.axes(4.18, tops[0], 1.62, height), data)
+    spectrum, found = page.axes(4.18, tops[1], 2.45, height), data.analysis.outlier_count
+    SpectrumDisplay(data.analysis.eigenvalues, [], found.count, found.resolved).plot(spectrum)
+    drop_legend(spectrum)
+    plural = "" if found.count == 1 else "s"
+    fit(spectrum, lettered(3, f"spectrum, {found.count} outlier{plural}"), scale=0.6)
+    spectrum.set_ylabel(r"$\lambda_i$", labelpad=0)
     page.class_legend(("outside", "inside"), left, page.height - 0.16)
     which = f"seed {data.seed}, the first of {data.tried} that learns all points"
     if not data.learnt:
@@ -138,12 +137,11 @@ def _probability(ax: Axes, data: ToyData) -> None:
         ax.plot(data.x, data.probability, color=style.INK, linewidth=1.3, zorder=3)
         inside = data.probability > 0.5
         for label, where in ((1, inside), (0, ~inside)):
-            area: dict[str, Any] = {"color": style.class_color(label), "alpha": 0.14}
-            area |= {"linewidth": 0, "transform": ax.get_xaxis_transform(), "zorder": 0}
-            ax.fill_between(data.x, 0, 1, where=where.tolist(), **area)
-        for label in (0, 1):
-            x = data.inputs[data.analysis.labels == label]
             color, marker = style.class_color(label), style.class_marker(label)
+            area: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "zorder": 0}
+            area |= {"color": color, "alpha": 0.14, "linewidth": 0}
+            ax.fill_between(data.x, 0, 1, where=where.tolist(), **area)
+            x = data.analysis.inputs[data.analysis.labels == label, 0]
             how: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.5, "zorder": 4}
             heights = np.full(len(x), float(label))
             ax.scatter(x, heights, s=26, marker=marker, color=color, clip_on=False, **how)
@@ -174,16 +172,12 @@ def _surface(ax: Axes, data: ToyData) -> None:
     length = 0.8 * float(data.plane.first.max())
     with restyled():
         for label, tip in zip(data.analysis.labels, length * data.gradients, strict=True):
-            arrow = {
-                "arrowstyle": "-|>,head_width=0.2,head_length=0.4",
-                "color": style.class_color(int(label)),
-                "linewidth": 1.3,
-                "mutation_scale": 8,
-                **{"shrinkA": 0, "shrinkB": 0},
-            }
+            arrow = {"arrowstyle": "-|>,head_width=0.2,head_length=0.4", "mutation_scale": 8}
+            arrow |= {"color": style.class_color(int(label)), "linewidth": 1.3}
+            arrow |= {"shrinkA": 0, "shrinkB": 0}
             ax.annotate("", xy=tuple(tip), xytext=(0, 0), arrowprops=arrow, zorder=5)
         outline = [withStroke(linewidth=1.5, foreground="#00000099")]
-        for names, tip in _tips(data.inputs, data.gradients):
+        for names, tip in _tips(data.analysis.inputs[:, 0], data.gradients):
             # Beyond the tip of a steep arrow, above a level one.
             steep = abs(tip[0]) < 0.7
             x, y = length * (1.22 * tip if steep else np.array([0.72, 1.0]) * tip + [0.0, 0.11])
@@ -192,7 +186,7 @@ def _surface(ax: Axes, data: ToyData) -> None:
             ax.text(x, y, names, va=place, path_effects=outline, **how)
 
 
-def _tips(inputs: Array, gradients: Array) -> list[tuple[str, Array]]:
+def _tips(inputs: NDArray[np.float32], gradients: Array) -> list[tuple[str, Array]]:
     """Name the arrows by their points; arrows that coincide share a name."""
     shared: list[tuple[list[str], Array]] = []
     for x, tip in zip(inputs, gradients, strict=True):
@@ -203,12 +197,3 @@ def _tips(inputs: Array, gradients: Array) -> list[tuple[str, Array]]:
         else:
             shared.append(([f"{x:g}"], tip))
     return [(", ".join(names), tip) for names, tip in shared]
-
-
-def _spectrum(ax: Axes, data: ToyData) -> None:
-    found = data.analysis.outlier_count
-    SpectrumDisplay(data.analysis.eigenvalues, [], found.count, found.resolved).plot(ax)
-    drop_legend(ax)
-    plural = "" if found.count == 1 else "s"
-    fit(ax, lettered(3, f"spectrum, {found.count} outlier{plural}"), scale=0.6)
-    ax.set_ylabel(r"$\lambda_i$", labelpad=0)

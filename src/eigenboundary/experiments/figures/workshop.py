@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from eigenboundary.analysis.loading import load
 from eigenboundary.analysis.pipeline import analyze
@@ -17,7 +19,6 @@ from eigenboundary.experiments.train import TrainedNetwork, train_experiment
 from eigenboundary.problem.problem import Problem
 from eigenboundary.runtime import version
 from eigenboundary.runtime.arguments import check_integer, check_seed
-from eigenboundary.runtime.errors import InvalidInputError
 
 #: What a figure's time is spent on.
 PARTS = ("training", "analysis", "drawing")
@@ -28,9 +29,9 @@ FigureProgress = Callable[[str, str, int, int], None]
 class Workshop:
     """Networks and analyses of one seed, kept in a folder, with the seconds each part took.
 
-    Networks lie in ``networks/``, analyses in ``analyses/``. What is there is used again, so an
-    interrupted reproduction goes on where it stopped. :func:`reproduce` describes the parameters;
-    ``figure`` is the figure in progress, and ``seconds`` holds the seconds since :meth:`restart`.
+    Networks lie in ``networks/``, analyses in ``analyses/``; what is there is used again.
+    :func:`reproduce` describes the parameters. ``figure`` is the figure in progress, and
+    ``seconds`` holds the seconds since :meth:`restart`.
     """
 
     def __init__(
@@ -45,9 +46,7 @@ class Workshop:
         progress: FigureProgress | None = None,
     ) -> None:
         check_seed(seed)
-        check_integer(resolution, "resolution")
-        if resolution < 2:
-            raise InvalidInputError("resolution", "be at least 2", f"{resolution}")
+        check_integer(resolution, "resolution", 2)
         self.folder, self.seed, self.resolution = Path(folder), seed, resolution
         self.directory, self.configs, self.progress = directory, configs, progress
         self.restart("")
@@ -56,8 +55,6 @@ class Workshop:
         Archive(folder)  # checks the folder by its own name
         self._network_archive = Archive(self.folder / "networks", overwrite=overwrite)
         self._analysis_archive = Archive(self.folder / "analyses", overwrite=overwrite)
-
-    # ----------------------------------------------------------------------------- the time
 
     def restart(self, figure: str) -> None:
         """Begin another figure, with no seconds spent yet."""
@@ -78,8 +75,6 @@ class Workshop:
         """Report how far the present figure has come."""
         if self.progress is not None:
             self.progress(self.figure, stage, done, total)
-
-    # ----------------------------------------------------------------- networks and analyses
 
     def network(self, name: str) -> TrainedNetwork:
         """Return the network of a configuration, trained where it is not there yet."""
@@ -125,32 +120,23 @@ class Workshop:
         parts = [network.config.name, str(network.seed), name, "all" if k is None else str(k)]
         file = "-".join(filter(None, [*parts, f"grid{points}" if points else ""])) + ".safetensors"
         if file not in self._analyses:
-            algorithm = f"analysis {version.ANALYSIS_ALGORITHM}"
-            key = network.derived_key(algorithm, samples, k=k, grid=points, seed=self.seed)
+            settings: dict[str, Any] = {"k": k, "grid": points, "seed": self.seed}
+            key = network.derived_key(f"analysis {version.ANALYSIS_ALGORITHM}", samples, **settings)
+            settings |= {"loss": network.config.training.loss, "dtype": "float64"}
+            title = network.config.title
             with self.timed("analysis"):
                 kept = self._analysis_archive.find({file: (file, key)}, strict=False)
                 if file in kept:
-                    self._analyses[file] = load(kept[file].path, network.model)
+                    found = load(kept[file].path, network.model)
                 else:
-                    made = self._analyze(network, k, samples, points)
-                    self._analysis_archive.write_saved(file, key, made.save)
-                    self._analyses[file] = made
+                    found = analyze(
+                        network.model,
+                        samples,
+                        **settings,
+                        progress=lambda stage, at, of: self.report(f"{stage} of {title}", at, of),
+                    )
+                    # One that was interrupted is not finished: the next run computes it again.
+                    found.provenance.outcome.raise_if_interrupted()
+                    self._analysis_archive.write_saved(file, key, found.save)
+            self._analyses[file] = replace(found, class_names=network.data.class_names)
         return self._analyses[file]
-
-    def _analyze(
-        self, network: TrainedNetwork, k: int | None, samples: Pair, points: int
-    ) -> Analysis:
-        title = network.config.title
-        analysis = analyze(
-            network.model,
-            samples,
-            k=k,
-            loss=network.config.training.loss,
-            dtype="float64",
-            seed=self.seed,
-            grid=points,
-            progress=lambda stage, done, total: self.report(f"{stage} of {title}", done, total),
-        )
-        # An interrupted analysis is not finished: the next run has to compute it again.
-        analysis.provenance.outcome.raise_if_interrupted()
-        return analysis

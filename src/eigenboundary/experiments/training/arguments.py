@@ -17,7 +17,7 @@ from eigenboundary.problem.module import (
     select_parameters,
 )
 from eigenboundary.runtime.arguments import check_seed
-from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.errors import InvalidInputError, first_line
 
 # Samples that the model is tried on.
 _TRIAL = 2
@@ -34,8 +34,8 @@ def check_given(models: Any, data: Any, seeds: Any, plan: TrainingPlan) -> None:
     for seed in seeds:
         check_seed(seed)
     _check_models(models)
-    for x, y in _pairs(data):
-        _check_samples(x, y)
+    for pair in data:
+        _check_pair(pair)
     sizes = {(tuple(x.shape), x.dtype) for x, _ in data}
     if len(sizes) > 1:
         got = ", ".join(f"{shape} of {_short(dtype)}" for shape, dtype in sorted(sizes, key=str))
@@ -57,18 +57,13 @@ def _check_models(models: Sequence[nn.Module]) -> None:
         raise InvalidInputError("models", wanted, because="their parameters differ")
 
 
-def _pairs(data: Sequence[Any]) -> list[tuple[Tensor, Tensor]]:
-    for pair in data:
-        tensors = isinstance(pair, tuple | list) and all(isinstance(t, Tensor) for t in pair)
-        if not tensors or len(pair) != 2:
-            came = type(pair).__name__
-            if isinstance(pair, tuple | list):
-                came = f"({', '.join(type(part).__name__ for part in pair)})"
-            raise InvalidInputError("data", "be pairs (x, y) of tensors", came)
-    return [(x, y) for x, y in data]
-
-
-def _check_samples(x: Tensor, y: Tensor) -> None:
+def _check_pair(pair: Any) -> None:
+    parts = pair if isinstance(pair, tuple | list) else ()
+    if len(parts) != 2 or not all(isinstance(part, Tensor) for part in parts):
+        kinds = ", ".join(type(part).__name__ for part in parts)
+        came = f"({kinds})" if kinds else type(pair).__name__
+        raise InvalidInputError("data", "be pairs (x, y) of tensors", came)
+    x, y = parts
     if x.ndim == 0 or y.ndim != 1 or len(x) != len(y) or not len(x):
         wanted = "be of one shape, inputs (n, ...) and labels (n,) of at least one sample"
         raise InvalidInputError("data", wanted, f"{tuple(x.shape)} and {tuple(y.shape)}")
@@ -83,16 +78,24 @@ def _check_fit(model: nn.Module, x: Tensor, y: Tensor, plan: TrainingPlan) -> No
     """Try the model and the loss on a few samples."""
     parameter = next(model.parameters())
     if x.device != parameter.device:
-        wanted = f"be on the model's device, {parameter.device}"
-        raise InvalidInputError("data", wanted, f"{x.device}")
+        raise InvalidInputError(
+            "data", f"be on the model's device, {parameter.device}", f"{x.device}"
+        )
     check_finite_inputs(x, "data")
     if plan.attack is not None:
         plan.attack.check_inputs(x)
-    outputs = _outputs(model, x[:_TRIAL])
+    trial = x[:_TRIAL]
+    try:
+        with torch.no_grad(), eval_mode(model):
+            outputs = model(trial)
+    except Exception as error:
+        wanted = f"take inputs {tuple(trial.shape)} of {_short(x.dtype)}, as data has"
+        because = f"it raised {type(error).__name__}: {first_line(error)}"
+        raise InvalidInputError("model", wanted, because=because) from error
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or outputs.shape[1] < 2:
         came = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         wanted = "give outputs (n, C) of at least two classes"
-        raise InvalidInputError("model", wanted, f"{came} for {len(x[:_TRIAL])} samples")
+        raise InvalidInputError("model", wanted, f"{came} for {len(trial)} samples")
     classes = outputs.shape[1]
     if int(y.min()) < 0 or int(y.max()) >= classes:
         wanted = f"have labels from 0 to {classes - 1}, as many as the model has outputs"
@@ -105,25 +108,10 @@ def _check_fit(model: nn.Module, x: Tensor, y: Tensor, plan: TrainingPlan) -> No
         loss = plan.mean_loss(outputs, y[:_TRIAL].long())
         problem = "NaN" if bool(loss.isnan().any()) else None
     except Exception as error:
-        problem = _first_line(error)
+        problem = f"{type(error).__name__}: {first_line(error)}"
     if problem is not None:
         wanted = "give a number for each of the outputs and labels"
         raise InvalidInputError("loss", wanted, problem)
-
-
-def _outputs(model: nn.Module, x: Tensor) -> Any:
-    try:
-        with torch.no_grad(), eval_mode(model):
-            return model(x)
-    except Exception as error:
-        wanted = f"take inputs {tuple(x.shape)} of {_short(x.dtype)}, as data has"
-        because = f"it raised {_first_line(error)}"
-        raise InvalidInputError("model", wanted, because=because) from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = (str(error).strip() or "no message").splitlines()
-    return f"{type(error).__name__}: {lines[0].rstrip('.')}"
 
 
 def _short(dtype: torch.dtype) -> str:

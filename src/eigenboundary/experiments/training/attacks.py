@@ -16,7 +16,6 @@ the ball, and onto the box where there is one.
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor
 
 from eigenboundary.boundary.search.norms import Geometry, as_box, as_norm, column
-from eigenboundary.runtime.arguments import check_integer
+from eigenboundary.runtime.arguments import check_integer, check_number
 from eigenboundary.runtime.errors import InvalidInputError
 
 _STEPS = 10
@@ -75,12 +74,11 @@ def as_attack(radius: Any, steps: Any, step_size: Any, norm: Any, box: Any) -> A
                 wanted = "be left out unless attack_radius is given"
                 raise InvalidInputError(f"attack_{name}", wanted, repr(value))
         return None
-    _check_length(radius, "attack_radius")
+    check_number(radius, "attack_radius", above=0)
     check_integer(steps, "attack_steps", optional=True)
+    check_number(step_size, "attack_step_size", above=0, optional=True)
     steps = _STEPS if steps is None else int(steps)
-    if step_size is None:
-        step_size = _REACH * radius / steps
-    _check_length(step_size, "attack_step_size")
+    step_size = _REACH * radius / steps if step_size is None else step_size
     try:
         geometry = Geometry(as_norm(2 if norm is None else norm), as_box(box))
     except InvalidInputError as error:
@@ -131,9 +129,3 @@ def perturbed(
         direction, _ = attack.geometry.steepest(gradient(points))
         points = attack.nearest_allowed(points + attack.step_size * direction, x)
     return points
-
-
-def _check_length(value: Any, name: str) -> None:
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (real and 0 < value < math.inf):
-        raise InvalidInputError(name, "be a number above 0", repr(value))

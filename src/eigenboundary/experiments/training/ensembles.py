@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,31 +32,9 @@ class CannotBeTrainedAtOnceError(RuntimeError):
     """Several networks that no single trace can represent."""
 
 
-class Ensemble(Protocol):
-    """S networks of one architecture, seen through their stacked parameters."""
-
-    size: int
-    parameters: State
-
-    def compute_gradients(self, x: Tensor, y: Tensor) -> None:
-        """Set the gradients of the mean loss of the batches x (S, b, ...) and y (S, b)."""
-
-    def input_gradients(self, x: Tensor, y: Tensor, mean_loss: MeanLoss) -> Tensor:
-        """Return gradients (S, b, ...) of one loss in x (S, b, ...), in eval mode."""
-
-    def outputs(self, x: Tensor) -> Tensor:
-        """Return outputs (S, n, C) in eval mode for x (S, n, ...)."""
-
-    def state(self, member: int) -> State:
-        """Return a copy of one network's parameters and buffers."""
-
-    def keep(self, members: list[int], optimizer: torch.optim.Optimizer) -> None:
-        """Drop the other networks, also from the parameters' optimizer."""
-
-
 def make_ensemble(models: list[nn.Module], mean_loss: MeanLoss, x: Tensor, y: Tensor) -> Ensemble:
     """Make an ensemble, and try it on a first batch x (S, b, ...) and y (S, b)."""
-    if is_traceable(models[0]):
+    if _is_traceable(models[0]):
         try:
             traced = TracedEnsemble(models, mean_loss)
             traced.verify(models, x, y)
@@ -68,7 +46,7 @@ def make_ensemble(models: list[nn.Module], mean_loss: MeanLoss, x: Tensor, y: Te
     return PlainNetwork(models[0], mean_loss)
 
 
-def is_traceable(model: nn.Module) -> bool:
+def _is_traceable(model: nn.Module) -> bool:
     """Return whether a trace can represent the network in training."""
     depends = any(depends_on_mode(part) for part in model.modules())
     trained = all(parameter.requires_grad for parameter in model.parameters())
@@ -76,9 +54,7 @@ def is_traceable(model: nn.Module) -> bool:
 
 
 class PlainNetwork:
-    """One network, called directly; batches have a leading dimension of one."""
-
-    size = 1
+    """One network, called directly, with the methods of S = 1 traced ones."""
 
     def __init__(self, model: nn.Module, mean_loss: MeanLoss) -> None:
         self.model, self.mean_loss = model, mean_loss
@@ -106,7 +82,10 @@ class PlainNetwork:
 
 
 class TracedEnsemble:
-    """S ≥ 1 networks whose gradient is traced once for each shape of batch."""
+    """S ≥ 1 networks of one architecture, seen through their stacked parameters.
+
+    Their gradient is traced once for each shape of batch.
+    """
 
     def __init__(self, models: list[nn.Module], mean_loss: MeanLoss) -> None:
         self.size = len(models)
@@ -141,11 +120,14 @@ class TracedEnsemble:
             return self._traces[key](self._values, *arguments)
 
     def compute_gradients(self, x: Tensor, y: Tensor) -> None:
+        """Set the gradients of the mean loss of the batches x (S, b, ...) and y (S, b)."""
         gradients = self._traced("gradient", self._gradient, x, y)
         for name, parameter in self.parameters.items():
             parameter.grad = gradients[name]
 
     def input_gradients(self, x: Tensor, y: Tensor, mean_loss: MeanLoss) -> Tensor:
+        """Return gradients (S, b, ...) of one loss in x (S, b, ...), in eval mode."""
+
         def in_inputs(parameters: State, x: Tensor, y: Tensor) -> Tensor:
             slope: Tensor = grad(lambda z: mean_loss(self._call(parameters, z), y))(x)
             return slope
@@ -154,16 +136,17 @@ class TracedEnsemble:
         return gradient if self.size > 1 else gradient.unsqueeze(0)
 
     def outputs(self, x: Tensor) -> Tensor:
+        """Return outputs (S, n, C) in eval mode for x (S, n, ...)."""
         outputs: Tensor = self._traced("outputs", self._call, x)
         return outputs if self.size > 1 else outputs.unsqueeze(0)
 
     def state(self, member: int) -> State:
-        return {
-            name: (value[member] if self.size > 1 else value).clone()
-            for name, value in self._values.items()
-        }
+        """Return a copy of one network's parameters and buffers."""
+        values = self._values.items()
+        return {n: (value[member] if self.size > 1 else value).clone() for n, value in values}
 
     def keep(self, members: list[int], optimizer: torch.optim.Optimizer) -> None:
+        """Drop the other networks, also from the parameters' optimizer."""
         if len(members) == self.size:
             return
 
@@ -198,6 +181,9 @@ class TracedEnsemble:
                 plain = torch.zeros_like(ours) if parameter.grad is None else parameter.grad
                 if not torch.allclose(ours, plain, rtol=1e-3, atol=1e-3 * float(plain.abs().max())):
                     raise RuntimeError(f"the traced gradient of {name} differs from autograd's")
+
+
+Ensemble = PlainNetwork | TracedEnsemble
 
 
 def _without_idle_views(traced: GraphModule) -> GraphModule:

@@ -7,6 +7,7 @@ see alone.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from eigenboundary.experiments.training.arguments import check_given
-from eigenboundary.experiments.training.ensembles import CannotBeTrainedAtOnceError, is_traceable
+from eigenboundary.experiments.training.ensembles import CannotBeTrainedAtOnceError
 from eigenboundary.experiments.training.plan import TrainingPlan
 from eigenboundary.experiments.training.run import (
     Pair,
@@ -119,21 +120,17 @@ def train_many(
     path = None
     if state_file is not None:
         path = new_file(state_file, overwrite=True, name="state_file")
-    if is_traceable(models[0]) or len(models) == 1:
-        try:
-            return _finish((models, data, seeds), plan, path, progress)
-        except CannotBeTrainedAtOnceError:
-            pass
+    with contextlib.suppress(CannotBeTrainedAtOnceError):
+        return _finish((models, data, seeds), plan, path, progress)
     # One after the other; each keeps its state, so that an interrupt loses no finished network.
     trained, results = copy.deepcopy(list(models)), []
-    paths = [None if path is None else _numbered(path, index) for index in range(len(models))]
+    paths = [path and path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(len(models))]
     for model, pair, seed, place in zip(trained, data, seeds, paths, strict=True):
         results += _finish(([model], [pair], [seed]), plan, place, progress, keep_state=True)
     for model, with_weights in zip(models, trained, strict=True):
         model.load_state_dict(with_weights.state_dict())
-    for place in paths:
-        if place is not None:
-            place.unlink(missing_ok=True)
+    for place in filter(None, paths):
+        place.unlink(missing_ok=True)
     return results
 
 
@@ -154,7 +151,3 @@ def _finish(
     if path is not None and not keep_state:
         path.unlink(missing_ok=True)
     return results
-
-
-def _numbered(path: Path, index: int) -> Path:
-    return path.with_name(f"{path.stem}-{index}{path.suffix}")

@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from eigenboundary.experiments.checked import Settings
 from eigenboundary.experiments.training.attacks import Attack, as_attack
 from eigenboundary.problem.losses import as_loss, log_odds_against
-from eigenboundary.runtime.arguments import check_choice
 from eigenboundary.runtime.errors import InvalidInputError
 
-_LOSSES = ("cross_entropy", "nll", "mse")
 _Count = Annotated[int, Field(ge=1)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -95,11 +93,7 @@ class TrainingPlan(Settings):
     @field_validator("loss")
     @classmethod
     def _check_loss(cls, loss: Any) -> Any:
-        if isinstance(loss, str):
-            check_choice(loss, "loss", _LOSSES)
-        elif not callable(loss):
-            wanted = "be a name or a callable (outputs, labels) -> (n,)"
-            raise InvalidInputError("loss", wanted, repr(loss))
+        as_loss(loss)
         return loss
 
     @model_validator(mode="after")
@@ -133,13 +127,8 @@ class TrainingPlan(Settings):
     @property
     def attack(self) -> Attack | None:
         """The attack that perturbs batches; None where there is none."""
-        return as_attack(
-            self.attack_radius,
-            self.attack_steps,
-            self.attack_step_size,
-            self.attack_norm,
-            self.attack_box,
-        )
+        names = ("radius", "steps", "step_size", "norm", "box")
+        return as_attack(*(getattr(self, f"attack_{name}") for name in names))
 
     @property
     def mean_loss(self) -> Callable[[Tensor, Tensor], Tensor]:

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import copy
 import math
-import numbers
 
 import torch
 from torch import Tensor, nn
 
-from eigenboundary.runtime.arguments import check_seed
+from eigenboundary.runtime.arguments import check_number, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 
 
@@ -52,8 +51,7 @@ def parameter_norm(model: nn.Module) -> float:
     >>> parameter_norm(layer)
     3.0
     """
-    squares = (float(p.detach().double().square().sum()) for p in model.parameters())
-    return math.sqrt(sum(squares))
+    return math.sqrt(sum(float(p.detach().double().square().sum()) for p in model.parameters()))
 
 
 def scaled_to_norm(model: nn.Module, norm: float) -> nn.Module:
@@ -65,9 +63,7 @@ def scaled_to_norm(model: nn.Module, norm: float) -> nn.Module:
         If the norm is not above zero, or the model's is zero.
     """
     present = parameter_norm(model)
-    real = isinstance(norm, numbers.Real) and not isinstance(norm, bool)
-    if not real or not 0 < norm < math.inf:
-        raise InvalidInputError("norm", "be a number above 0", repr(norm))
+    check_number(norm, "norm", above=0)
     if not present > 0:
         raise InvalidInputError("model", "have parameters that are not all zero to be scaled")
     scaled = copy.deepcopy(model)

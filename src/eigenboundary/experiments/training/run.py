@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from eigenboundary.experiments.archive import Archive, Key, Stored, fingerprint
-from eigenboundary.experiments.training.attacks import perturbed, random_start
+from eigenboundary.experiments.training.attacks import Attack, perturbed, random_start
 from eigenboundary.experiments.training.ensembles import Ensemble, State, make_ensemble
 from eigenboundary.experiments.training.evaluation import evaluate, loss_and_accuracy
 from eigenboundary.experiments.training.plan import TrainingPlan
@@ -66,9 +66,9 @@ class TrainingRun:
         plan: TrainingPlan,
         path: Path | None,
     ) -> None:
-        self.models, self.plan, self.path = list(models), plan, path
+        self.models, self.plan, self.attack = list(models), plan, plan.attack
         self.archive = None if path is None else Archive(path.parent, argument="state_file")
-        self.attack = plan.attack
+        self.file = "" if path is None else path.name
         # An interrupt leaves the models at their start, from which the run can be taken up.
         self.in_training = copy.deepcopy(self.models)
         self.x = torch.stack([x for x, _ in data])
@@ -79,10 +79,9 @@ class TrainingRun:
             fingerprint("", [self.x, self.y, *weights]),
             f"training {version.TRAINING_ALGORITHM}",
         )
-        first = slice(0, plan.batch_size or self.x.shape[1])
-        self.ensemble: Ensemble = make_ensemble(
-            self.in_training, plan.mean_loss, self.x[:, first], self.y[:, first]
-        )
+        first = (slice(None), slice(plan.batch_size))
+        batch = self.x[first], self.y[first]
+        self.ensemble: Ensemble = make_ensemble(self.in_training, plan.mean_loss, *batch)
         self.optimizer = plan.make_optimizer(list(self.ensemble.parameters.values()))
         self.scheduler = plan.make_scheduler(self.optimizer)
         self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
@@ -93,12 +92,8 @@ class TrainingRun:
         #: By network that has reached its targets: the epoch, and its weights then.
         self.finished: dict[int, tuple[int, State]] = {}
         self.checkpoints: dict[int, dict[int, State]] = {}
-        if self.archive is not None and path is not None:
-            state = self.archive.read(path.name, self.key)
-            if state is not None:
-                self._restore(state)
-
-    # ------------------------------------------------------------------------------ the epochs
+        if self.archive is not None and (state := self.archive.read(self.file, self.key)):
+            self._restore(state)
 
     def finish(self, progress: TrainingProgress | None) -> list[TrainingResult]:
         """Train from the present epoch to the last."""
@@ -116,7 +111,7 @@ class TrainingRun:
                     if progress is not None:
                         progress(self.epoch, self.plan.epochs)
                 safe_point()
-                if self.path is not None and time.perf_counter() - last_saved > _SAVE_SECONDS:
+                if time.perf_counter() - last_saved > _SAVE_SECONDS:
                     self.save()
                     last_saved = time.perf_counter()
         except KeyboardInterrupt:
@@ -132,7 +127,7 @@ class TrainingRun:
         for rows in orders.split(self.plan.batch_size or n, dim=1):
             x, y = self.x[members, rows], self.y[members, rows]
             if self.attack is not None:
-                x = self._perturbed(x, y)
+                x = self._perturbed(self.attack, x, y)
             self.ensemble.compute_gradients(x, y)
             self.optimizer.step()
         if self.scheduler is not None:
@@ -140,18 +135,16 @@ class TrainingRun:
         self.epoch += 1
         self._keep_checkpoint()
 
-    def _perturbed(self, x: Tensor, y: Tensor) -> Tensor:
+    def _perturbed(self, attack: Attack, x: Tensor, y: Tensor) -> Tensor:
         """Perturb a batch (S, b, ...) against the networks, from random starts of their own."""
-        assert self.attack is not None
         loss = self.plan.attacked_loss
-        generators = [self.generators[member] for member in self.active]
-        pairs = zip(x, generators, strict=True)
-        start = torch.cat([random_start(self.attack, inputs, g) for inputs, g in pairs])
+        pairs = zip(x, (self.generators[member] for member in self.active), strict=True)
+        start = torch.cat([random_start(attack, inputs, g) for inputs, g in pairs])
 
         def gradient(points: Tensor) -> Tensor:
             return self.ensemble.input_gradients(points.reshape(x.shape), y, loss).flatten(0, 1)
 
-        return perturbed(self.attack, x.flatten(0, 1), start, gradient).reshape(x.shape)
+        return perturbed(attack, x.flatten(0, 1), start, gradient).reshape(x.shape)
 
     def _keep_checkpoint(self) -> None:
         if self.epoch in self.plan.checkpoints:
@@ -171,10 +164,8 @@ class TrainingRun:
             if member in self.finished:
                 continue
             loss, accuracy = loss_and_accuracy(plan, outputs[position], self.y[member])
-            reached = (plan.target_accuracy is None or accuracy >= plan.target_accuracy) and (
-                plan.target_loss is None or loss <= plan.target_loss
-            )
-            if reached:
+            accurate = plan.target_accuracy is None or accuracy >= plan.target_accuracy
+            if accurate and (plan.target_loss is None or loss <= plan.target_loss):
                 self.finished[member] = self.epoch, self.ensemble.state(position)
         # Go on without the finished networks, once they are half of the ensemble.
         going_on = [i for i, member in enumerate(self.active) if member not in self.finished]
@@ -195,18 +186,14 @@ class TrainingRun:
             results.append(TrainingResult(loss, accuracy, epoch, self.seconds, kept))
         diverged = [i for i, result in enumerate(results) if not math.isfinite(result.loss)]
         if diverged:
-            _log.warning(
-                "training diverged (the loss is not finite) for %d of %d network(s); a smaller "
-                "learning_rate may help",
-                *(len(diverged), len(results)),
-            )
+            message = "training diverged (the loss is not finite) for %d of %d network(s)"
+            message += "; a smaller learning_rate may help"
+            _log.warning(message, len(diverged), len(results))
         return results
-
-    # ------------------------------------------------------------------------------ the state
 
     def save(self) -> None:
         """Write the state to disk, if there is a place for it."""
-        if self.archive is None or self.path is None:
+        if self.archive is None:
             return
         optimizer = self.optimizer.state_dict()["state"]
         random_states = {"cpu": torch.get_rng_state()}
@@ -214,7 +201,8 @@ class TrainingRun:
             random_states["cuda"] = torch.cuda.get_rng_state(self._device)
         tensors = {
             "parameters": self.ensemble.parameters,
-            "buffers": self._buffers(),
+            # Networks with buffers are trained by themselves.
+            "buffers": dict(self.in_training[0].named_buffers()),
             "optimizer": {
                 index: {n: torch.as_tensor(v) for n, v in entries.items() if v is not None}
                 for index, entries in optimizer.items()
@@ -230,10 +218,7 @@ class TrainingRun:
             "active": self.active,
             "finished": {member: epoch for member, (epoch, _) in self.finished.items()},
         }
-        self.archive.write(self.path.name, self.key, tensors, values)
-
-    def _buffers(self) -> State:
-        return dict(self.in_training[0].named_buffers()) if self.ensemble.size == 1 else {}
+        self.archive.write(self.file, self.key, tensors, values)
 
     @property
     def _device(self) -> torch.device:
@@ -250,7 +235,7 @@ class TrainingRun:
         with torch.no_grad():
             for name, parameter in self.ensemble.parameters.items():
                 parameter.copy_(tensors["parameters"][name])
-        for name, buffer in self._buffers().items():
+        for name, buffer in self.in_training[0].named_buffers():
             buffer.copy_(tensors["buffers"][name])
         optimizer = self.optimizer.state_dict()
         entries = {int(index): state for index, state in tensors.get("optimizer", {}).items()}
@@ -270,8 +255,7 @@ class TrainingRun:
             int(member): (int(epoch), on_device(tensors["finished"][member]))
             for member, epoch in values["finished"].items()
         }
-        self.checkpoints = {
-            int(epoch): {int(member): on_device(state) for member, state in states.items()}
-            for epoch, states in tensors.get("checkpoints", {}).items()
-        }
-        self.checkpoints = dict(sorted(self.checkpoints.items()))
+        for epoch, states in sorted(
+            tensors.get("checkpoints", {}).items(), key=lambda e: int(e[0])
+        ):
+            self.checkpoints[int(epoch)] = {int(m): on_device(s) for m, s in states.items()}
