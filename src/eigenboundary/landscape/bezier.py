@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from torch import Tensor
 from eigenboundary.landscape.points import as_point, as_steps
 from eigenboundary.landscape.slices import LossCurve, curve_of, loss_between
 from eigenboundary.problem.problem import Model, Problem, as_problem
-from eigenboundary.runtime.arguments import check_choice, check_integer, check_seed
+from eigenboundary.runtime.arguments import check_choice, check_integer, check_number, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import safe_point
 from eigenboundary.runtime.precision import full_precision
@@ -144,8 +143,7 @@ def low_loss_curve(
     check_choice(optimizer, "optimizer", tuple(_OPTIMIZERS))
     check_integer(batch_size, "batch_size", optional=True)
     check_seed(seed)
-    if not (isinstance(learning_rate, Real) and 0 < float(learning_rate) < math.inf):
-        raise InvalidInputError("learning_rate", "be a positive number", repr(learning_rate))
+    check_number(learning_rate, "learning_rate", above=0)
     first, last = as_point(problem, start, "start"), as_point(problem, end, "end")
     segment = loss_between(problem, first, last, steps)
 
@@ -162,12 +160,9 @@ def low_loss_curve(
         stepper.zero_grad()
         history[i] = _descend(problem, (first, bend, last), float(t), *next(batches))
         if not math.isfinite(history[i]):
-            raise InvalidInputError(
-                "learning_rate",
-                "be small enough for the training to stay finite",
-                because=f"with {float(learning_rate):g} the loss was {history[i]} at "
-                f"iteration {i + 1}",
-            )
+            wanted = "be small enough for the training to stay finite"
+            came = f"with {learning_rate:g} the loss was {history[i]} at iteration {i + 1}"
+            raise InvalidInputError("learning_rate", wanted, because=came)
         stepper.step()
         schedule.step()
         if progress is not None:

@@ -7,8 +7,7 @@ tensors that the parameters belong to, D' = SD, and
 
 .. math:: \tilde g = D g, \qquad \tilde H = D H D
 
-are the same before and after. They are gradient and Hessian in the coordinates
-:math:`z = D^{-1}\theta`, so a :class:`~eigenboundary.Problem` in these coordinates suffices.
+are the same before and after: gradient and Hessian in the coordinates :math:`z = D^{-1}\theta`.
 """
 
 from __future__ import annotations
@@ -63,11 +62,10 @@ def layer_normalized(model: Model, data: Any = None, **options: Any) -> Problem:
     network = problem.network
     if network.units is not None:
         raise InvalidInputError("model", "not be layer-normalised already", "one that is")
-    norms = {n: torch.linalg.vector_norm(t.double()) for n, t in network.parameters.items()}
-    units = {
+    units = {}
+    for name, tensor in network.parameters.items():
+        norm = torch.linalg.vector_norm(tensor.double())
         # A tensor of zeros, or an empty one, has no scale of its own.
-        name: torch.where(norm > 0, norm, torch.ones_like(norm)).to(network.dtype)
-        for name, norm in norms.items()
-    }
+        units[name] = torch.where(norm > 0, norm, torch.ones_like(norm)).to(network.dtype)
     samples = problem.samples if problem.has_samples else None
     return Problem.of(network.in_units(units), problem.loss, samples, problem.seed)
