@@ -114,23 +114,18 @@ def _network(analysis: Analysis) -> str:
 def _outliers(analysis: Analysis) -> str:
     count, name = analysis.outliers, curvature_name(analysis)
     verb = "stands" if count == 1 else "stand"
-    if not analysis.outlier_count.resolved:
-        if not count:
-            return (
-                f"Too few eigenvalues of the {name} are known to tell outliers from the bulk; a "
-                "larger k would."
-            )
-        return (
-            f"At least {_plural(count, 'eigenvalue')} of the {name} {verb} apart; the bulk's edge "
-            "was not in sight, and a larger k would show it."
-        )
-    if not count:
+    apart = f"{_plural(count, 'eigenvalue')} of the {name} {verb} apart"
+    resolved = analysis.outlier_count.resolved
+    if not count and resolved:
         return f"No eigenvalue of the {name} stands apart from the bulk."
+    if not count:
+        known = f"Too few eigenvalues of the {name} are known"
+        return f"{known} to tell outliers from the bulk; a larger k would."
+    if not resolved:
+        return f"At least {apart}; the bulk's edge was not in sight, and a larger k would show it."
     beyond = f" (eigenvectors were computed for {analysis.k} of them)" if count > analysis.k else ""
-    return (
-        f"{_plural(count, 'eigenvalue')} of the {name} {verb} apart from the bulk{beyond}: the "
-        "loss is sharp in as many directions of parameter space."
-    )
+    sharp = "the loss is sharp in as many directions of parameter space"
+    return f"{apart} from the bulk{beyond}: {sharp}."
 
 
 def _bulk(analysis: Analysis) -> list[str]:
@@ -154,20 +149,15 @@ def _bulk(analysis: Analysis) -> list[str]:
 def _effective(analysis: Analysis) -> str:
     numbers = analysis.complexity
     low, high = numbers.effective_number_interval
+    spread = f"at least {format_number(low)} and at most {format_number(high)}"
     if is_narrow((low, high)):
-        spread = f"occupies {format_number(numbers.effective_number)} effective eigenvectors"
-    else:
-        spread = (
-            f"occupies at least {format_number(low)} and at most {format_number(high)} effective "
-            "eigenvectors"
-        )
+        spread = format_number(numbers.effective_number)
     outside = numbers.mass_outside
     computed = "eigenvector" if analysis.k == 1 else f"{analysis.k} eigenvectors"
+    rest = f"{percent(outside)} of the squared alignment lies outside the {computed} computed"
     if outside < 1e-9:
         rest = f"the {computed} computed hold all of the squared alignment"
-    else:
-        rest = f"{percent(outside)} of the squared alignment lies outside the {computed} computed"
-    return f"The boundary {spread}; {rest}."
+    return f"The boundary occupies {spread} effective eigenvectors; {rest}."
 
 
 def _generalization(analysis: Analysis) -> str:
@@ -194,8 +184,6 @@ def _sections(analysis: Analysis) -> list[str]:
     if not shown:
         return []
     (first, classes), *others = shown
-    return [
-        f"The most aligned samples on the two sides of {first} are of classes {classes}"
-        + "".join(f"; of {name}, {classes}" for name, classes in others)
-        + "."
-    ]
+    more = "".join(f"; of {name}, {pair}" for name, pair in others)
+    said = f"The most aligned samples on the two sides of {first} are of classes {classes}{more}."
+    return [said]
