@@ -17,9 +17,6 @@ from eigenboundary.displays.spectrum import DensityDisplay, SpectrumDisplay
 if TYPE_CHECKING:
     from eigenboundary.analysis.result import Analysis
 
-# Panels in the lower row of the overview.
-_PANELS = 4
-
 
 class AnalysisPlots:
     """The pictures of an analysis.
@@ -67,7 +64,7 @@ class AnalysisPlots:
             self.spectrum(ax=left)
             self.mass(ax=right)
             if lower:
-                shown = min(_PANELS - 1, analysis.k)
+                shown = min(3, analysis.k)
                 draw = self.boundary if flat else self.embedding
                 draw(ax=rows[1, 0].subplots(1, 1 + shown), n_eigenvectors=shown)
         return figure

@@ -28,11 +28,6 @@ _MOST_ROWS = 50
 _FLOOR = 1e-6
 _MOST_POINTS = 600
 _MOST_TOP = 10
-_NAMES = {
-    "lowest": "lowest eigenvectors",
-    "random_eigenvectors": "random eigenvectors",
-    "random_directions": "random directions",
-}
 
 
 class AlignmentDisplay(AnalysisDisplay):
@@ -272,8 +267,8 @@ class ControlsDisplay(AnalysisDisplay):
         check_integer(n_parameters, "n_parameters")
         self.alignment = arguments.check_alignment(alignment)
         self.controls = {
-            kind: arguments.check_alignment(value, f"controls[{kind!r}]")
-            for kind, value in controls.items()
+            kind: arguments.check_alignment(cosines, f"controls[{kind!r}]")
+            for kind, cosines in controls.items()
         }
         self.n_parameters = n_parameters
         self.size = 7.6, 1.2 + 0.62 * (1 + len(self.controls))
@@ -289,9 +284,10 @@ class ControlsDisplay(AnalysisDisplay):
     def _draw(self) -> None:
         k = self.alignment.shape[1]
         top = "top eigenvector" if k == 1 else f"top {k} eigenvectors"
-        self.rows_ = {top: np.abs(self.alignment).ravel()} | {
-            _NAMES.get(kind, kind): np.abs(value).ravel() for kind, value in self.controls.items()
-        }
+        self.rows_ = {top: np.abs(self.alignment).ravel()}
+        for kind, cosines in self.controls.items():
+            name = "lowest eigenvectors" if kind == "lowest" else kind.replace("_", " ")
+            self.rows_[name] = np.abs(cosines).ravel()
         self._boxes([style.ACCENT, *[style.SECOND] * len(self.controls)])
         level = random_alignment(self.n_parameters)
         dashed: dict[str, Any] = {"linewidth": 1.0, "linestyle": (0, (4, 3)), "zorder": 0}

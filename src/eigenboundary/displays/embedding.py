@@ -58,22 +58,18 @@ def embed(inputs: ArrayLike, method: str = "pca", seed: int = 0) -> NDArray[np.f
         wanted = f"be at least {LEAST_SAMPLES} samples to be embedded"
         raise InvalidInputError("inputs", wanted, f"{len(x)}")
     x = np.pad(x, ((0, 0), (0, max(0, 2 - x.shape[1]))))
+    from sklearn.decomposition import PCA
+
     if method == "pca":
-        return _pca(x, 2, seed)
+        return np.asarray(PCA(2, random_state=seed).fit_transform(x))
     from sklearn.manifold import TSNE
 
     # Perplexity must stay below the number of samples.
     perplexity = min(30.0, max(1.0, (len(x) - 1) / 3))
-    small = min(len(x), x.shape[1])
-    reduced = _pca(x, _PCA_BEFORE_TSNE, seed) if small > _PCA_BEFORE_TSNE else x
+    if min(x.shape) > _PCA_BEFORE_TSNE:
+        x = np.asarray(PCA(_PCA_BEFORE_TSNE, random_state=seed).fit_transform(x))
     tsne = TSNE(2, perplexity=perplexity, init="random", random_state=seed)
-    return np.asarray(tsne.fit_transform(reduced), dtype=np.float64)
-
-
-def _pca(x: NDArray[np.float64], dimensions: int, seed: int) -> NDArray[np.float64]:
-    from sklearn.decomposition import PCA
-
-    return np.asarray(PCA(dimensions, random_state=seed).fit_transform(x))
+    return np.asarray(tsne.fit_transform(x), dtype=np.float64)
 
 
 class EmbeddingDisplay(Display):

@@ -165,10 +165,9 @@ class LossSurfaceDisplay(Display):
         how["bbox"] = {"boxstyle": "round,pad=0.25", "fc": "white", "ec": "none", "alpha": 0.85}
         for name, (x, y) in zip(self.names, points, strict=False):
             self.ax_.annotate(name, (x, y), (0, 8), **how)
-        self.ax_.set_aspect("equal")
-        self.ax_.set_xlim(self.plane.first.min(), self.plane.first.max())
-        self.ax_.set_ylim(self.plane.second.min(), self.plane.second.max())
-        self.ax_.set(xlabel=self.labels[0], ylabel=self.labels[1])
+        first, second = self.plane.first, self.plane.second
+        self.ax_.set(xlim=(first.min(), first.max()), ylim=(second.min(), second.max()))
+        self.ax_.set(aspect="equal", xlabel=self.labels[0], ylabel=self.labels[1])
 
     def _surface(self) -> None:
         values = np.ma.masked_invalid(self.plane.loss)

@@ -143,8 +143,7 @@ class PlaneDisplay(Display):
             arguments.check_count(names, "names", 3, "a point")
         self.names = [str(name) for name in names]
         self.class_names = arguments.names_of_classes(class_names, n_classes)
-        numbers = [str(c) for c in range(n_classes)]
-        self.region_labels = numbers if class_names is None else self.class_names
+        self.region_labels = self.class_names if class_names else [*map(str, range(n_classes))]
         self._arrange(1 + len(self.eigenvectors), self._panel)
 
     @classmethod

@@ -460,8 +460,8 @@ class MarginDisplay(AnalysisDisplay):
         how["label"] = "no margin: not converged"
         self._points("unconverged", np.isnan(self._found), np.zeros(len(self.share)), "x", how)
         style.index_axis(self.ax_)
-        self.ax_.set_xlim(0.4, max(len(self.share), 2) + 0.6)
-        self.ax_.set(ylabel="distance in input space", title=self._title())
+        limits = 0.4, max(len(self.share), 2) + 0.6
+        self.ax_.set(xlim=limits, ylabel="distance in input space", title=self._title())
         self._key()
 
     def _points(

@@ -215,8 +215,7 @@ class DensityDisplay(AnalysisDisplay):
 
     @staticmethod
     def _arguments(analysis: Analysis) -> dict[str, Any]:
-        call = "analyze(..., bulk=True)"
-        bulk = check_computed(analysis.bulk, "the bulk of its spectrum", call)
+        bulk = check_computed(analysis.bulk, "the bulk of its spectrum", "analyze(..., bulk=True)")
         return {"density": bulk.density}
 
     def _draw(self) -> None:
@@ -262,7 +261,7 @@ class DensityDisplay(AnalysisDisplay):
             self.bands_[side] = ax.fill_between(t, low, high, **how)
             (self.counts_[side],) = ax.plot(t, value, color=color, linewidth=1.6, label=label)
         ax.set(xscale="log", yscale="log", ylim=(0.5, 1.5 * self.density.size))
-        ax.set(xlabel="threshold $t$", ylabel="number of eigenvalues")
+        title = "Eigenvalues beyond a threshold"
+        ax.set(xlabel="threshold $t$", ylabel="number of eigenvalues", title=title)
         ax.grid(axis="both")
-        ax.set_title("Eigenvalues beyond a threshold")
         ax.legend(loc="upper right")

@@ -145,8 +145,7 @@ def index_axis(ax: Axes) -> None:
 
 def bare(ax: Axes, frame: bool = False) -> None:
     """Hide the ticks, and the spines unless a faint frame is wanted."""
-    ax.set_xticks([])
-    ax.set_yticks([])
+    ax.set(xticks=[], yticks=[])
     for side in ax.spines.values():
         side.set(visible=frame, color=FAINT)
 

@@ -1,13 +1,12 @@
 r"""Coordinates of parameter space that rescaling the layers of a ReLU network does not change.
 
 Factors that pass from layer to layer (see :mod:`eigenboundary.landscape.reparametrization`),
-θ' = Sθ with S diagonal, leave the predictions as they are, but the gradient becomes
-:math:`S^{-1} g` and the Hessian :math:`S^{-1} H S^{-1}`. With D the diagonal of the norms of the
-tensors that the parameters belong to, D' = SD, and
+θ' = Sθ with S diagonal, leave the predictions as they are, but turn the gradient into
+:math:`S^{-1} g`, the Hessian into :math:`S^{-1} H S^{-1}`, and the diagonal D of the norms of the
+tensors that the parameters belong to into SD. So gradient and Hessian in the coordinates
+:math:`z = D^{-1}\theta` do not change:
 
-.. math:: \tilde g = D g, \qquad \tilde H = D H D
-
-are the same before and after: gradient and Hessian in the coordinates :math:`z = D^{-1}\theta`.
+.. math:: \tilde g = D g, \qquad \tilde H = D H D.
 """
 
 from __future__ import annotations

@@ -280,14 +280,14 @@ def plane_through(
     problem = as_problem(model, data, **options)
     check_integer(resolution, "resolution")
     check_number(margin, "margin", at_least=0)
-    named = {"a": a, "b": b, "c": c}
-    origin, *others = (as_point(problem, value, name) for name, value in named.items())
-    for name, point in zip("bc", others, strict=True):
-        if torch.equal(point, origin):
+    origin = as_point(problem, a, "a")
+    sides = {name: as_point(problem, at, name) - origin for name, at in (("b", b), ("c", c))}
+    for name, side in sides.items():
+        if not side.any():
             raise InvalidInputError(name, "differ from a", "the same parameters")
-    sides = [point - origin for point in others]
-    axes = _orthonormal(problem, b=sides[0], c=sides[1])
-    points = np.concatenate([np.zeros((1, 2)), inner(torch.stack(sides, 1), axes).cpu().numpy()])
+    axes = _orthonormal(problem, **sides)
+    others = inner(torch.stack([*sides.values()], 1), axes).cpu().numpy()
+    points = np.concatenate([np.zeros((1, 2)), others])
     low, high = points.min(0), points.max(0)
     low, high = low - margin * (high - low), high + margin * (high - low)
     columns, rows = (np.linspace(low[i], high[i], resolution) for i in range(2))

@@ -127,13 +127,11 @@ def _render(analyses: Mapping[str, Analysis], title: str | None) -> str:
 
 def _recommended(analyses: Mapping[str, Analysis]) -> Comparison | None:
     """Return the comparison, or None where margins are missing or the samples differ."""
-    if any(analysis.smallest_margin is None for analysis in analyses.values()):
-        return None
-    first, *others = analyses.values()
-    if not all(np.array_equal(first.labels, other.labels) for other in others):
-        return None
+    every = list(analyses.values())
+    known = all(analysis.smallest_margin is not None for analysis in every)
+    alike = all(np.array_equal(every[0].labels, analysis.labels) for analysis in every)
     try:
-        return compare(analyses)
+        return compare(analyses) if known and alike else None
     except InvalidInputError:
         return None
 

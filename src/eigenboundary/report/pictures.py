@@ -109,12 +109,12 @@ class Picture:
 
     def embedded(self) -> dict[str, str]:
         """Return a data URI, the title, the caption and the width in pixels."""
+        how: dict[str, Any] = {"format": "png", "dpi": PNG_DPI}
+        if self.vector:
+            how = {"format": "svg", "metadata": {"Date": None}}
         buffer = io.BytesIO()
         with styled():
-            if self.vector:
-                self.figure.savefig(buffer, format="svg", metadata={"Date": None})
-            else:
-                self.figure.savefig(buffer, format="png", dpi=PNG_DPI)
+            self.figure.savefig(buffer, **how)
         data = base64.b64encode(buffer.getvalue()).decode("ascii")
         return {
             "source": f"data:image/{'svg+xml' if self.vector else 'png'};base64,{data}",
