@@ -46,12 +46,12 @@ class AnalysisPlots:
         self._analysis = analysis
 
     def __call__(self, figure: Figure | None = None) -> Figure:
-        """Draw the spectrum, the squared alignment, and the boundary or an embedding on a figure.
+        """Draw the spectrum, the squared alignment, and the boundary or an embedding.
 
         Parameters
         ----------
         figure : Figure, optional
-            An empty figure to fill; default: a new pyplot figure.
+            An empty figure to fill, which is returned; default: a new pyplot figure.
         """
         analysis = self._analysis
         flat = analysis.grid is not None

@@ -35,7 +35,7 @@ def check_eigenvalues(value: ArrayLike | None, k: int) -> list[float | None]:
 
 
 def check_count(values: Sized, name: str, n: int, of: str) -> None:
-    """Check that there are n values, one for each of what ``of`` names."""
+    """Check the number of values; ``of`` says what each of them belongs to."""
     if len(values) != n:
         raise InvalidInputError(name, f"be {n}, one {of}", f"{len(values)}")
 

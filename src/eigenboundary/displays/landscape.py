@@ -116,10 +116,8 @@ class LossSurfaceDisplay(Display):
 
     Attributes
     ----------
-    contours_ : QuadContourSet
-    points_ : PathCollection
-    path_ : Line2D or None
-    colorbar_ : Colorbar
+    contours_, points_, path_, colorbar_
+        Artists; the path is None where none is given.
 
     Raises
     ------

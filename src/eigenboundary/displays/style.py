@@ -121,7 +121,7 @@ def eigenvector_title(index: int, eigenvalue: float | None) -> str:
 
 
 def named(n: int) -> list[int]:
-    """Return which of n rows or columns to name: all, or of too many every fifth."""
+    """Return which of n rows or columns to name: all, or every fifth of too many."""
     return [i for i in range(n) if n <= MOST_IN_ROW or i == 0 or (i + 1) % 5 == 0]
 
 

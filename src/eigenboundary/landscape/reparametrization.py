@@ -1,4 +1,4 @@
-r"""Networks that compute the same function from other weights.
+r"""Networks that compute the same function from other weights, and coordinates in which they agree.
 
 A layer followed by a positively homogeneous activation, :math:`\varphi(\alpha u) = \alpha
 \varphi(u)` for :math:`\alpha > 0`, can pass a factor on to the next one. With
@@ -7,14 +7,17 @@ A layer followed by a positively homogeneous activation, :math:`\varphi(\alpha u
 .. math:: W_l \to \alpha_l W_l, \qquad b_l \to \Big(\prod_{j \le l} \alpha_j\Big) b_l
 
 makes the same predictions, while its Hessian differs (Dinh et al. 2017, arXiv:1703.04933).
-Quantities that do not change are in :mod:`eigenboundary.landscape.coordinates`.
+
+Written as θ' = Sθ with S diagonal, the factors turn the gradient into :math:`S^{-1} g`, the Hessian
+into :math:`S^{-1} H S^{-1}`, and the diagonal D of the norms of the tensors that the parameters
+belong to into SD. So :math:`D g` and :math:`D H D` do not change: gradient and Hessian in the
+coordinates :math:`z = D^{-1}\theta`.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -29,7 +32,8 @@ from eigenboundary.problem.module import (
     check_model,
     unwrapped,
 )
-from eigenboundary.runtime.arguments import as_array, check_integer, check_seed
+from eigenboundary.problem.problem import Model, Problem, as_problem
+from eigenboundary.runtime.arguments import as_array, check_integer, check_number, check_seed
 from eigenboundary.runtime.errors import InvalidInputError, first_line
 
 Layer = tuple[str, str | None]
@@ -87,10 +91,8 @@ def random_alphas(
     """
     check_integer(n_layers, "n_layers")
     check_seed(seed)
-    real = isinstance(low, Real) and isinstance(high, Real)
-    if not (real and np.isfinite([low, high]).all() and 0 < low < 1 < high):
-        wanted = "be positive numbers with low < 1 < high"
-        raise InvalidInputError("low and high", wanted, f"{low!r} and {high!r}")
+    check_number(low, "low", above=0, below=1)
+    check_number(high, "high", above=1)
     lowest, highest = np.log(low), np.log(high)
     generator = np.random.default_rng(seed)
     for _ in range(_MOST_REDRAWS):
@@ -321,3 +323,54 @@ def _trial_inputs(model: nn.Module, layers: Sequence[Layer], x: Any) -> Tensor:
     unit = torch.randn(_TRIALS, first.in_features, dtype=torch.float64, generator=generator)
     # Many sizes: a clipped activation shows itself only on large inputs, a bias on small ones.
     return unit * torch.logspace(-2, 2, _TRIALS, dtype=torch.float64).unsqueeze(1)
+
+
+def layer_normalized(model: Model, data: Any = None, **options: Any) -> Problem:
+    r"""Return the problem in coordinates that rescaling a ReLU network's layers does not change.
+
+    Every parameter tensor is measured in units of its own (Frobenius) norm: θ = Dz with D the
+    diagonal of these norms, held fixed. Whatever is computed from the result, with
+    :class:`~eigenboundary.HessianOperator`, :func:`~eigenboundary.alignments` and the rest, is in
+    terms of z: the gradient is Dg, the Hessian DHD, and an alignment
+    :math:`\langle Dg, u\rangle / \|Dg\|\|u\|`. A network and its reparametrization by
+    :func:`~eigenboundary.reparametrize` then have equal eigenvalues and alignments, to rounding.
+    Factors that differ between the units of a layer do change them.
+
+    Parameters
+    ----------
+    model : torch.nn.Module, Problem or Analysis
+        Left as it is; the samples are shared.
+    data, **options
+        Samples and options of :class:`~eigenboundary.Problem`, for a module.
+
+    Returns
+    -------
+    Problem
+        Its ``network.scales`` is the diagonal of D, shape (p,). A tensor of zeros keeps scale 1,
+        and its entries' coordinates are not invariant.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import eigenboundary as eb
+    >>> _ = torch.manual_seed(0)
+    >>> data = torch.randn(12, 2).double(), torch.arange(12) % 3
+    >>> hidden, last = torch.nn.Linear(2, 4), torch.nn.Linear(4, 3)
+    >>> model = torch.nn.Sequential(hidden, torch.nn.ReLU(), last).double()
+    >>> for network in (model, eb.reparametrize(model, [10.0, 0.1])):
+    ...     problem = eb.layer_normalized(eb.Problem(network, data))
+    ...     print(round(eb.HessianOperator(problem).trace(), 4))
+    1.375
+    1.375
+    """
+    problem = as_problem(model, data, **options)
+    network = problem.network
+    if network.units is not None:
+        raise InvalidInputError("model", "not be layer-normalised already", "one that is")
+    units = {}
+    for name, tensor in network.parameters.items():
+        norm = torch.linalg.vector_norm(tensor.double())
+        # A tensor of zeros, or an empty one, has no scale of its own.
+        units[name] = torch.where(norm > 0, norm, torch.ones_like(norm)).to(network.dtype)
+    samples = problem.samples if problem.has_samples else None
+    return Problem.of(network.in_units(units), problem.loss, samples, problem.seed)

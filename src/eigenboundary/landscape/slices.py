@@ -27,8 +27,6 @@ from eigenboundary.runtime.precision import full_precision
 
 Array = NDArray[np.float64]
 
-_SEGMENT_STEPS = 41
-
 
 @dataclass(frozen=True)
 class LossCurve:
@@ -166,7 +164,7 @@ def loss_between(
     0.0
     """
     problem = as_problem(model, data, **options)
-    t = as_steps(np.linspace(0, 1, _SEGMENT_STEPS) if steps is None else steps, within=(0.0, 1.0))
+    t = as_steps(np.linspace(0, 1, 41) if steps is None else steps, within=(0.0, 1.0))
     ends = torch.stack([as_point(problem, start, "start"), as_point(problem, end, "end")])
     return curve_of(problem, t, np.stack([1 - t, t], axis=1), ends)
 

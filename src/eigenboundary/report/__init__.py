@@ -24,8 +24,6 @@ from eigenboundary.runtime.version import __version__
 
 __all__ = ["write_pictures", "write_report"]
 
-_TITLE = "Decision boundary report"
-
 
 def write_report(
     analyses: Mapping[str, Analysis],
@@ -112,7 +110,7 @@ def _render(analyses: Mapping[str, Analysis], title: str | None) -> str:
         re.sub(r"([GλAx])_([θib1t])\b", r"\1<sub>\2</sub>", str(escape(text)))
     )
     several = len(analyses) > 1
-    heading = title or (_TITLE if several else str(next(iter(analyses))))
+    heading = title or ("Decision boundary report" if several else str(next(iter(analyses))))
     named = enumerate(analyses.items(), start=1)
     return environment.get_template("template.html").render(
         title=heading,

@@ -99,10 +99,6 @@ def warnings(analysis: Analysis) -> list[str]:
     return result
 
 
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def _network(analysis: Analysis) -> str:
     return (
         f"The network has {analysis.n_parameters:,} parameters and predicts the label of "
@@ -113,8 +109,8 @@ def _network(analysis: Analysis) -> str:
 
 def _outliers(analysis: Analysis) -> str:
     count, name = analysis.outliers, curvature_name(analysis)
-    verb = "stands" if count == 1 else "stand"
-    apart = f"{_plural(count, 'eigenvalue')} of the {name} {verb} apart"
+    plural, verb = ("", "stands") if count == 1 else ("s", "stand")
+    apart = f"{count:,} eigenvalue{plural} of the {name} {verb} apart"
     resolved = analysis.outlier_count.resolved
     if not count and resolved:
         return f"No eigenvalue of the {name} stands apart from the bulk."

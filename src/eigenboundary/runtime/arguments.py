@@ -105,7 +105,7 @@ def check_instance(value: Any, name: str, kind: type, *, hint: str = "") -> None
 
 
 def check_shape(array: Any, name: str, shape: Sequence[int | str], hint: str = "") -> None:
-    """Check the shape of an array or tensor; a letter in it stands for any positive length."""
+    """Check the shape of an array or tensor; a letter stands for any positive length."""
     fits = len(array.shape) == len(shape) and all(
         length > 0 if isinstance(wanted, str) else length == wanted
         for length, wanted in zip(array.shape, shape, strict=True)
