@@ -171,8 +171,7 @@ class EmbeddingDisplay(Display):
         self.points_ = [self._draw_alignment(ax, i, size) for i, ax in enumerate(self.axes_[1:])]
         bar = style.ALIGNMENT_BAR
         self.colorbar_ = self._colorbar(self.points_[0], "alignment $A_i(x_s)$", **bar)
-        classes = np.unique(self.labels).tolist()
-        self._legend(style.class_handles(classes, self.class_names))
+        self._legend(style.class_handles(np.unique(self.labels).tolist(), self.class_names))
 
     def _draw_alignment(self, ax: Axes, index: int, size: float) -> PathCollection:
         values = self.alignment[:, index]

@@ -166,24 +166,23 @@ class PlaneDisplay(Display):
         InvalidInputError
             If the analysis does not hold that plane.
         """
-        given: dict[str, Any] = {"class_names": analysis.class_names or None}
         kept = {plane.eigenvector: plane for plane in analysis.planes}
-        if index is None and analysis.grid is not None:
-            rows = analysis.input_indices
-            given |= {"plane": analysis.grid, "eigenvalues": analysis.eigenvalues}
-            given |= {"inputs": analysis.inputs, "labels": analysis.labels[rows]}
-            given["predictions"] = analysis.predictions[rows]
-        elif not kept:
+        first = next(iter(analysis.planes), None) if analysis.grid is None else analysis.grid
+        plane = first if index is None else kept.get(index)
+        if plane is None and not kept:
             call = "grid=100" if analysis.input_shape == (2,) else "margins=True"
             wanted = f"have a plane of inputs (analyze(..., {call}) or input_plane)"
             raise InvalidInputError("analysis", wanted, "one without")
-        elif index is not None and index not in kept:
+        if plane is None:
             wanted = f"be one of {', '.join(map(str, kept))}, whose planes the analysis has"
             raise InvalidInputError("index", wanted, f"{index!r} (input_plane evaluates others)")
-        else:
-            plane = analysis.planes[0] if index is None else kept[index]
-            values = analysis.eigenvalues[: plane.alignment.shape[-1]]
-            given |= {"plane": plane, "eigenvalues": values}
+        values = analysis.eigenvalues[: plane.alignment.shape[-1]]
+        given: dict[str, Any] = {"plane": plane, "eigenvalues": values}
+        given["class_names"] = analysis.class_names or None
+        if plane is analysis.grid:
+            rows = analysis.input_indices
+            given |= {"inputs": analysis.inputs, "labels": analysis.labels[rows]}
+            given["predictions"] = analysis.predictions[rows]
         return cls(**given | options).plot(ax)
 
     @property

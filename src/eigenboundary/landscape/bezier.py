@@ -29,7 +29,8 @@ from eigenboundary.runtime.interrupts import safe_point
 from eigenboundary.runtime.precision import full_precision
 
 Array = NDArray[np.float64]
-Batch = tuple[Tensor, Tensor]
+#: Batches of samples and labels, and the number of samples.
+Drawn = tuple[Iterable[tuple[Tensor, Tensor]], int]
 
 _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -152,13 +153,12 @@ def low_loss_curve(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         stepper, lambda i: 1 - (1 - _LAST_RATE) * min(1.0, max(0.0, 2 * i / iterations - 1))
     )
-    draws = np.random.default_rng(seed).uniform(size=iterations)
     batches = _batches(problem, batch_size)
     history = np.empty(iterations)
-    for i, t in enumerate(draws):
+    for i, t in enumerate(np.random.default_rng(seed).uniform(size=iterations)):
         safe_point()
         stepper.zero_grad()
-        history[i] = _descend(problem, (first, bend, last), float(t), *next(batches))
+        history[i] = _descend(problem, (first, bend, last), float(t), next(batches))
         if not math.isfinite(history[i]):
             wanted = "be small enough for the training to stay finite"
             came = f"with {learning_rate:g} the loss was {history[i]} at iteration {i + 1}"
@@ -179,7 +179,7 @@ def _bernstein(t: Any) -> Array:
     return np.stack([(1 - t) ** 2, 2 * t * (1 - t), t**2], axis=-1)
 
 
-def _batches(problem: Problem, batch_size: int | None) -> Iterator[tuple[Iterable[Batch], int]]:
+def _batches(problem: Problem, batch_size: int | None) -> Iterator[Drawn]:
     """Yield the samples of each iteration, a batch or all data in chunks, and their number."""
     while True:
         if batch_size is None:
@@ -189,15 +189,9 @@ def _batches(problem: Problem, batch_size: int | None) -> Iterator[tuple[Iterabl
             yield from (([batch], len(batch[0])) for batch in problem.samples.batches(batch_size))
 
 
-def _descend(
-    problem: Problem,
-    points: tuple[Tensor, Tensor, Tensor],
-    t: float,
-    samples: Iterable[Batch],
-    n: int,
-) -> float:
-    """Return the loss of n samples at one t, and add its gradient to that of the bend."""
-    (first, bend, last), (a, b, c) = points, _bernstein(t).tolist()
+def _descend(problem: Problem, points: tuple[Tensor, ...], t: float, drawn: Drawn) -> float:
+    """Return the loss of the samples at one t, and add its gradient to that of the bend."""
+    (first, bend, last), (a, b, c), (samples, n) = points, _bernstein(t).tolist(), drawn
     network, total = problem.network, 0.0
     for x, y in samples:
         with torch.enable_grad():

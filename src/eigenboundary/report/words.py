@@ -70,14 +70,8 @@ def curvature_name(analysis: Analysis) -> str:
 
 def summary(analysis: Analysis) -> list[str]:
     """Return the findings, a sentence a list entry."""
-    return [
-        _network(analysis),
-        _outliers(analysis),
-        _effective(analysis),
-        _generalization(analysis),
-        *_bulk(analysis),
-        *_sections(analysis),
-    ]
+    sentences = [say(analysis) for say in (_network, _outliers, _effective, _generalization)]
+    return [*sentences, *_bulk(analysis), *_sections(analysis)]
 
 
 def warnings(analysis: Analysis) -> list[str]:
