@@ -215,9 +215,9 @@ class MassDisplay(AnalysisDisplay):
         self.ax_.set(xlim=(0.3, max(len(index), 2) + 0.7), ylim=(0, 1.06))
         self.ax_.yaxis.set_major_formatter(PercentFormatter(1.0))
         style.index_axis(self.ax_)
-        self.ax_.set_ylabel("squared alignment")
         captured = f"{total:.1%} captured by {len(index)} eigenvector{'s'[: len(index) > 1]}"
-        self.ax_.set_title(f"{captured}, {1 - total:.1%} outside")
+        title = f"{captured}, {1 - total:.1%} outside"
+        self.ax_.set(ylabel="squared alignment", title=title)
 
 
 class ControlsDisplay(AnalysisDisplay):
@@ -266,10 +266,8 @@ class ControlsDisplay(AnalysisDisplay):
             raise InvalidInputError("controls", wanted, "none")
         check_integer(n_parameters, "n_parameters")
         self.alignment = arguments.check_alignment(alignment)
-        self.controls = {
-            kind: arguments.check_alignment(cosines, f"controls[{kind!r}]")
-            for kind, cosines in controls.items()
-        }
+        check = arguments.check_alignment
+        self.controls = {kind: check(v, f"controls[{kind!r}]") for kind, v in controls.items()}
         self.n_parameters = n_parameters
         self.size = 7.6, 1.2 + 0.62 * (1 + len(self.controls))
 

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from eigenboundary.analysis.result import Analysis
 
 _SECTIONS = "sections", "analyze(..., margins=True) or analysis.find_sections()"
-_SMALLEST_IMAGE = 4
 # Cells of tables with more columns are too narrow for numbers.
 _MOST_NUMBERED = 14
 # The palest tenth of the map would look like a blank cell.
@@ -50,7 +49,7 @@ def is_image(shape: Sequence[int]) -> bool:
     >>> is_image((1, 28, 28)), is_image((784,)), is_image((1, 1, 50))
     (True, False, False)
     """
-    return len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) >= _SMALLEST_IMAGE
+    return len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) >= 4
 
 
 class SectionDisplay(Display):

@@ -99,13 +99,9 @@ def _render(analyses: Mapping[str, Analysis], title: str | None) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup, escape
 
-    environment = Environment(
-        loader=PackageLoader("eigenboundary", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    loader = PackageLoader("eigenboundary", "report")
+    blocks: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **blocks)
     environment.filters["math"] = lambda text: Markup(
         re.sub(r"([GλAx])_([θib1t])\b", r"\1<sub>\2</sub>", str(escape(text)))
     )

@@ -58,8 +58,7 @@ def count(low: int, high: int) -> str:
 
 def is_narrow(bounds: tuple[float, float]) -> bool:
     """Return whether an interval is narrow enough to speak of one number."""
-    low, high = bounds
-    return high - low <= _NARROW * high
+    return bounds[1] - bounds[0] <= _NARROW * bounds[1]
 
 
 def curvature_name(analysis: Analysis) -> str:
@@ -152,25 +151,20 @@ def _effective(analysis: Analysis) -> str:
 
 def _generalization(analysis: Analysis) -> str:
     g = analysis.complexity.generalization(1e-3)
-    high = g.interval[1]
     opening = f"The generalization measure G_θ at ε = 10⁻³ lies in {interval(g.interval)}"
     if is_narrow(g.interval):
         return f"{opening} and so is known well."
     partial = analysis.k < analysis.n_parameters
     cause = f"k = {analysis.k}" if partial else "eigenvectors that are not resolved better"
-    if high <= 0.5:
+    if g.interval[1] <= 0.5:
         return f"{opening}: with {cause} it is only bounded."
     advice = "; more eigenvectors would narrow it" if partial else ""
     return f"{opening}: with {cause} it is not determined{advice}."
 
 
 def _sections(analysis: Analysis) -> list[str]:
-    texts = [analysis.sides(index) for index in range(min(3, analysis.k))]
-    shown = [
-        (f"v{'₁₂₃'[index]}", text.replace(" | ", " and "))
-        for index, text in enumerate(texts)
-        if " | " in text
-    ]
+    sides = zip("₁₂₃", map(analysis.sides, range(min(3, analysis.k))), strict=False)
+    shown = [(f"v{i}", text.replace(" | ", " and ")) for i, text in sides if " | " in text]
     if not shown:
         return []
     (first, classes), *others = shown
