@@ -136,7 +136,7 @@ def check_analyses(analyses: Any, at_least: int) -> None:
     """Check that analyses are given by name, and how many."""
     if not isinstance(analyses, Mapping) or len(analyses) < at_least:
         came = f"{len(analyses)}" if isinstance(analyses, Mapping) else type(analyses).__name__
-        wanted = f"be a mapping of names to at least {at_least} analyses"
+        wanted = f"be a mapping of names to analyses, at least {at_least}"
         raise InvalidInputError("analyses", wanted, came)
     for name, analysis in analyses.items():
         if not isinstance(analysis, Analysis):
