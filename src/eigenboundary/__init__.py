@@ -115,9 +115,8 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = [*_ROOM_OF]  # noqa: PLE0604
 
 
-hooks.register("comparison plot", "eigenboundary.displays.accessor:comparison_plot")
-hooks.register("notebook", "eigenboundary.report.notebook:analysis_html")
-hooks.register("percent", "eigenboundary.report.words:percent")
+hooks.register("comparison plot", "eigenboundary.displays.comparison:ComparisonDisplay")
+hooks.register("notebook", "eigenboundary.report.pictures:analysis_html")
 hooks.register("plot", "eigenboundary.displays.accessor:AnalysisPlots")
 hooks.register("report", "eigenboundary.report:write_report")
 

@@ -143,7 +143,7 @@ def test_unfair_comparisons_are_named_or_refused(small_model: nn.Module, blobs) 
     assert any("did not converge" in caveat for caveat in found.caveats)
     gauss_newton = eb.analyze(small_model, blobs, k=2, curvature="gauss_newton")
     for runs, message in (
-        ({"a": analysis}, "at least two names"),
+        ({"a": analysis}, "names to analyses, at least 2; got 1"),
         ([analysis, analysis], "must be a mapping"),
         ({"a": analysis, "b": 3}, "must hold Analysis objects; got int for 'b'"),
         ({"a": analysis, "b": gauss_newton}, "the same curvature"),

@@ -19,8 +19,8 @@ from eigenboundary.analysis import pipeline
 from eigenboundary.cli import app
 from eigenboundary.cli import main as command_line
 from eigenboundary.cli.tabular import load_csv, load_npz
-from eigenboundary.displays.style import format_number
-from eigenboundary.report.words import interval, percent
+from eigenboundary.report.words import interval
+from eigenboundary.runtime.formats import format_number, percent
 
 MODEL = """
 import torch

@@ -20,7 +20,8 @@ from eigenboundary.displays import (
     SpectrumDisplay,
     embed,
 )
-from eigenboundary.displays.style import class_color, class_marker, format_number
+from eigenboundary.displays.style import class_color, class_marker
+from eigenboundary.runtime.formats import format_number
 
 
 @pytest.fixture(scope="module", autouse=True)

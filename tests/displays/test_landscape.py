@@ -103,7 +103,7 @@ def test_losses_that_overflow_leave_a_gap():
     ("curves", "message"),
     [
         ({}, "curves must hold at least one LossCurve"),
-        ({"a": T}, "'a' is a ndarray"),
+        ({"a": T}, r"curves\['a'\] must be a LossCurve; got ndarray"),
         (curve(np.full(11, np.nan)), "curves must hold finite losses"),
     ],
 )

@@ -22,7 +22,8 @@ from eigenboundary.displays import (
     PlaneDisplay,
     SectionDisplay,
 )
-from eigenboundary.displays.style import class_color, format_number
+from eigenboundary.displays.style import class_color
+from eigenboundary.runtime.formats import format_number
 
 SIDE = 4
 
@@ -149,8 +150,8 @@ def test_plane_veils_only_what_lies_outside_the_box(plane):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"eigenvectors": [4]}, "eigenvectors must be indices from 0 to below 4"),
-        ({"eigenvectors": [-1]}, "eigenvectors must be indices from 0 to below 4"),
+        ({"eigenvectors": [4]}, r"eigenvectors\[0\] must be an integer from 0 to 3; got 4"),
+        ({"eigenvectors": [-1]}, r"eigenvectors\[0\] must be an integer from 0 to 3; got -1"),
         ({"names": ["a"]}, "names must be 3, one a point; got 1"),
         ({"eigenvalues": [1.0]}, "eigenvalues must be 4"),
         ({"class_names": ["a"]}, "class_names must have a name for each of 3 classes"),
@@ -313,7 +314,7 @@ def test_plane_regions_are_named_inside_and_away_from_the_points(plane):
 
 
 def test_section_names_a_wrong_index_and_wrong_samples(analysis):
-    with pytest.raises(eb.InvalidInputError, match="index must be an integer from 0 to below 4"):
+    with pytest.raises(eb.InvalidInputError, match="index must be an integer from 0 to 3"):
         SectionDisplay.from_analysis(analysis, 4)
     with pytest.raises(eb.InvalidInputError, match="samples must have shape"):
         SectionDisplay(analysis.sections[0], np.zeros((2, 16)))

@@ -291,10 +291,17 @@ def test_random_factors_stay_within_their_limits_and_have_product_one(n, low, hi
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(1.0, 2.0), (0.0, 2.0), (0.5, 1.0), (0.5, np.inf), ("a", 2.0)]
+    ("low", "high", "message"),
+    [
+        (1.0, 2.0, "low must be a number between 0 and 1; got 1.0"),
+        (0.0, 2.0, "low must be a number between 0 and 1; got 0.0"),
+        (0.5, 1.0, "high must be a number above 1; got 1.0"),
+        (0.5, np.inf, "high must be a number above 1; got inf"),
+        ("a", 2.0, "low must be a number between 0 and 1; got 'a'"),
+    ],
 )
-def test_limits_of_random_factors_must_be_around_one(low, high):
-    with pytest.raises(eb.InvalidInputError, match="low < 1 < high"):
+def test_limits_of_random_factors_must_be_around_one(low, high, message):
+    with pytest.raises(eb.InvalidInputError, match=message):
         random_alphas(3, low, high)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eigenboundary.report.model import Cell, Column, Table
-from eigenboundary.report.words import percent
+from eigenboundary.runtime.formats import percent
 
 TABLE = Table(
     (

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import eigenboundary as eb
-from eigenboundary.displays.style import format_number
 from eigenboundary.report import write_pictures, write_report
 from eigenboundary.report.pictures import pictures_of, pictures_of_sections
-from eigenboundary.report.words import interval, percent, summary, warnings
+from eigenboundary.report.words import interval, summary, warnings
+from eigenboundary.runtime.formats import format_number, percent
 
 
 def analyzed(d=2, n_classes=3, seed=0, **options):

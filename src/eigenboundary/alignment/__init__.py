@@ -3,8 +3,4 @@
 from eigenboundary.alignment.complexity import Complexity, Generalization
 from eigenboundary.alignment.reinforcing_gradients import alignments
 
-__all__ = [
-    "Complexity",
-    "Generalization",
-    "alignments",
-]
+__all__ = ["Complexity", "Generalization", "alignments"]

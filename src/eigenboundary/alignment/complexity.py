@@ -25,12 +25,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Real
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
+from scipy.special import entr, gammaln
 
 from eigenboundary.runtime.arguments import check_choice
 from eigenboundary.runtime.errors import InvalidInputError
@@ -146,20 +147,12 @@ class Complexity:
         p = self.n_parameters
         threshold = random_alignment(p) if epsilon == "random" else epsilon
         if not isinstance(threshold, Real) or not 0 < float(threshold) < 1:
-            raise InvalidInputError(
-                "epsilon", "be a number between 0 and 1, or 'random'", repr(epsilon)
-            )
+            wanted = "be a number between 0 and 1, or 'random'"
+            raise InvalidInputError("epsilon", wanted, repr(epsilon))
         threshold = float(threshold)
-        bounds = [self._count_bounds(threshold, statistic, known) for known in self._known_sets()]
         count = int((self.aligned(statistic) > threshold).sum())
-        at_least, at_most = max(low for low, _ in bounds), min(high for _, high in bounds)
-        return Generalization(
-            value=count / p,
-            interval=(min(at_least, count) / p, max(at_most, count) / p),
-            count=count,
-            epsilon=threshold,
-            statistic=statistic,
-        )
+        low, high = self._narrowest(partial(self._count_bounds, threshold, statistic), count)
+        return Generalization(count / p, (low / p, high / p), count, threshold, statistic)
 
     def _known_sets(self) -> list[NDArray[np.bool_]]:
         """Return sets of vectors to count as known; a large error may cost more than it brings."""
@@ -177,10 +170,8 @@ class Complexity:
         fewer = float(rest) / threshold**2
         others = math.ceil(fewer * (1 + 1e-12)) - 1 if fewer > 0 else 0
         others = min(others, self.n_parameters - int(known.sum()))
-        at_least, at_most = (
-            int((_statistic(sizes, statistic) > threshold).sum()) for sizes in (low, high)
-        )
-        return at_least, at_most + others
+        counts = [int((_statistic(sizes, statistic) > threshold).sum()) for sizes in (low, high)]
+        return counts[0], counts[1] + others
 
     @property
     def effective_number(self) -> float:
@@ -246,17 +237,11 @@ def _statistic(sizes: Array, statistic: Statistic) -> Array:
 
 
 def _entropy(masses: Array) -> float:
-    positive = masses[masses > 0]
-    return float(-(positive * np.log(positive)).sum())
+    return float(entr(masses[masses > 0]).sum())
 
 
 def _entropy_range(low: Array, high: Array) -> tuple[float, float]:
     """Return the least and largest -Σ q ln q for q between bounds; the term peaks at 1/e."""
-
-    def term(q: Array) -> Array:
-        safe = np.where(q > 0, q, 1.0)
-        return np.where(q > 0, -q * np.log(safe), 0.0)
-
-    ends = np.stack([term(low), term(high)])
+    ends = np.stack([entr(low), entr(high)])
     largest = np.where((low < 1 / math.e) & (high > 1 / math.e), 1 / math.e, ends.max(0))
     return float(ends.min(0).sum()), float(largest.sum())

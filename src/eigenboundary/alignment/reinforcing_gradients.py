@@ -27,6 +27,7 @@ from torch import Tensor
 from eigenboundary.problem.derivatives import pullback, pushforward
 from eigenboundary.problem.network import Network
 from eigenboundary.problem.problem import Model, Problem, problem_at
+from eigenboundary.runtime.arguments import check_shape
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import safe_point
 from eigenboundary.runtime.linalg import column_norms, inner
@@ -45,20 +46,11 @@ _MANY, _ENTRIES_AN_OPERATION = 16, 1 / 40
 
 @dataclass(frozen=True)
 class Alignment:
-    """Alignments of n inputs with k directions.
+    """Alignments of n inputs with k directions; a gradient that vanishes has no direction."""
 
-    Attributes
-    ----------
-    cosines : Tensor, shape (n, k)
-        Zero where the reinforcing gradient vanishes and so has no direction.
-    log_norms : Tensor of float64, shape (n,)
-        Natural logarithm of the reinforcing gradient's norm; -inf where it vanishes.
-    outputs : Tensor, shape (n, C)
-    """
-
-    cosines: Tensor
-    log_norms: Tensor
-    outputs: Tensor
+    cosines: Tensor  # (n, k), 0 where the reinforcing gradient vanishes
+    log_norms: Tensor  # (n,), float64: logarithm of the gradient's norm, -inf where it vanishes
+    outputs: Tensor  # (n, C)
 
 
 @full_precision()
@@ -175,12 +167,7 @@ def unit_columns(network: Network, vectors: Any) -> Tensor:
     columns = torch.as_tensor(vectors).to(network.device, network.dtype)
     if columns.ndim == 1:
         columns = columns.unsqueeze(1)
-    if columns.ndim != 2 or columns.shape[0] != network.n_parameters or not columns.shape[1]:
-        raise InvalidInputError(
-            "vectors",
-            f"have shape ({network.n_parameters}, k)",
-            f"{tuple(torch.as_tensor(vectors).shape)}",
-        )
+    check_shape(columns, "vectors", (network.n_parameters, "k"))
     norms = column_norms(columns)
     if not torch.isfinite(norms).all() or not (norms > 0).all():
         raise InvalidInputError("vectors", "be finite and not zero")

@@ -25,6 +25,7 @@ import pandas as pd
 
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.formats import percent
 from eigenboundary.runtime.hooks import reach
 
 #: How much worse than the best a network may fit, and how much larger the share of its squared
@@ -67,7 +68,7 @@ class Comparison:
     @property
     def plot(self) -> Any:
         """Pictures of the comparison: ``plot()`` shows the networks side by side."""
-        return reach("comparison plot")(self)
+        return reach("comparison plot")(self).plot
 
     def report(
         self, path: str | Path, *, title: str | None = None, overwrite: bool = False
@@ -120,7 +121,11 @@ def compare(analyses: Mapping[str, Analysis]) -> Comparison:
     >>> comparison.best
     'straight'
     """
-    _check(analyses)
+    check_analyses(analyses, 2)
+    for what in ("curvature", "loss", "n_classes", "input_shape"):
+        values = {getattr(analysis, what) for analysis in analyses.values()}
+        if len(values) > 1:
+            raise InvalidInputError("analyses", f"all have the same {what}", f"{sorted(values)}")
     k = min(analysis.k for analysis in analyses.values())
     rows = {str(name): _row(analysis, k) for name, analysis in analyses.items()}
     table = pd.DataFrame.from_dict(rows, orient="index")
@@ -128,19 +133,16 @@ def compare(analyses: Mapping[str, Analysis]) -> Comparison:
     return Comparison(table, best, tuple(reasons), tuple(_caveats(analyses, table)), k, analyses)
 
 
-def _check(analyses: Any) -> None:
-    if not isinstance(analyses, Mapping) or len(analyses) < 2:
-        got = f"{len(analyses)}" if isinstance(analyses, Mapping) else type(analyses).__name__
-        wanted = "be a mapping of at least two names to their analyses"
-        raise InvalidInputError("analyses", wanted, f"{got}")
+def check_analyses(analyses: Any, at_least: int) -> None:
+    """Check that analyses are given by name, and how many."""
+    if not isinstance(analyses, Mapping) or len(analyses) < at_least:
+        came = f"{len(analyses)}" if isinstance(analyses, Mapping) else type(analyses).__name__
+        wanted = f"be a mapping of names to analyses, at least {at_least}"
+        raise InvalidInputError("analyses", wanted, came)
     for name, analysis in analyses.items():
         if not isinstance(analysis, Analysis):
-            wanted = "hold Analysis objects"
-            raise InvalidInputError("analyses", wanted, f"{type(analysis).__name__} for {name!r}")
-    for what in ("curvature", "loss", "n_classes", "input_shape"):
-        values = {getattr(analysis, what) for analysis in analyses.values()}
-        if len(values) > 1:
-            raise InvalidInputError("analyses", f"all have the same {what}", f"{sorted(values)}")
+            came = f"{type(analysis).__name__} for {name!r}"
+            raise InvalidInputError("analyses", "hold Analysis objects", came)
 
 
 def _row(analysis: Analysis, k: int) -> dict[str, float]:
@@ -169,7 +171,6 @@ def _row(analysis: Analysis, k: int) -> dict[str, float]:
 
 
 def _recommended(table: pd.DataFrame, k: int) -> tuple[str, list[str]]:
-    percent = reach("percent")  # as in tables
     fitted = table[table["accuracy"] >= table["accuracy"].max() - _AS_ACCURATE]
     reasons = []
     if len(fitted) < len(table):

@@ -11,7 +11,6 @@ import pandas as pd
 import typer
 
 from eigenboundary.cli.terminal import StageProgress, Terminal
-from eigenboundary.displays.style import format_number
 from eigenboundary.experiments import (
     ExperimentConfig,
     TrainedNetwork,
@@ -25,7 +24,7 @@ from eigenboundary.experiments.figures import reproduce as reproduce_figures
 from eigenboundary.experiments.figures.workshop import PARTS
 from eigenboundary.experiments.training import evaluate
 from eigenboundary.report.model import Cell, Column, Mark, Table
-from eigenboundary.report.words import percent
+from eigenboundary.runtime.formats import format_number, percent
 
 _MARKS: dict[str, Mark] = {"supported": "good", "not supported": "failed", "undecided": "bad"}
 

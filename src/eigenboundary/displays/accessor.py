@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
@@ -10,18 +9,13 @@ from matplotlib.figure import Figure
 from eigenboundary.displays import style
 from eigenboundary.displays.alignments import AlignmentDisplay, ControlsDisplay, MassDisplay
 from eigenboundary.displays.base import new_figure
-from eigenboundary.displays.comparison import ComparisonDisplay
 from eigenboundary.displays.embedding import LEAST_SAMPLES, EmbeddingDisplay
 from eigenboundary.displays.planes import PlaneDisplay
 from eigenboundary.displays.sections import ClassPairDisplay, MarginDisplay, SectionDisplay
 from eigenboundary.displays.spectrum import DensityDisplay, SpectrumDisplay
 
 if TYPE_CHECKING:
-    from eigenboundary.analysis.comparison import Comparison
     from eigenboundary.analysis.result import Analysis
-
-# Panels in the lower row of the overview.
-_PANELS = 4
 
 
 class AnalysisPlots:
@@ -57,25 +51,20 @@ class AnalysisPlots:
         Parameters
         ----------
         figure : Figure, optional
-            An empty figure to fill; default: a new pyplot figure.
-
-        Returns
-        -------
-        Figure
+            An empty figure to fill, which is returned; default: a new pyplot figure.
         """
         analysis = self._analysis
         flat = analysis.grid is not None
         lower = flat or len(analysis.inputs) >= LEAST_SAMPLES
         with style.styled():
             figure = new_figure(figure, (11.0, 7.0 if lower else 3.9))
-            rows = figure.subfigures(
-                1 + lower, height_ratios=[3.0, 2.6][: 1 + lower], squeeze=False
-            )
+            heights = [3.0, 2.6][: 1 + lower]
+            rows = figure.subfigures(1 + lower, height_ratios=heights, squeeze=False)
             left, right = rows[0, 0].subplots(1, 2)
             self.spectrum(ax=left)
             self.mass(ax=right)
             if lower:
-                shown = min(_PANELS - 1, analysis.k)
+                shown = min(3, analysis.k)
                 draw = self.boundary if flat else self.embedding
                 draw(ax=rows[1, 0].subplots(1, 1 + shown), n_eigenvectors=shown)
         return figure
@@ -125,8 +114,3 @@ class AnalysisPlots:
     def plane(self, index: int | None = None, **options: Any) -> PlaneDisplay:
         """Draw the plane of two-dimensional inputs, or that of an eigenvector's section."""
         return PlaneDisplay.from_analysis(self._analysis, index, **options)
-
-
-def comparison_plot(comparison: Comparison) -> Callable[[Any], ComparisonDisplay]:
-    """Return the function that draws a comparison: ``comparison.plot()``."""
-    return ComparisonDisplay(comparison).plot

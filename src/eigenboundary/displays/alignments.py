@@ -13,18 +13,11 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from eigenboundary.alignment.complexity import random_alignment
-from eigenboundary.displays import style
-from eigenboundary.displays.arguments import (
-    check_alignment,
-    check_eigenvalues,
-    check_labels,
-    eigenvectors_shown,
-    names_of_classes,
-    numbers,
-)
+from eigenboundary.displays import arguments, style
 from eigenboundary.displays.base import AnalysisDisplay
-from eigenboundary.runtime.arguments import check_integer
+from eigenboundary.runtime.arguments import check_integer, finite_array
 from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.formats import format_number
 
 if TYPE_CHECKING:
     from eigenboundary.analysis.result import Analysis
@@ -36,11 +29,6 @@ _MOST_ROWS = 50
 _FLOOR = 1e-6
 _MOST_POINTS = 600
 _MOST_TOP = 10
-_NAMES = {
-    "lowest": "lowest eigenvectors",
-    "random_eigenvectors": "random eigenvectors",
-    "random_directions": "random directions",
-}
 
 
 class AlignmentDisplay(AnalysisDisplay):
@@ -61,7 +49,6 @@ class AlignmentDisplay(AnalysisDisplay):
 
     Attributes
     ----------
-    figure_, axes_, ax_
     image_ : AxesImage
         Its array has shape (rows, columns).
     order_ : array of int
@@ -94,13 +81,13 @@ class AlignmentDisplay(AnalysisDisplay):
         n_eigenvectors: int | None = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        self.alignment = check_alignment(alignment)
+        self.alignment = arguments.check_alignment(alignment)
         n, k = self.alignment.shape
-        self.labels = check_labels(labels, n)
-        self.eigenvalues = check_eigenvalues(eigenvalues, k)
-        self.n_eigenvectors = eigenvectors_shown(n_eigenvectors, k, _MOST_ROWS)
+        self.labels = arguments.check_labels(labels, n)
+        self.eigenvalues = arguments.check_eigenvalues(eigenvalues, k)
+        self.n_eigenvectors = arguments.eigenvectors_shown(n_eigenvectors, k, _MOST_ROWS)
         self.size = 8.6, 1.5 + float(np.clip(0.3 * self.n_eigenvectors, 0.5, 8.0))
-        self.class_names = names_of_classes(class_names, int(self.labels.max()) + 1)
+        self.class_names = arguments.names_of_classes(class_names, int(self.labels.max()) + 1)
 
     @staticmethod
     def _arguments(analysis: Analysis) -> dict[str, Any]:
@@ -113,13 +100,8 @@ class AlignmentDisplay(AnalysisDisplay):
 
     def _draw(self) -> None:
         self.order_ = self._order()
-        self.image_ = self.ax_.imshow(
-            self.alignment[self.order_, : self.n_eigenvectors].T,
-            cmap=style.ALIGNMENT_MAP,
-            norm=style.ALIGNMENT_RANGE,
-            aspect="auto",
-            interpolation="nearest",
-        )
+        values = self.alignment[self.order_, : self.n_eigenvectors].T
+        self.image_ = self.ax_.imshow(values, **style.ALIGNMENT, **style.CELLS)
         self._rows()
         self._classes()
         how = style.ALIGNMENT_BAR | {"aspect": self._height / 0.16, "fraction": 0.15}
@@ -130,14 +112,11 @@ class AlignmentDisplay(AnalysisDisplay):
 
     def _order(self) -> NDArray[np.int64]:
         order = np.lexsort((self.alignment[:, 0], self.labels))
-        n = len(order)
-        if n <= _MOST_COLUMNS:
-            return order
-        picked = []
+        picked, share = [], min(1.0, _MOST_COLUMNS / len(order))
         for label in np.unique(self.labels):
             members = order[self.labels[order] == label]
-            count = max(1, round(len(members) * _MOST_COLUMNS / n))
-            picked.append(members[np.linspace(0, len(members) - 1, count).round().astype(int)])
+            count = max(1, round(len(members) * share))
+            picked.append(members[arguments.evenly_spaced(len(members), count)])
         return np.concatenate(picked)
 
     @property
@@ -148,14 +127,12 @@ class AlignmentDisplay(AnalysisDisplay):
 
     def _rows(self) -> None:
         rows = self.n_eigenvectors
-        step = 1 if rows <= 25 else 5
-        shown = [i for i in range(rows) if step == 1 or i == 0 or (i + 1) % step == 0]
+        shown = style.named(rows)
         titles = [style.eigenvector_title(i, self.eigenvalues[i]) for i in shown]
         self.ax_.set_yticks(shown, titles, fontsize=9 if rows <= 12 else 8)
         self.ax_.tick_params(axis="y", length=0)
-        if rows <= 25:
-            for i in range(1, rows):
-                self.ax_.axhline(i - 0.5, color="white", linewidth=1.2)
+        for i in range(1, rows if len(shown) == rows else 0):
+            self.ax_.axhline(i - 0.5, color="white", linewidth=1.2)
 
     def _classes(self) -> None:
         labels = self.labels[self.order_]
@@ -169,22 +146,18 @@ class AlignmentDisplay(AnalysisDisplay):
             first, last = np.flatnonzero(labels == label)[[0, -1]]
             if first:
                 self.ax_.axvline(first - 0.5, color=style.INK, linewidth=0.9)
-            bar = Rectangle(
-                (first - 0.5, -1.6 * thickness),
-                *(last - first + 1, thickness),
-                transform=frame,
-                facecolor=style.class_color(int(label)),
-                clip_on=False,
-                linewidth=0,
-            )
+            place, width = (first - 0.5, -1.6 * thickness), last - first + 1
+            color = style.class_color(int(label))
+            bar = Rectangle(place, width, thickness, color=color, clip_on=False, linewidth=0)
+            bar.set_transform(frame)
             self.strip_.append(bar)
             self.ax_.add_patch(bar)
             name = self.class_names[label]
             # A class too narrow for its name keeps only its colour.
-            if (last - first + 1) / len(labels) > 0.011 * len(name):
-                place = ((first + last) / 2, -2.1 * thickness)
+            if width / len(labels) > 0.011 * len(name):
                 how: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 9}
-                self.names_.append(self.ax_.text(*place, name, transform=frame, **how))
+                middle = (first + last) / 2, -2.1 * thickness
+                self.names_.append(self.ax_.text(*middle, name, transform=frame, **how))
 
 
 class MassDisplay(AnalysisDisplay):
@@ -199,7 +172,6 @@ class MassDisplay(AnalysisDisplay):
 
     Attributes
     ----------
-    figure_, axes_, ax_
     bars_ : BarContainer
         Share of each eigenvector.
     line_ : Line2D
@@ -221,13 +193,10 @@ class MassDisplay(AnalysisDisplay):
     size = (7.0, 3.4)
 
     def __init__(self, mass: ArrayLike, outliers: int = 0) -> None:
-        self.mass = numbers(mass, "mass")
+        self.mass = finite_array(mass, "mass", ndim=1)
         if not len(self.mass) or (self.mass < 0).any() or self.mass.sum() > 1.001:
-            raise InvalidInputError(
-                "mass",
-                "be shares of at least 0 that sum to at most 1",
-                f"{len(self.mass)} with sum {self.mass.sum():.4g}",
-            )
+            came = f"{len(self.mass)} with sum {self.mass.sum():.4g}"
+            raise InvalidInputError("mass", "be shares of at least 0 that sum to at most 1", came)
         self.outliers = outliers
 
     @staticmethod
@@ -236,26 +205,20 @@ class MassDisplay(AnalysisDisplay):
 
     def _draw(self) -> None:
         index = np.arange(1, len(self.mass) + 1)
-        total = float(np.minimum(np.cumsum(self.mass), 1.0)[-1])
+        total = min(float(np.cumsum(self.mass)[-1]), 1.0)
         colors = [style.ACCENT if i <= self.outliers else style.SECOND for i in index]
         width = 0.7 if len(index) < 80 else 1.0
         self.bars_ = self.ax_.bar(index, self.mass, width, color=colors, alpha=0.55)
-        (self.line_,) = self.ax_.plot(
-            *(index, np.cumsum(self.mass)),
-            color=style.INK,
-            linewidth=1.6,
-            marker="o" if len(index) <= 50 else "",
-            markersize=4.5,
-        )
+        marker = "o" if len(index) <= 50 else ""
+        how: dict[str, Any] = {"marker": marker, "markersize": 4.5, "linewidth": 1.6}
+        (self.line_,) = self.ax_.plot(index, np.cumsum(self.mass), color=style.INK, **how)
         self.ax_.axhline(1.0, color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
         self.ax_.set(xlim=(0.3, max(len(index), 2) + 0.7), ylim=(0, 1.06))
         self.ax_.yaxis.set_major_formatter(PercentFormatter(1.0))
         style.index_axis(self.ax_)
-        self.ax_.set_ylabel("squared alignment")
-        self.ax_.set_title(
-            f"{total:.1%} captured by {len(index)} eigenvector{'s'[: len(index) > 1]}, "
-            f"{1 - total:.1%} outside"
-        )
+        captured = f"{total:.1%} captured by {len(index)} eigenvector{'s'[: len(index) > 1]}"
+        title = f"{captured}, {1 - total:.1%} outside"
+        self.ax_.set(ylabel="squared alignment", title=title)
 
 
 class ControlsDisplay(AnalysisDisplay):
@@ -274,7 +237,6 @@ class ControlsDisplay(AnalysisDisplay):
 
     Attributes
     ----------
-    figure_, axes_, ax_
     boxes_ : dict
         Artists of ``Axes.boxplot``, in the order of `rows_`.
     rows_ : dict of array
@@ -300,17 +262,13 @@ class ControlsDisplay(AnalysisDisplay):
         self, alignment: ArrayLike, controls: Mapping[str, ArrayLike], n_parameters: int
     ) -> None:
         if not controls:
-            raise InvalidInputError(
-                "controls",
-                "hold at least one kind of control direction (analyze(..., "
-                "controls=('random_directions',)))",
-                "none",
-            )
+            call = "analyze(..., controls=('random_directions',))"
+            wanted = f"hold at least one kind of control direction ({call})"
+            raise InvalidInputError("controls", wanted, "none")
         check_integer(n_parameters, "n_parameters")
-        self.alignment = check_alignment(alignment)
-        self.controls = {
-            kind: check_alignment(value, f"controls[{kind!r}]") for kind, value in controls.items()
-        }
+        self.alignment = arguments.check_alignment(alignment)
+        check = arguments.check_alignment
+        self.controls = {kind: check(v, f"controls[{kind!r}]") for kind, v in controls.items()}
         self.n_parameters = n_parameters
         self.size = 7.6, 1.2 + 0.62 * (1 + len(self.controls))
 
@@ -325,12 +283,18 @@ class ControlsDisplay(AnalysisDisplay):
     def _draw(self) -> None:
         k = self.alignment.shape[1]
         top = "top eigenvector" if k == 1 else f"top {k} eigenvectors"
-        self.rows_ = {top: np.abs(self.alignment).ravel()} | {
-            _NAMES.get(kind, kind): np.abs(value).ravel() for kind, value in self.controls.items()
-        }
-        self._boxes()
-        self._points()
-        self._level()
+        self.rows_ = {top: np.abs(self.alignment).ravel()}
+        for kind, cosines in self.controls.items():
+            name = "lowest eigenvectors" if kind == "lowest" else kind.replace("_", " ")
+            self.rows_[name] = np.abs(cosines).ravel()
+        self._boxes([style.ACCENT, *[style.SECOND] * len(self.controls)])
+        level = random_alignment(self.n_parameters)
+        dashed: dict[str, Any] = {"linewidth": 1.0, "linestyle": (0, (4, 3)), "zorder": 0}
+        self.line_ = self.ax_.axvline(level, color=style.INK, **dashed)
+        how: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
+        how |= {"xycoords": self.ax_.get_xaxis_transform(), "color": style.MUTED}
+        text = f"random level {format_number(level, 2)}"
+        self.ax_.annotate(text, (level, 1.0), (0, 4), **how)
         self.ax_.set_xscale("log")
         self.ax_.set_xlim(right=1.25)
         self.ax_.invert_yaxis()
@@ -339,47 +303,20 @@ class ControlsDisplay(AnalysisDisplay):
         self.ax_.grid(axis="x")
         self.ax_.set_xlabel("size of alignment $|A(x_s)|$")
 
-    def _boxes(self) -> None:
-        colors = [style.ACCENT, *[style.SECOND] * len(self.controls)]
-        self.boxes_ = self.ax_.boxplot(
-            [np.maximum(values, _FLOOR) for values in self.rows_.values()],
-            positions=range(len(self.rows_)),
-            orientation="horizontal",
-            widths=0.5,
-            whis=(5, 95),
-            showfliers=False,
-            patch_artist=True,
-            medianprops={"color": style.INK, "linewidth": 1.8},
-        )
-        self.ax_.set_yticks(range(len(self.rows_)), list(self.rows_))
-        for box, color in zip(self.boxes_["boxes"], colors, strict=True):
-            box.set(facecolor=color, alpha=0.35, edgecolor=color)
+    def _boxes(self, colors: list[str]) -> None:
+        values = [np.maximum(sizes, _FLOOR) for sizes in self.rows_.values()]
+        how: dict[str, Any] = {"orientation": "horizontal", "positions": range(len(values))}
+        how |= {"widths": 0.5, "whis": (5, 95), "showfliers": False, "patch_artist": True}
+        median = {"color": style.INK, "linewidth": 1.8}
+        self.boxes_ = self.ax_.boxplot(values, medianprops=median, **how)
+        self.ax_.set_yticks(range(len(values)), list(self.rows_))
         for part in (*self.boxes_["whiskers"], *self.boxes_["caps"]):
             part.set(color=style.MUTED, linewidth=0.9)
-
-    def _points(self) -> None:
         rng = np.random.default_rng(0)
         self.points_: list[PathCollection] = []
-        for row, values in enumerate(self.rows_.values()):
-            drawn = np.sort(values)[:: max(1, len(values) // _MOST_POINTS)]
+        how = {"s": 5, "alpha": 0.3, "linewidths": 0, "zorder": 1}
+        for row, (sizes, box) in enumerate(zip(values, self.boxes_["boxes"], strict=True)):
+            box.set(facecolor=colors[row], alpha=0.35, edgecolor=colors[row])
+            drawn = np.sort(sizes)[:: max(1, len(sizes) // _MOST_POINTS)]
             height = row + rng.uniform(-0.2, 0.2, len(drawn))
-            color = style.SECOND if row else style.ACCENT
-            how: dict[str, Any] = {"alpha": 0.3, "linewidths": 0, "zorder": 1}
-            drawn = np.maximum(drawn, _FLOOR)
-            self.points_.append(self.ax_.scatter(drawn, height, s=5, color=color, **how))
-
-    def _level(self) -> None:
-        level = random_alignment(self.n_parameters)
-        self.line_ = self.ax_.axvline(
-            level, color=style.INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=0
-        )
-        self.ax_.annotate(
-            f"random level {style.format_number(level, 2)}",
-            (level, 1.0),
-            xycoords=self.ax_.get_xaxis_transform(),
-            xytext=(0, 4),
-            textcoords="offset points",
-            ha="center",
-            fontsize=9,
-            color=style.MUTED,
-        )
+            self.points_.append(self.ax_.scatter(drawn, height, color=colors[row], **how))

@@ -2,47 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eigenboundary.runtime.arguments import as_array, check_integer
+from eigenboundary.runtime.arguments import as_array, check_integer, finite_array
 from eigenboundary.runtime.errors import InvalidInputError
 
 Array = NDArray[np.float64]
 Part = TypeVar("Part")
 
 
-def numbers(value: Any, name: str, *, ndim: int = 1) -> Array:
-    """Return a finite array of floats.
-
-    Raises
-    ------
-    InvalidInputError
-        If it has another number of dimensions, or entries that are not finite.
-    """
-    array = as_array(value, np.float64)
-    if array.ndim != ndim:
-        raise InvalidInputError(
-            name, f"be an array of {ndim} dimension{'s'[: ndim > 1]}", f"shape {array.shape}"
-        )
-    if not np.isfinite(array).all():
-        raise InvalidInputError(
-            name, "be finite", f"{int((~np.isfinite(array)).sum())} entries that are not"
-        )
-    return array
-
-
 def check_alignment(value: Any, name: str = "alignment") -> Array:
     """Return alignments, shape (n, k), none beyond ±1 but for rounding."""
-    array = numbers(value, name, ndim=2)
+    array = finite_array(value, name, ndim=2)
     if array.size == 0 or np.abs(array).max() > 1.001:
         largest = f"up to {np.abs(array).max():.3g}" if array.size else f"shape {array.shape}"
-        raise InvalidInputError(
-            name, "have at least one sample and eigenvector and entries in [-1, 1]", largest
-        )
+        wanted = "have at least one sample and eigenvector and entries in [-1, 1]"
+        raise InvalidInputError(name, wanted, largest)
     return array
 
 
@@ -50,19 +29,23 @@ def check_eigenvalues(value: ArrayLike | None, k: int) -> list[float | None]:
     """Return k eigenvalues, or k times None where none are given."""
     if value is None:
         return [None] * k
-    array = numbers(value, "eigenvalues")
-    if len(array) != k:
-        raise InvalidInputError("eigenvalues", f"be {k}, one an eigenvector", f"{len(array)}")
+    array = finite_array(value, "eigenvalues", ndim=1)
+    check_count(array, "eigenvalues", k, "an eigenvector")
     return [float(eigenvalue) for eigenvalue in array]
+
+
+def check_count(values: Sized, name: str, n: int, of: str) -> None:
+    """Check the number of values; ``of`` says what each of them belongs to."""
+    if len(values) != n:
+        raise InvalidInputError(name, f"be {n}, one {of}", f"{len(values)}")
 
 
 def check_flat_inputs(value: Any) -> Array:
     """Return inputs of two features, shape (n, 2)."""
-    array = numbers(value, "inputs", ndim=2)
+    array = finite_array(value, "inputs", ndim=2)
     if array.shape[1] != 2:
-        raise InvalidInputError(
-            "inputs", "have two features to be drawn in a plane", f"{array.shape[1]}"
-        )
+        wanted = "have two features to be drawn in a plane"
+        raise InvalidInputError("inputs", wanted, f"{array.shape[1]}")
     return array
 
 
@@ -70,11 +53,8 @@ def check_labels(value: Any, n: int, name: str = "labels") -> NDArray[np.int64]:
     """Return the class labels of n samples."""
     array = as_array(value)
     if array.shape != (n,) or array.dtype.kind not in "iu" or (array < 0).any():
-        raise InvalidInputError(
-            name,
-            f"be {n} integers of at least 0, one a sample",
-            f"shape {array.shape} of {array.dtype}",
-        )
+        came = f"shape {array.shape} of {array.dtype}"
+        raise InvalidInputError(name, f"be {n} integers of at least 0, one a sample", came)
     return array.astype(np.int64)
 
 
@@ -83,20 +63,20 @@ def names_of_classes(names: Sequence[str] | None, n_classes: int) -> list[str]:
     if names is None:
         return [f"class {c}" for c in range(n_classes)]
     if len(names) < n_classes:
-        raise InvalidInputError(
-            "class_names", f"have a name for each of {n_classes} classes", f"{len(names)}"
-        )
+        wanted = f"have a name for each of {n_classes} classes"
+        raise InvalidInputError("class_names", wanted, f"{len(names)}")
     return [str(name) for name in names]
 
 
 def eigenvectors_shown(wanted: int | None, k: int, default: int = 5) -> int:
     """Return how many of k eigenvectors to draw."""
-    check_integer(wanted, "n_eigenvectors", optional=True)
-    if wanted is not None and wanted > k:
-        raise InvalidInputError(
-            "n_eigenvectors", f"be at most k = {k}, the number computed", f"{wanted}"
-        )
-    return min(k, default) if wanted is None else wanted
+    if wanted is None:
+        return min(k, default)
+    check_integer(wanted, "n_eigenvectors")
+    if wanted > k:
+        most = f"be at most k = {k}, the number computed"
+        raise InvalidInputError("n_eigenvectors", most, f"{wanted}")
+    return wanted
 
 
 def check_computed(part: Part | None, what: str, call: str) -> Part:
@@ -104,12 +84,6 @@ def check_computed(part: Part | None, what: str, call: str) -> Part:
     if part is None:
         raise InvalidInputError("analysis", f"have {what} ({call})", "one without")
     return part
-
-
-def check_sections(sections: Part | None) -> Part:
-    """Return the sections of an analysis, or say which calls compute them."""
-    call = "analyze(..., margins=True) or analysis.find_sections()"
-    return check_computed(sections, "sections", call)
 
 
 def evenly_spaced(n: int, most: int) -> NDArray[np.int64]:

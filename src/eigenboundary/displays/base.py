@@ -46,17 +46,12 @@ class Display(ABC):
     _columns = 1
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw on given axes, or on a new pyplot figure.
+        """Draw on given axes, or on a new pyplot figure, and return the display.
 
         Parameters
         ----------
         ax : Axes, sequence of Axes or Figure, optional
             Axes, one a panel, or an empty figure, which takes the display's size.
-
-        Returns
-        -------
-        Display
-            The display itself.
 
         Raises
         ------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,10 +26,10 @@ class ComparisonDisplay(Display):
 
     Attributes
     ----------
-    figure_, axes_, ax_
-        The axes are those of the squared alignment outside, the effective number with its
-        interval, the smallest margin (dot) and the median margin of the sections (bar), the
-        largest eigenvalue, and the accuracy (test: filled, training: hollow).
+    axes_
+        Those of the squared alignment outside, the effective number with its interval, the smallest
+        margin (dot) and the median margin of the sections (bar), the largest eigenvalue, and the
+        accuracy (test: filled, training: hollow).
 
     Examples
     --------
@@ -54,58 +53,53 @@ class ComparisonDisplay(Display):
 
     def _draw(self) -> None:
         table = self.comparison.table
-        panels: tuple[tuple[str, Callable[[Axes], None]], ...] = (
+        panels = (
             (f"A² outside the\n{self.comparison.k} sharpest", self._outside),
             ("effective number\n(interval)", self._effective),
             ("margin:\nsmallest ●  median |", self._margins),
             ("largest\neigenvalue λ₁", self._sharpness),
             ("accuracy:\ntest ●  training ○", self._accuracy),
         )
+        names, best = table.index, self.comparison.best
+        self._rows = np.arange(len(table))
+        self._colors = [style.ACCENT if name == best else style.SECOND for name in names]
         for ax, (title, draw) in zip(self.axes_, panels, strict=True):
             draw(ax)
             ax.set_title(title, fontsize="medium")
             ax.grid(axis="x", alpha=0.3)
             ax.set_axisbelow(True)
             ax.tick_params(axis="y", length=0)
-        self.ax_.set_yticks(np.arange(len(table)), [str(name) for name in table.index])
+        self.ax_.set_yticks(self._rows, [str(name) for name in names])
         for label in self.ax_.get_yticklabels():
-            if label.get_text() == self.comparison.best:
-                label.set_fontweight("bold")
-                label.set_color(style.ACCENT)
+            if label.get_text() == best:
+                label.set(fontweight="bold", color=style.ACCENT)
         self.ax_.set_ylim(len(table) - 0.5, -0.5)
-
-    @property
-    def _colors(self) -> list[str]:
-        names, best = self.comparison.table.index, self.comparison.best
-        return [style.ACCENT if name == best else style.SECOND for name in names]
 
     def _values(self, name: str) -> np.ndarray:
         return self.comparison.table[name].to_numpy(dtype=float)
 
     def _dots(self, ax: Axes, name: str) -> None:
         values = self._values(name)
-        ax.scatter(values, np.arange(len(values)), c=self._colors, s=42, zorder=3)
-        for row in np.flatnonzero(np.isnan(values)):
-            how: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": "small"}
-            where = ax.get_yaxis_transform()
-            ax.text(0.5, float(row), "not known", transform=where, color="0.45", **how)
+        ax.scatter(values, self._rows, c=self._colors, s=42, zorder=3)
+        how: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": "small"}
+        for row in np.flatnonzero(np.isnan(values)).tolist():
+            ax.text(0.5, row, "not known", transform=ax.get_yaxis_transform(), color="0.45", **how)
 
     def _outside(self, ax: Axes) -> None:
-        values = self._values("mass_outside")
-        ax.barh(np.arange(len(values)), values, color=self._colors, height=0.55)
+        ax.barh(self._rows, self._values("mass_outside"), color=self._colors, height=0.55)
         ax.set_xlim(left=0)
         ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
     def _effective(self, ax: Axes) -> None:
         low, high = self._values("effective_number_low"), self._values("effective_number_high")
-        ax.hlines(np.arange(len(low)), low, high, colors=self._colors, linewidth=5, alpha=0.85)
-        ax.scatter(low, np.arange(len(low)), c=self._colors, s=28, zorder=3)
+        ax.hlines(self._rows, low, high, colors=self._colors, linewidth=5, alpha=0.85)
+        ax.scatter(low, self._rows, c=self._colors, s=28, zorder=3)
         ax.set_xscale("log")
 
     def _margins(self, ax: Axes) -> None:
         self._dots(ax, "smallest_margin")
         median = self._values("median_margin")
-        ax.scatter(median, np.arange(len(median)), c=self._colors, marker="|", s=160, linewidth=2)
+        ax.scatter(median, self._rows, c=self._colors, marker="|", s=160, linewidth=2)
         ax.set_xlim(left=0)
 
     def _sharpness(self, ax: Axes) -> None:
@@ -116,11 +110,9 @@ class ComparisonDisplay(Display):
             ax.set_xlim(values.min() / 3, values.max() * 3)
 
     def _accuracy(self, ax: Axes) -> None:
-        training = self._values("accuracy")
-        rows = np.arange(len(training))
-        ax.scatter(training, rows, facecolors="none", edgecolors=self._colors, s=90)
-        test = self._values("test_accuracy")
-        ax.scatter(test, rows, c=self._colors, s=28, zorder=3)
+        training, test = self._values("accuracy"), self._values("test_accuracy")
+        ax.scatter(training, self._rows, facecolors="none", edgecolors=self._colors, s=90)
+        ax.scatter(test, self._rows, c=self._colors, s=28, zorder=3)
         lowest = np.nanmin(np.concatenate([training, test]))
         ax.set_xlim(lowest - 0.15 * (1 - lowest) - 0.01, 1 + 0.08 * (1 - lowest) + 0.005)
         ax.xaxis.set_major_locator(MaxNLocator(3))

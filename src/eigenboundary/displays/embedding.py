@@ -10,17 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from numpy.typing import ArrayLike, NDArray
 
-from eigenboundary.displays import style
-from eigenboundary.displays.arguments import (
-    check_alignment,
-    check_eigenvalues,
-    check_labels,
-    eigenvectors_shown,
-    names_of_classes,
-    numbers,
-)
-from eigenboundary.displays.base import AnalysisDisplay
-from eigenboundary.runtime.arguments import check_choice, check_seed
+from eigenboundary.displays import arguments, style
+from eigenboundary.displays.base import Display
+from eigenboundary.runtime.arguments import check_choice, check_seed, check_shape, finite_array
 from eigenboundary.runtime.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -28,8 +20,7 @@ if TYPE_CHECKING:
 
     from eigenboundary.analysis.result import Analysis
 
-
-_METHODS = ("pca", "tsne")
+_METHODS = {"pca": "PCA", "tsne": "t-SNE"}
 _PCA_BEFORE_TSNE = 50
 #: Fewest samples that can be embedded.
 LEAST_SAMPLES = 3
@@ -60,34 +51,28 @@ def embed(inputs: ArrayLike, method: str = "pca", seed: int = 0) -> NDArray[np.f
     >>> embed(np.eye(4)).shape
     (4, 2)
     """
-    check_choice(method, "method", _METHODS)
+    check_choice(method, "method", tuple(_METHODS))
     check_seed(seed)
-    x = numbers(inputs, "inputs", ndim=2)
+    x = finite_array(inputs, "inputs", ndim=2)
     if len(x) < LEAST_SAMPLES:
-        raise InvalidInputError(
-            "inputs", f"be at least {LEAST_SAMPLES} samples to be embedded", f"{len(x)}"
-        )
-    if x.shape[1] < 2:
-        x = np.column_stack([x, np.zeros((len(x), 2 - x.shape[1]))])
+        wanted = f"be at least {LEAST_SAMPLES} samples to be embedded"
+        raise InvalidInputError("inputs", wanted, f"{len(x)}")
+    x = np.pad(x, ((0, 0), (0, max(0, 2 - x.shape[1]))))
+    from sklearn.decomposition import PCA
+
     if method == "pca":
-        return _pca(x, 2, seed)
+        return np.asarray(PCA(2, random_state=seed).fit_transform(x))
     from sklearn.manifold import TSNE
 
     # Perplexity must stay below the number of samples.
     perplexity = min(30.0, max(1.0, (len(x) - 1) / 3))
-    small = min(len(x), x.shape[1])
-    reduced = _pca(x, _PCA_BEFORE_TSNE, seed) if small > _PCA_BEFORE_TSNE else x
+    if min(x.shape) > _PCA_BEFORE_TSNE:
+        x = np.asarray(PCA(_PCA_BEFORE_TSNE, random_state=seed).fit_transform(x))
     tsne = TSNE(2, perplexity=perplexity, init="random", random_state=seed)
-    return np.asarray(tsne.fit_transform(reduced), dtype=np.float64)
+    return np.asarray(tsne.fit_transform(x), dtype=np.float64)
 
 
-def _pca(x: NDArray[np.float64], dimensions: int, seed: int) -> NDArray[np.float64]:
-    from sklearn.decomposition import PCA
-
-    return np.asarray(PCA(dimensions, random_state=seed).fit_transform(x))
-
-
-class EmbeddingDisplay(AnalysisDisplay):
+class EmbeddingDisplay(Display):
     """Samples on an embedding: coloured by class, then by alignment with each eigenvector.
 
     Parameters
@@ -105,7 +90,6 @@ class EmbeddingDisplay(AnalysisDisplay):
 
     Attributes
     ----------
-    figure_, axes_, ax_
     classes_ : list of PathCollection
         Samples in the first panel, one collection a class.
     points_ : list of PathCollection
@@ -129,20 +113,15 @@ class EmbeddingDisplay(AnalysisDisplay):
         n_eigenvectors: int | None = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        self.embedding = numbers(embedding, "embedding", ndim=2)
-        self.alignment = check_alignment(alignment)
+        self.embedding = finite_array(embedding, "embedding", ndim=2)
+        self.alignment = arguments.check_alignment(alignment)
         n, k = self.alignment.shape
-        if self.embedding.shape != (n, 2):
-            raise InvalidInputError(
-                "embedding",
-                f"have shape ({n}, 2), a row for each row of alignment",
-                f"{self.embedding.shape}",
-            )
-        self.labels = check_labels(labels, n)
-        self.eigenvalues = check_eigenvalues(eigenvalues, k)
+        check_shape(self.embedding, "embedding", (n, 2), ", a row for each row of alignment")
+        self.labels = arguments.check_labels(labels, n)
+        self.eigenvalues = arguments.check_eigenvalues(eigenvalues, k)
         self.method = method
-        self.n_eigenvectors = eigenvectors_shown(n_eigenvectors, k)
-        self.class_names = names_of_classes(class_names, int(self.labels.max()) + 1)
+        self.n_eigenvectors = arguments.eigenvectors_shown(n_eigenvectors, k)
+        self.class_names = arguments.names_of_classes(class_names, int(self.labels.max()) + 1)
         self._arrange(1 + self.n_eigenvectors, (3.0, 2.9))
 
     @classmethod
@@ -162,29 +141,24 @@ class EmbeddingDisplay(AnalysisDisplay):
         analysis : Analysis
         method : {"pca", "tsne"}
         seed : int
-        ax : Axes, sequence of Axes or Figure, optional
-            As for :meth:`plot`.
-        **options
-            Optional arguments of the class.
+        ax, **options
+            As for :meth:`AnalysisDisplay.from_analysis`.
 
         Raises
         ------
         InvalidInputError
             If the method is unknown or fewer than three inputs were kept.
         """
-        return cls(**cls._arguments(analysis, method, seed) | options).plot(ax)
-
-    @staticmethod
-    def _arguments(analysis: Analysis, method: str = "pca", seed: int = 0) -> dict[str, Any]:
         rows = analysis.input_indices
-        return {
+        given: dict[str, Any] = {
             "embedding": embed(analysis.inputs, method, seed),
             "labels": analysis.labels[rows],
             "alignment": analysis.training_alignment[rows],
             "eigenvalues": analysis.eigenvalues,
-            "method": {"pca": "PCA", "tsne": "t-SNE"}[method],
+            "method": _METHODS[method],
             "class_names": analysis.class_names or None,
         }
+        return cls(**given | options).plot(ax)
 
     def _draw(self) -> None:
         for ax in self.axes_:
@@ -195,24 +169,15 @@ class EmbeddingDisplay(AnalysisDisplay):
         self.classes_ = style.scatter_classes(self.ax_, self.embedding, self.labels, **how)
         self.ax_.set_title(f"classes, {self.method}")
         self.points_ = [self._draw_alignment(ax, i, size) for i, ax in enumerate(self.axes_[1:])]
-        self.colorbar_ = self._colorbar(
-            self.points_[0], "alignment $A_i(x_s)$", **style.ALIGNMENT_BAR
-        )
-        classes = np.unique(self.labels).tolist()
-        self._legend(style.class_handles(classes, self.class_names))
+        bar = style.ALIGNMENT_BAR
+        self.colorbar_ = self._colorbar(self.points_[0], "alignment $A_i(x_s)$", **bar)
+        self._legend(style.class_handles(np.unique(self.labels).tolist(), self.class_names))
 
     def _draw_alignment(self, ax: Axes, index: int, size: float) -> PathCollection:
         values = self.alignment[:, index]
         order = np.argsort(np.abs(values))
-        points = ax.scatter(
-            self.embedding[order, 0],
-            self.embedding[order, 1],
-            c=values[order],
-            s=size,
-            cmap=style.ALIGNMENT_MAP,
-            norm=style.ALIGNMENT_RANGE,
-            edgecolors="#9ca3af",
-            linewidths=0.25,
-        )
+        how = style.ALIGNMENT | {"s": size, "edgecolors": "#9ca3af", "linewidths": 0.25}
+        x, y = self.embedding[order].T
+        points = ax.scatter(x, y, c=values[order], **how)
         ax.set_title(style.eigenvector_title(index, self.eigenvalues[index]))
         return points

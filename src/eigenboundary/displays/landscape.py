@@ -12,17 +12,19 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import ArrayLike
 
 from eigenboundary.displays import style
-from eigenboundary.displays.arguments import Array, numbers
+from eigenboundary.displays.arguments import Array, check_count
 from eigenboundary.displays.base import Display
 from eigenboundary.landscape import LossCurve, LossPlane
+from eigenboundary.runtime.arguments import check_instance, check_shape, finite_array
 from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.formats import format_number
 
 _CURVE_COLORS = (style.SECOND, style.ACCENT, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # Losses that differ by more than this are drawn on a logarithmic scale.
 _LOG_FROM = 100.0
 _LOG_SURFACE_FROM = 10.0
 _LEVELS = 18
-_NUMBER = FuncFormatter(lambda value, _: style.format_number(value, 2))
+_NUMBER = FuncFormatter(lambda value, _: format_number(value, 2))
 
 
 class LossCurveDisplay(Display):
@@ -37,7 +39,6 @@ class LossCurveDisplay(Display):
 
     Attributes
     ----------
-    figure_, axes_, ax_
     lines_ : dict of Line2D
         Lines by name; a single unnamed curve is "loss".
 
@@ -64,27 +65,20 @@ class LossCurveDisplay(Display):
         if not self.curves:
             raise InvalidInputError("curves", "hold at least one LossCurve", "none")
         for name, curve in self.curves.items():
-            if not isinstance(curve, LossCurve):
-                raise InvalidInputError(
-                    "curves", "hold LossCurves", because=f"{name!r} is a {type(curve).__name__}"
-                )
+            check_instance(curve, f"curves[{name!r}]", LossCurve)
             if not np.isfinite(curve.loss).any():
-                raise InvalidInputError(
-                    "curves", "hold finite losses", because=f"{name!r} has none that is"
-                )
+                because = f"{name!r} has none that is"
+                raise InvalidInputError("curves", "hold finite losses", because=because)
         self.xlabel = xlabel
 
     def _draw(self) -> None:
         self.lines_: dict[str, Line2D] = {}
         for i, (name, curve) in enumerate(self.curves.items()):
             order = np.argsort(curve.steps)
-            (self.lines_[name],) = self.ax_.plot(
-                *(curve.steps[order], curve.loss[order]),
-                color=_CURVE_COLORS[i % len(_CURVE_COLORS)],
-                linestyle="-" if i < len(_CURVE_COLORS) else "--",
-                linewidth=2.0,
-                label=name,
-            )
+            color = _CURVE_COLORS[i % len(_CURVE_COLORS)]
+            how: dict[str, Any] = {"linestyle": "-" if i < len(_CURVE_COLORS) else "--"}
+            how |= {"color": color, "linewidth": 2.0, "label": name}
+            (self.lines_[name],) = self.ax_.plot(curve.steps[order], curve.loss[order], **how)
         values = np.concatenate([curve.loss for curve in self.curves.values()])
         values = values[np.isfinite(values)]
         if values.min() > 0 and values.max() > _LOG_FROM * values.min():
@@ -99,12 +93,11 @@ class LossCurveDisplay(Display):
             self.ax_.legend(loc="best")
 
     def _title(self) -> str:
-        heights = {name: style.format_number(c.barrier) for name, c in self.curves.items()}
+        heights = {name: format_number(c.barrier) for name, c in self.curves.items()}
+        barrier = any(curve.barrier > 0 for curve in self.curves.values())
         if len(heights) == 1:
-            (curve,) = self.curves.values()
-            barrier = f"Loss barrier {heights.popitem()[1]}"
-            return barrier if curve.barrier > 0 else "No loss barrier"
-        if len(heights) > 3 or not any(curve.barrier > 0 for curve in self.curves.values()):
+            return f"Loss barrier {heights.popitem()[1]}" if barrier else "No loss barrier"
+        if len(heights) > 3 or not barrier:
             return "Training loss"
         return "Loss barrier: " + ", ".join(f"{h} {name}" for name, h in heights.items())
 
@@ -124,11 +117,8 @@ class LossSurfaceDisplay(Display):
 
     Attributes
     ----------
-    figure_, axes_, ax_
-    contours_ : QuadContourSet
-    points_ : PathCollection
-    path_ : Line2D or None
-    colorbar_ : Colorbar
+    contours_, points_, path_, colorbar_
+        Artists; the path is None where none is given.
 
     Raises
     ------
@@ -146,45 +136,43 @@ class LossSurfaceDisplay(Display):
         *,
         labels: tuple[str, str] = ("first axis", "second axis"),
     ) -> None:
-        if not isinstance(plane, LossPlane):
-            raise InvalidInputError("plane", "be a LossPlane", type(plane).__name__)
+        check_instance(plane, "plane", LossPlane)
         if min(plane.loss.shape) < 2:
-            raise InvalidInputError(
-                "plane", "have at least two points along each axis", f"{plane.loss.shape}"
-            )
+            wanted = "have at least two points along each axis"
+            raise InvalidInputError("plane", wanted, f"{plane.loss.shape}")
         if not np.isfinite(plane.loss).any():
             raise InvalidInputError("plane", "hold finite losses", because="it has none that is")
         self.plane, self.labels = plane, labels
         self.names = [] if names is None else [str(name) for name in names]
-        if names is not None and len(self.names) != len(plane.points):
-            raise InvalidInputError(
-                "names", f"be {len(plane.points)}, one a point", f"{len(self.names)}"
-            )
-        self.path = None if path is None else numbers(path, "path", ndim=2)
-        if self.path is not None and self.path.shape[1] != 2:
-            raise InvalidInputError("path", "have shape (m, 2)", f"{self.path.shape}")
+        if names is not None:
+            check_count(self.names, "names", len(plane.points), "a point")
+        self.path: Array | None = None
+        if path is not None:
+            self.path = finite_array(path, "path")
+            check_shape(self.path, "path", ("m", 2))
 
     def _draw(self) -> None:
         self._surface()
         self.path_: Line2D | None = None
         if self.path is not None:
             (self.path_,) = self.ax_.plot(*self.path.T, color="white", linewidth=2.0, zorder=3)
-        self._marks()
-        self.ax_.set_aspect("equal")
-        self.ax_.set_xlim(self.plane.first.min(), self.plane.first.max())
-        self.ax_.set_ylim(self.plane.second.min(), self.plane.second.max())
-        self.ax_.set(xlabel=self.labels[0], ylabel=self.labels[1])
-        low, high = np.nanmin(self._values), np.nanmax(self._values)
-        span = f"{style.format_number(low)} to {style.format_number(high)}"
-        self.ax_.set_title(f"Training loss from {span}")
-
-    @property
-    def _values(self) -> Array:
-        return np.where(np.isfinite(self.plane.loss), self.plane.loss, np.nan)
+        points = self.plane.points
+        how: dict[str, Any] = {"color": style.ACCENT, "edgecolors": "white", "linewidths": 1.2}
+        how |= {"s": 42, "zorder": 4}
+        self.points_ = self.ax_.scatter(*points.T, **how)
+        how = {"textcoords": "offset points", "ha": "center", "va": "bottom", "zorder": 5}
+        how["bbox"] = {"boxstyle": "round,pad=0.25", "fc": "white", "ec": "none", "alpha": 0.85}
+        for name, (x, y) in zip(self.names, points, strict=False):
+            self.ax_.annotate(name, (x, y), (0, 8), **how)
+        first, second = self.plane.first, self.plane.second
+        self.ax_.set(xlim=(first.min(), first.max()), ylim=(second.min(), second.max()))
+        self.ax_.set(aspect="equal", xlabel=self.labels[0], ylabel=self.labels[1])
 
     def _surface(self) -> None:
-        values = self._values
-        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        values = np.ma.masked_invalid(self.plane.loss)
+        low, high = float(values.min()), float(values.max())
+        span = f"{format_number(low)} to {format_number(high)}"
+        self.ax_.set_title(f"Training loss from {span}")
         norm: Normalize
         if low > 0 and high > _LOG_SURFACE_FROM * low:
             norm, levels = LogNorm(low, high), np.geomspace(low, high, _LEVELS)
@@ -193,7 +181,7 @@ class LossSurfaceDisplay(Display):
             norm, levels = Normalize(low, high), np.linspace(low, high, _LEVELS)
         # Rounding must not put the extreme values outside of all levels.
         levels[0], levels[-1] = np.nextafter(low, -np.inf), np.nextafter(high, np.inf)
-        grid = (self.plane.first, self.plane.second, np.ma.masked_invalid(values))
+        grid = (self.plane.first, self.plane.second, values)
         how: dict[str, Any] = {"levels": levels, "norm": norm, "cmap": "viridis"}
         self.contours_ = self.ax_.contourf(*grid, zorder=0, **how)
         self.ax_.contour(*grid, levels=levels, colors="white", linewidths=0.4, alpha=0.45, zorder=1)
@@ -204,19 +192,3 @@ class LossSurfaceDisplay(Display):
         self.colorbar_.ax.yaxis.set_minor_locator(NullLocator())
         self.colorbar_.ax.yaxis.set_major_locator(FixedLocator(shown.tolist()))
         self.colorbar_.ax.yaxis.set_major_formatter(_NUMBER)
-
-    def _marks(self) -> None:
-        points = self.plane.points
-        how: dict[str, Any] = {"color": style.ACCENT, "edgecolors": "white", "linewidths": 1.2}
-        self.points_ = self.ax_.scatter(points[:, 0], points[:, 1], s=42, zorder=4, **how)
-        for name, (x, y) in zip(self.names, points, strict=False):
-            self.ax_.annotate(
-                name,
-                (x, y),
-                xytext=(0, 8),
-                textcoords="offset points",
-                ha="center",
-                va="bottom",
-                bbox={"boxstyle": "round,pad=0.25", "fc": "white", "ec": "none", "alpha": 0.85},
-                zorder=5,
-            )

@@ -23,19 +23,12 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 
 from eigenboundary.boundary.motion import BoundaryMotion
 from eigenboundary.boundary.planes import Plane
-from eigenboundary.displays import style
-from eigenboundary.displays.arguments import (
-    Array,
-    check_eigenvalues,
-    check_flat_inputs,
-    check_labels,
-    eigenvectors_shown,
-    evenly_spaced,
-    names_of_classes,
-)
-from eigenboundary.displays.base import AnalysisDisplay, Display
-from eigenboundary.runtime.arguments import check_integer
+from eigenboundary.displays import arguments, style
+from eigenboundary.displays.arguments import Array
+from eigenboundary.displays.base import Display
+from eigenboundary.runtime.arguments import check_instance, check_integer
 from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.formats import format_number
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -48,7 +41,6 @@ _MOST_POINTS = 1000
 _ROOM = 0.045
 # Distance from the three points at which names begin, as a share of the picture's width.
 _AROUND_POINTS = 0.08
-# Names of the three points of a section.
 _SECTION_NAMES = ("$x_t^+$", "$x_t^-$", "$x_b$")
 _MOST_IN_MOTION = 300
 _START_COLOR, _START_WIDTH = "#9ca3af", 1.3
@@ -56,7 +48,7 @@ _START_COLOR, _START_WIDTH = "#9ca3af", 1.3
 _ROUNDING = 1e-12
 
 
-class PlaneDisplay(AnalysisDisplay):
+class PlaneDisplay(Display):
     r"""Decision regions on a plane of inputs, then the alignment of each eigenvector there.
 
     On a plane through three inputs lengths are Euclidean distances of inputs. Where such a plane
@@ -86,7 +78,6 @@ class PlaneDisplay(AnalysisDisplay):
 
     Attributes
     ----------
-    figure_, axes_, ax_
     regions_ : AxesImage
         Predicted classes as colours, in the first panel.
     boundaries_ : list of list of QuadContourSet
@@ -135,27 +126,25 @@ class PlaneDisplay(AnalysisDisplay):
     ) -> None:
         self.plane = plane
         k, n_classes = plane.alignment.shape[-1], plane.outputs.shape[-1]
-        self.eigenvalues = check_eigenvalues(eigenvalues, k)
+        self.eigenvalues = arguments.check_eigenvalues(eigenvalues, k)
         self.eigenvectors = _shown(plane, n_eigenvectors, eigenvectors)
         self.inputs: Array | None = None
         if inputs is not None:
             if plane.origin.shape != (2,):
-                raise InvalidInputError(
-                    "plane", "be of two-dimensional inputs to show samples", f"{plane.origin.shape}"
-                )
-            self.inputs = plane.project(check_flat_inputs(inputs))
-            self.labels = check_labels(labels, len(self.inputs))
+                wanted = "be of two-dimensional inputs to show samples"
+                raise InvalidInputError("plane", wanted, f"{plane.origin.shape}")
+            self.inputs = plane.project(arguments.check_flat_inputs(inputs))
+            self.labels = arguments.check_labels(labels, len(self.inputs))
             n_classes = max(n_classes, int(self.labels.max(initial=0)) + 1)
             given = self.labels if predictions is None else predictions
-            self.predictions = check_labels(given, len(self.inputs), "predictions")
+            self.predictions = arguments.check_labels(given, len(self.inputs), "predictions")
         if names is None:
             names = () if plane.eigenvector is None else _SECTION_NAMES
-        elif len(names) != 3:
-            raise InvalidInputError("names", "be 3, one a point", f"{len(names)}")
+        else:
+            arguments.check_count(names, "names", 3, "a point")
         self.names = [str(name) for name in names]
-        self.class_names = names_of_classes(class_names, n_classes)
-        numbered = class_names is None
-        self.region_labels = [str(c) for c in range(n_classes)] if numbered else self.class_names
+        self.class_names = arguments.names_of_classes(class_names, n_classes)
+        self.region_labels = self.class_names if class_names else [*map(str, range(n_classes))]
         self._arrange(1 + len(self.eigenvectors), self._panel)
 
     @classmethod
@@ -170,47 +159,32 @@ class PlaneDisplay(AnalysisDisplay):
         index : int, optional
             Eigenvector, from 0, whose section spans the plane; default: the plane of
             two-dimensional inputs with the training samples, else that of the first section.
-        ax : Axes, sequence of Axes or Figure, optional
-            As for :meth:`plot`.
-        **options
-            Optional arguments of the class.
+        ax, **options
+            As for :meth:`AnalysisDisplay.from_analysis`.
 
         Raises
         ------
         InvalidInputError
             If the analysis does not hold that plane.
         """
-        return cls(**cls._arguments(analysis, index) | options).plot(ax)
-
-    @staticmethod
-    def _arguments(analysis: Analysis, index: int | None = None) -> dict[str, Any]:
-        names = analysis.class_names or None
-        if index is None and analysis.grid is not None:
-            rows = analysis.input_indices
-            return {
-                "plane": analysis.grid,
-                "eigenvalues": analysis.eigenvalues,
-                "class_names": names,
-                "inputs": analysis.inputs,
-                "labels": analysis.labels[rows],
-                "predictions": analysis.predictions[rows],
-            }
         kept = {plane.eigenvector: plane for plane in analysis.planes}
-        if not kept:
-            flat = analysis.input_shape == (2,)
-            call = f"analyze(..., {'grid=100' if flat else 'margins=True'})"
-            raise InvalidInputError(
-                "analysis", f"have a plane of inputs ({call} or input_plane)", "one without"
-            )
-        if index is not None and index not in kept:
-            raise InvalidInputError(
-                "index",
-                f"be one of {', '.join(map(str, kept))}, whose planes the analysis has",
-                f"{index!r} (input_plane evaluates others)",
-            )
-        plane = analysis.planes[0] if index is None else kept[index]
+        first = next(iter(analysis.planes), None) if analysis.grid is None else analysis.grid
+        plane = first if index is None else kept.get(index)
+        if plane is None and not kept:
+            call = "grid=100" if analysis.input_shape == (2,) else "margins=True"
+            wanted = f"have a plane of inputs (analyze(..., {call}) or input_plane)"
+            raise InvalidInputError("analysis", wanted, "one without")
+        if plane is None:
+            wanted = f"be one of {', '.join(map(str, kept))}, whose planes the analysis has"
+            raise InvalidInputError("index", wanted, f"{index!r} (input_plane evaluates others)")
         values = analysis.eigenvalues[: plane.alignment.shape[-1]]
-        return {"plane": plane, "eigenvalues": values, "class_names": names}
+        given: dict[str, Any] = {"plane": plane, "eigenvalues": values}
+        given["class_names"] = analysis.class_names or None
+        if plane is analysis.grid:
+            rows = analysis.input_indices
+            given |= {"inputs": analysis.inputs, "labels": analysis.labels[rows]}
+            given["predictions"] = analysis.predictions[rows]
+        return cls(**given | options).plot(ax)
 
     @property
     def _panel(self) -> tuple[float, float]:
@@ -225,47 +199,32 @@ class PlaneDisplay(AnalysisDisplay):
 
     def _draw(self) -> None:
         self.boundaries_: list[list[QuadContourSet]] = []
-        self.surfaces_: list[QuadMesh] = []
         self.samples_: list[list[PathCollection]] = []
         self.points_: list[PathCollection] = []
-        self.region_names_: list[Text] = []
-        self._draw_regions(self.ax_)
-        for index, ax in zip(self.eigenvectors, self.axes_[1:], strict=True):
-            self._draw_alignment(ax, index)
+        self.regions_ = _regions(self.ax_, self.plane)
+        self._overlay(self.ax_, 1.3, 26.0)
+        self.region_names_ = self._name_regions(self.ax_) if self.inputs is None else []
+        if self.inputs is not None:
+            x, y = self.inputs[self.predictions != self.labels].T
+            self.ax_.scatter(x, y, s=28, marker="x", color=style.INK, linewidths=1.0, zorder=4)
+        self.ax_.set_title("decision regions")
+        panels = zip(self.axes_[1:], self.eigenvectors, strict=True)
+        self.surfaces_ = [self._draw_alignment(ax, index) for ax, index in panels]
         self.labels_ = self._label(self.ax_)
         self.colorbar_: Colorbar | None = None
         if self.surfaces_:
-            self.colorbar_ = self._colorbar(
-                self.surfaces_[0], "alignment $A_i(x)$", **style.ALIGNMENT_BAR
-            )
+            bar = style.ALIGNMENT_BAR
+            self.colorbar_ = self._colorbar(self.surfaces_[0], "alignment $A_i(x)$", **bar)
         self._legend(self._handles())
 
-    def _draw_regions(self, ax: Axes) -> None:
-        self.regions_ = _regions(ax, self.plane)
-        self._overlay(ax, 1.3, 26.0)
-        if self.inputs is None:
-            self.region_names_ = self._name_regions(ax)
-        else:
-            wrong = self.inputs[self.predictions != self.labels]
-            how: dict[str, Any] = {"color": style.INK, "linewidths": 1.0, "zorder": 4}
-            ax.scatter(wrong[:, 0], wrong[:, 1], s=28, marker="x", **how)
-        ax.set_title("decision regions")
-
-    def _draw_alignment(self, ax: Axes, index: int) -> None:
+    def _draw_alignment(self, ax: Axes, index: int) -> QuadMesh:
         plane = self.plane
-        self.surfaces_.append(
-            ax.pcolormesh(
-                *(plane.first, plane.second, plane.alignment[..., index]),
-                cmap=style.ALIGNMENT_MAP,
-                norm=style.ALIGNMENT_RANGE,
-                shading="gouraud",
-                rasterized=True,
-                zorder=0,
-            )
-        )
+        how = style.ALIGNMENT | {"shading": "gouraud", "rasterized": True, "zorder": 0}
+        surface = ax.pcolormesh(plane.first, plane.second, plane.alignment[..., index], **how)
         self._overlay(ax, 1.2, 11.0)
         own = "  (section)" if index == plane.eigenvector else ""
         ax.set_title(style.eigenvector_title(index, self.eigenvalues[index]) + own)
+        return surface
 
     def _overlay(self, ax: Axes, width: float, size: float) -> None:
         """Draw what every panel has: boundary, box, and samples or the three points."""
@@ -275,12 +234,10 @@ class PlaneDisplay(AnalysisDisplay):
             self._veil(ax)
         if self.inputs is not None:
             size = size if len(self.inputs) < 300 else 0.6 * size
-            drawn = _samples(ax, self.inputs, self.labels, _MOST_POINTS, size)
-            self.samples_.append(drawn)
+            self.samples_.append(_samples(ax, self.inputs, self.labels, _MOST_POINTS, size))
         if len(plane.points):
-            how: dict[str, Any] = {"color": "white", "edgecolors": style.INK, "linewidths": 1.3}
-            x, y = plane.points.T
-            self.points_.append(ax.scatter(x, y, s=34, zorder=4, **how))
+            how: dict[str, Any] = {"s": 34, "edgecolors": style.INK, "linewidths": 1.3}
+            self.points_.append(ax.scatter(*plane.points.T, color="white", zorder=4, **how))
         ax.set_aspect("equal" if len(plane.points) else "auto")
 
     def _veil(self, ax: Axes) -> None:
@@ -296,9 +253,10 @@ class PlaneDisplay(AnalysisDisplay):
     def _name_regions(self, ax: Axes) -> list[Text]:
         """Name regions where they are widest: tints alone are hard to tell apart."""
         plane = self.plane
-        clear = self._clear_of_points()
+        grid = np.stack(np.meshgrid(plane.first, plane.second), axis=-1)
+        distances = np.linalg.norm(grid[..., np.newaxis, :] - plane.points, axis=-1)
+        clear = distances.min(-1, initial=np.inf) > _AROUND_POINTS * np.ptp(plane.first)
         found: list[Text] = []
-        how: dict[str, Any] = {"fontsize": 8.5, "zorder": 3}
         for predicted in np.unique(plane.predictions).tolist():
             text = self.region_labels[predicted]
             room = _ROOM * max(1.0, len(text) / 3) * min(clear.shape)
@@ -309,17 +267,10 @@ class PlaneDisplay(AnalysisDisplay):
                 if depth.max() < room:
                     continue
                 row, column = np.unravel_index(depth.argmax(), depth.shape)
-                place = float(plane.first[column]), float(plane.second[row])
-                found.append(ax.text(*place, text, ha="center", va="center", **how))
+                x, y = float(plane.first[column]), float(plane.second[row])
+                how: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8.5}
+                found.append(ax.text(x, y, text, zorder=3, **how))
         return found
-
-    def _clear_of_points(self) -> NDArray[np.bool_]:
-        """Return where on the grid none of the three points is near."""
-        plane = self.plane
-        grid = np.stack(np.meshgrid(plane.first, plane.second), axis=-1)
-        distances = np.linalg.norm(grid[..., np.newaxis, :] - plane.points, axis=-1)
-        near = _AROUND_POINTS * np.ptp(plane.first)
-        return np.asarray(distances.min(-1, initial=np.inf) > near)
 
     def _label(self, ax: Axes) -> list[Annotation]:
         found = []
@@ -328,18 +279,11 @@ class PlaneDisplay(AnalysisDisplay):
             away = point - self.plane.points.mean(0)
             x, y = away / max(float(np.linalg.norm(away)), 1e-300)
             beside = abs(x) > 0.4
-            found.append(
-                ax.annotate(
-                    name,
-                    tuple(point),
-                    xytext=(8.0 * float(np.sign(x)) * beside, 11.0 * float(y)),
-                    textcoords="offset points",
-                    ha=("left" if x > 0 else "right") if beside else "center",
-                    va="center",
-                    bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.7},
-                    zorder=3,
-                )
-            )
+            align = ("left" if x > 0 else "right") if beside else "center"
+            shift = 8.0 * float(np.sign(x)) * beside, 11.0 * float(y)
+            box = {"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.7}
+            how: dict[str, Any] = {"textcoords": "offset points", "va": "center", "zorder": 3}
+            found.append(ax.annotate(name, tuple(point), shift, ha=align, bbox=box, **how))
         return found
 
     def _handles(self) -> list[Line2D]:
@@ -374,7 +318,6 @@ class BoundaryMotionDisplay(Display):
 
     Attributes
     ----------
-    figure_, axes_, ax_
     shown_ : list of int
         The steps drawn, one a panel.
     regions_ : list of AxesImage
@@ -399,34 +342,28 @@ class BoundaryMotionDisplay(Display):
         class_names: Sequence[str] | None = None,
     ) -> None:
         check_integer(n_panels, "n_panels")
-        if not isinstance(motion, BoundaryMotion):
-            raise InvalidInputError("motion", "be a BoundaryMotion", type(motion).__name__)
+        check_instance(motion, "motion", BoundaryMotion)
         self.motion, self.direction = motion, direction
         self._start = int(np.abs(motion.steps).argmin())
         if min(len(motion.x), len(motion.y)) < 2:
-            raise InvalidInputError(
-                "motion",
-                "have at least two grid points along each axis",
-                f"{len(motion.x)} and {len(motion.y)}",
-            )
-        self.inputs = check_flat_inputs(inputs)
-        self.labels = check_labels(labels, len(self.inputs))
+            wanted = "have at least two grid points along each axis"
+            raise InvalidInputError("motion", wanted, f"{len(motion.x)} and {len(motion.y)}")
+        self.inputs = arguments.check_flat_inputs(inputs)
+        self.labels = arguments.check_labels(labels, len(self.inputs))
         n_classes = max(motion.outputs.shape[-1], int(self.labels.max(initial=0)) + 1)
-        self.class_names = names_of_classes(class_names, n_classes)
-        self.shown_: list[int] = evenly_spaced(len(motion.steps), n_panels).tolist()
+        self.class_names = arguments.names_of_classes(class_names, n_classes)
+        self.shown_: list[int] = arguments.evenly_spaced(len(motion.steps), n_panels).tolist()
         self._arrange(len(self.shown_), (2.4, 2.5), columns=5)
 
     def _draw(self) -> None:
-        self.regions_: list[AxesImage] = []
-        self.boundaries_: list[list[QuadContourSet]] = []
-        for ax, index in zip(self.axes_, self.shown_, strict=True):
-            regions, boundaries = self._draw_step(ax, index)
-            self.regions_.append(regions)
-            self.boundaries_.append(boundaries)
+        panels = zip(self.axes_, self.shown_, strict=True)
+        drawn = [self._draw_step(ax, index) for ax, index in panels]
+        self.regions_ = [regions for regions, _ in drawn]
+        self.boundaries_ = [boundaries for _, boundaries in drawn]
         self._legend(self._handles())
 
     def save_animation(self, path: str | Path, *, fps: int = 12, dpi: int = 110) -> Path:
-        """Write all steps, there and back, as an animated GIF.
+        """Write all steps, there and back, as an animated GIF, and return its path.
 
         Parameters
         ----------
@@ -435,10 +372,6 @@ class BoundaryMotionDisplay(Display):
         fps : int
             Frames a second.
         dpi : int
-
-        Returns
-        -------
-        Path
 
         Raises
         ------
@@ -449,9 +382,8 @@ class BoundaryMotionDisplay(Display):
         check_integer(dpi, "dpi")
         target = Path(path)
         if target.suffix.lower() != ".gif" or not target.parent.is_dir():
-            raise InvalidInputError(
-                "path", "end in .gif and lie in a folder that exists", repr(str(path))
-            )
+            wanted = "end in .gif and lie in a folder that exists"
+            raise InvalidInputError("path", wanted, repr(str(path)))
         order = [*range(len(self.motion.steps)), *range(len(self.motion.steps) - 2, 0, -1)]
         with style.styled():
             figure = Figure(figsize=(4.8, 5.0), layout="constrained")
@@ -488,7 +420,7 @@ class BoundaryMotionDisplay(Display):
         if abs(step) <= _ROUNDING * np.abs(self.motion.steps).max():
             return r"$\theta$"
         sign = "+" if step > 0 else "−"
-        return rf"$\theta$ {sign} {style.format_number(abs(step), 2)} {self.direction}"
+        return rf"$\theta$ {sign} {format_number(abs(step), 2)} {self.direction}"
 
 
 def _regions(ax: Axes, plane: Plane) -> AxesImage:
@@ -496,13 +428,9 @@ def _regions(ax: Axes, plane: Plane) -> AxesImage:
     x, y = plane.first, plane.second
     # Pixels are centred on the grid's points.
     dx, dy = (x[-1] - x[0]) / (len(x) - 1) / 2, (y[-1] - y[0]) / (len(y) - 1) / 2
-    return ax.imshow(
-        _tints(plane)[plane.predictions],
-        origin="lower",
-        extent=(x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy),
-        aspect="auto",
-        interpolation="nearest",
-    )
+    extent = (x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy)
+    colors = _tints(plane)[plane.predictions]
+    return ax.imshow(colors, origin="lower", extent=extent, **style.CELLS)
 
 
 def _boundary(ax: Axes, plane: Plane, color: str, width: float) -> list[QuadContourSet]:
@@ -518,7 +446,7 @@ def _samples(
     ax: Axes, inputs: Array, labels: NDArray[np.int64], most: int, size: float
 ) -> list[PathCollection]:
     """Draw samples in the colour and marker of their class, at most so many."""
-    drawn = evenly_spaced(len(inputs), most)
+    drawn = arguments.evenly_spaced(len(inputs), most)
     return style.scatter_classes(ax, inputs[drawn], labels[drawn], s=size, linewidths=0.4, zorder=3)
 
 
@@ -532,14 +460,8 @@ def _shown(plane: Plane, count: int | None, wanted: Sequence[int] | None) -> lis
     """Return the eigenvectors to draw, from 0."""
     k, own = plane.alignment.shape[-1], plane.eigenvector
     if wanted is None:
-        top = set(range(eigenvectors_shown(count, k)))
+        top = set(range(arguments.eigenvectors_shown(count, k)))
         return sorted(top if count or own is None or own >= k else top | {own})
-    for index in wanted:
-        whole = isinstance(index, int | np.integer) and not isinstance(index, bool)
-        if not whole or not 0 <= index < k:
-            raise InvalidInputError(
-                "eigenvectors",
-                f"be indices from 0 to below {k}, the number that the plane has",
-                repr(index),
-            )
+    for i, index in enumerate(wanted):
+        check_integer(index, f"eigenvectors[{i}]", 0, k - 1)
     return [int(index) for index in wanted]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
@@ -20,34 +20,26 @@ from numpy.typing import ArrayLike, NDArray
 from eigenboundary.analysis.input_plane import section_samples
 from eigenboundary.boundary.sections import BoundarySections, Section
 from eigenboundary.displays import style
-from eigenboundary.displays.arguments import (
-    Array,
-    check_labels,
-    check_sections,
-    names_of_classes,
-    numbers,
-)
-from eigenboundary.displays.base import AnalysisDisplay
-from eigenboundary.runtime.arguments import as_array
+from eigenboundary.displays.arguments import Array, check_computed, check_labels, names_of_classes
+from eigenboundary.displays.base import AnalysisDisplay, Display
+from eigenboundary.runtime.arguments import as_array, check_integer, check_shape, finite_array
 from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.formats import format_number
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from eigenboundary.analysis.result import Analysis
 
-_SIDES = ("+", "-")
-_SMALLEST_IMAGE = 4
+_SECTIONS = "sections", "analyze(..., margins=True) or analysis.find_sections()"
 # Cells of tables with more columns are too narrow for numbers.
 _MOST_NUMBERED = 14
-# Every fifth column is named in tables with more columns.
-_MOST_NAMED = 25
 # The palest tenth of the map would look like a blank cell.
 _MAP = ListedColormap(colormaps["Blues"](np.linspace(0.12, 0.95, 256)), "pairs")
 # Distances that differ by more than this are drawn on a logarithmic scale.
 _LOG_FROM = 12.0
-_NUMBER = FuncFormatter(lambda value, _: style.format_number(value, 3))
-_PAPER = "#009E73"
+_NUMBER = FuncFormatter(lambda value, _: format_number(value, 3))
+_PAPER, _PAPER_LABEL = "#009E73", r"paper's estimate $\|x_t - x_b\|$"
 
 
 def is_image(shape: Sequence[int]) -> bool:
@@ -58,10 +50,10 @@ def is_image(shape: Sequence[int]) -> bool:
     >>> is_image((1, 28, 28)), is_image((784,)), is_image((1, 1, 50))
     (True, False, False)
     """
-    return len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) >= _SMALLEST_IMAGE
+    return len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) >= 4
 
 
-class SectionDisplay(AnalysisDisplay):
+class SectionDisplay(Display):
     r"""Images of the samples :math:`x_t^+, x_t^-` of a section, their steps to it, and x_b.
 
     Each sample has a row: the sample, the boundary point nearest to it, and the difference of the
@@ -82,9 +74,9 @@ class SectionDisplay(AnalysisDisplay):
 
     Attributes
     ----------
-    figure_, axes_, ax_
-        The axes are those of :math:`x_t^+`, its nearest boundary point and their difference, of
-        these three for :math:`x_t^-`, and of :math:`x_b`.
+    axes_
+        Those of :math:`x_t^+`, its nearest boundary point and their difference, of these three for
+        :math:`x_t^-`, and of :math:`x_b`.
     images_ : list of AxesImage or None
         Images by panel; None where the nearest boundary point was not found.
     factors_ : list of float
@@ -109,17 +101,12 @@ class SectionDisplay(AnalysisDisplay):
         class_names: Sequence[str] | None = None,
     ) -> None:
         self.section = section
-        point = np.asarray(section.boundary_point, dtype=np.float64)
-        given = as_array(samples, np.float64)
-        if given.shape != (2, *point.shape):
-            raise InvalidInputError(
-                "samples",
-                f"have shape {(2, *point.shape)}, two inputs as the section's boundary point",
-                f"{given.shape}",
-            )
+        point, given = as_array(section.boundary_point, float), as_array(samples, float)
+        hint = ", two inputs as the section's boundary point"
+        check_shape(given, "samples", (2, *point.shape), hint)
         shape = _image_shape(point.shape, image_shape)
         self.samples, self.boundary_point = given.reshape(2, *shape), point.reshape(shape)
-        self.nearest_points = np.asarray(section.nearest_points, np.float64).reshape(2, *shape)
+        self.nearest_points = as_array(section.nearest_points, float).reshape(2, *shape)
         self.predictions = (
             None if predictions is None else check_labels(predictions, 2, "predictions")
         )
@@ -137,43 +124,37 @@ class SectionDisplay(AnalysisDisplay):
         analysis : Analysis
         index : int
             The eigenvector, from 0.
-        ax : sequence of Axes or Figure, optional
-            As for :meth:`plot`.
-        **options
-            Optional arguments of the class.
+        ax, **options
+            As for :meth:`AnalysisDisplay.from_analysis`.
 
         Raises
         ------
         InvalidInputError
             If the analysis has no sections, or has not kept the section's samples.
         """
-        return cls(**cls._arguments(analysis, index, options.get("image_shape")) | options).plot(ax)
-
-    @staticmethod
-    def _arguments(
-        analysis: Analysis, index: int = 0, image_shape: tuple[int, int, int] | None = None
-    ) -> dict[str, Any]:
-        sections = check_sections(analysis.sections)
-        if not isinstance(index, int | np.integer) or not 0 <= index < len(sections):
-            raise InvalidInputError(
-                "index",
-                f"be an integer from 0 to below {len(sections)}, the number of sections",
-                repr(index),
-            )
-        section = sections[int(index)]
-        _image_shape(section.boundary_point.shape, image_shape)  # before anything is looked up
-        return {
+        sections = check_computed(analysis.sections, *_SECTIONS)
+        check_integer(index, "index", 0, len(sections) - 1)
+        section = sections[index]
+        # Before anything is looked up.
+        _image_shape(section.boundary_point.shape, options.get("image_shape"))
+        given: dict[str, Any] = {
             "section": section,
             "samples": section_samples(analysis, section),
             "predictions": analysis.predictions[list(section.training_samples)],
             "class_names": analysis.class_names or None,
         }
+        return cls(**given | options).plot(ax)
 
     def _draw(self) -> None:
-        self._images()
-        for ax in self.axes_:
-            style.bare(ax, frame=True)
-        self._titles()
+        found = np.isfinite(self.section.side_margins)
+        shown = [self.samples, self.boundary_point[np.newaxis], self.nearest_points[found]]
+        low, high = np.min(np.concatenate(shown)), np.max(np.concatenate(shown))
+        limits = float(low), float(high if high > low else low + 1)
+        self.images_: list[AxesImage | None] = []
+        self.factors_: list[float] = []
+        for side in range(2):
+            self._draw_side(side, limits, bool(found[side]))
+        self._draw_point(limits)
         if self._fills_figure:
             title = style.eigenvector_title(self.section.eigenvector, self.section.eigenvalue)
             note = "" if self.section.converged else "  (not converged)"
@@ -185,82 +166,60 @@ class SectionDisplay(AnalysisDisplay):
         rows = [figure.add_subplot(grid[row, column]) for row in range(2) for column in range(3)]
         return [*rows, figure.add_subplot(grid[:, 3])]
 
-    @property
-    def _found(self) -> list[bool]:
-        return [bool(np.isfinite(margin)) for margin in self.section.side_margins]
-
-    def _images(self) -> None:
-        found = self._found
-        shown = [self.samples, self.boundary_point[np.newaxis], self.nearest_points[found]]
-        low = float(min(images.min(initial=np.inf) for images in shown))
-        high = float(max(images.max(initial=-np.inf) for images in shown))
-        span = high - low or 1.0
-        self.images_: list[AxesImage | None] = []
-        self.factors_: list[float] = []
-        for side in range(2):
-            first, nearest, difference = self.axes_[3 * side : 3 * side + 3]
-            self.images_.append(_image(first, self.samples[side], low, span))
-            if not found[side]:
-                for ax in (nearest, difference):
-                    ax.set_box_aspect(self.samples.shape[-2] / self.samples.shape[-1])
-                self.images_ += [None, None]
-                self.factors_.append(float("nan"))
-                continue
-            self.images_.append(_image(nearest, self.nearest_points[side], low, span))
-            step = self.nearest_points[side] - self.samples[side]
-            self.factors_.append(_factor(float(np.abs(step).max()), span / 2))
-            self.images_.append(_difference(difference, self.factors_[side] * step, span / 2))
-        self.images_.append(_image(self.axes_[-1], self.boundary_point, low, span))
-
-    def _titles(self) -> None:
-        texts = [lines for side in range(2) for lines in self._side_titles(side)]
-        for ax, lines in zip(self.axes_, [*texts, self._point_titles()], strict=True):
-            first, *others = lines
-            ax.set_title(first, fontsize=10)
-            ax.set_xlabel("\n".join(others), fontsize=9, loc="left")
-
-    def _side_titles(self, side: int) -> list[list[str]]:
-        section = self.section
-        sample = [f"$x_t^{_SIDES[side]}$, sample {section.training_samples[side]}"]
+    def _draw_side(self, side: int, limits: tuple[float, float], found: bool) -> None:
+        section, half = self.section, (limits[1] - limits[0]) / 2
+        sample, point = self.samples[side], self.nearest_points[side]
+        axes = self.axes_[3 * side : 3 * side + 3]
+        self.images_.append(_image(axes[0], sample, limits))
+        below = [f"A = {section.training_alignment[side]:+.2f}".replace("-", "−")]
         if self.predictions is not None:
-            sample.append(f"predicted {self.class_names[self.predictions[side]]}")
-        sample.append(f"A = {_cosine(section.training_alignment[side])}")
-        nearest = "nearest boundary point"
-        if not self._found[side]:
-            ax = self.axes_[3 * side + 1]
+            below.insert(0, f"predicted {self.class_names[self.predictions[side]]}")
+        _titled(axes[0], f"$x_t^{'+-'[side]}$, sample {section.training_samples[side]}", *below)
+        if not found:
+            for ax in axes[1:]:
+                ax.set_box_aspect(sample.shape[-2] / sample.shape[-1])
+            self.images_ += [None, None]
+            self.factors_.append(float("nan"))
             how: dict[str, Any] = {"ha": "center", "va": "center", "color": style.MUTED}
-            ax.text(0.5, 0.5, "not found", transform=ax.transAxes, **how)
-            return [sample, [nearest], ["difference", "margin not found"]]
+            axes[1].text(0.5, 0.5, "not found", transform=axes[1].transAxes, **how)
+            _titled(axes[1], "nearest boundary point")
+            _titled(axes[2], "difference", "margin not found")
+            return
+        factor = _factor(float(np.abs(point - sample).max()), half)
+        self.factors_.append(factor)
+        self.images_.append(_image(axes[1], point, limits))
+        difference = factor * (point - sample)
+        self.images_.append(_image(axes[2], difference, (-half, half), style.ALIGNMENT_MAP))
         owner = section.nearest_sections[side]
         where = "of no eigenvector" if owner < 0 else f"where $v_{{{owner + 1}}}$ leads"
-        magnified = f"difference × {style.format_number(self.factors_[side])}"
-        margin = f"margin {style.format_number(section.side_margins[side])}"
-        return [sample, [nearest, where], [magnified, margin]]
+        _titled(axes[1], "nearest boundary point", where)
+        margin = f"margin {format_number(section.side_margins[side])}"
+        _titled(axes[2], f"difference × {format_number(factor)}", margin)
 
-    def _point_titles(self) -> list[str]:
+    def _draw_point(self, limits: tuple[float, float]) -> None:
         section = self.section
+        self.images_.append(_image(self.axes_[-1], self.boundary_point, limits))
         a, b = (self.class_names[c] for c in section.classes)
-        far = [style.format_number(length) for length in section.side_paper_margins]
-        return [
-            "$x_b$ on the boundary",
-            f"{a} | {b}",
-            f"|A| = {_cosine(section.alignment, signed=False)}",
-            f"$v_{{{section.eigenvector + 1}}}$ leads at {section.share:.1%}",
-            f"{far[0]} from $x_t^+$, {far[1]} from $x_t^-$",
-        ]
+        far = [format_number(length) for length in section.side_paper_margins]
+        below = [f"{a} | {b}", f"|A| = {section.alignment:.2f}"]
+        below.append(f"$v_{{{section.eigenvector + 1}}}$ leads at {section.share:.1%}")
+        below.append(f"{far[0]} from $x_t^+$, {far[1]} from $x_t^-$")
+        _titled(self.axes_[-1], "$x_b$ on the boundary", *below)
 
 
-def _image(ax: Axes, image: Array, low: float, span: float) -> AxesImage:
+def _image(ax: Axes, image: Array, limits: tuple[float, float], cmap: str = "gray") -> AxesImage:
+    """Draw an image whose values lie between the limits; the map is for images of one channel."""
+    low, high = limits
     if len(image) == 1:
-        return ax.imshow(image[0], cmap="gray", vmin=low, vmax=low + span)
-    return ax.imshow(((image - low) / span).transpose(1, 2, 0).clip(0, 1))
+        return ax.imshow(image[0], cmap=cmap, vmin=low, vmax=high)
+    return ax.imshow(((image - low) / (high - low)).transpose(1, 2, 0).clip(0, 1))
 
 
-def _difference(ax: Axes, step: Array, half: float) -> AxesImage:
-    """Draw a difference that is magnified to at most half of the images' range."""
-    if len(step) == 1:
-        return ax.imshow(step[0], cmap=style.ALIGNMENT_MAP, norm=Normalize(-half, half))
-    return ax.imshow((0.5 + step / (2 * half)).transpose(1, 2, 0).clip(0, 1))
+def _titled(ax: Axes, title: str, *below: str) -> None:
+    """Title a framed panel, and write lines below it."""
+    style.bare(ax, frame=True)
+    ax.set_title(title, fontsize=10)
+    ax.set_xlabel("\n".join(below), fontsize=9, loc="left")
 
 
 def _factor(largest: float, half: float) -> float:
@@ -277,28 +236,16 @@ def _factor(largest: float, half: float) -> float:
     return float(max(power * m for m in (1, 2, 5) if power * m * largest <= half * (1 + 1e-9)))
 
 
-def _cosine(value: float, signed: bool = True) -> str:
-    """Write a cosine with two decimals and a typographic minus."""
-    return f"{value:{'+' if signed else ''}.2f}".replace("-", "−")
-
-
 def _image_shape(shape: tuple[int, ...], wanted: tuple[int, int, int] | None) -> tuple[int, ...]:
+    """Return the shape, or that wanted in its place, if it is one of images."""
+    given = shape if wanted is None else wanted if isinstance(wanted, tuple | list) else ()
+    if len(given) == 3 and given[0] in (1, 3) and np.prod(given) == np.prod(shape):
+        return tuple(given)
     if wanted is None:
-        if len(shape) != 3 or shape[0] not in (1, 3):
-            raise InvalidInputError(
-                "section",
-                "be one of images, (1, H, W) or (3, H, W), or image_shape be given",
-                f"inputs of shape {tuple(shape)}",
-            )
-        return shape
-    fits = isinstance(wanted, tuple | list) and len(wanted) == 3 and wanted[0] in (1, 3)
-    if not fits or int(np.prod(wanted)) != int(np.prod(shape)):
-        raise InvalidInputError(
-            "image_shape",
-            f"be (1, H, W) or (3, H, W) with as many entries as an input of shape {tuple(shape)}",
-            repr(wanted),
-        )
-    return tuple(wanted)
+        needed = "be one of images, (1, H, W) or (3, H, W), or image_shape be given"
+        raise InvalidInputError("section", needed, f"inputs of shape {shape}")
+    needed = f"be (1, H, W) or (3, H, W) with as many entries as an input of shape {shape}"
+    raise InvalidInputError("image_shape", needed, repr(wanted))
 
 
 class ClassPairDisplay(AnalysisDisplay):
@@ -315,7 +262,6 @@ class ClassPairDisplay(AnalysisDisplay):
 
     Attributes
     ----------
-    figure_, axes_, ax_
     image_ : AxesImage
         Its array has the table's shape, cells without points masked.
     texts_ : list of Text
@@ -346,11 +292,9 @@ class ClassPairDisplay(AnalysisDisplay):
         self.shares = class_pairs.to_numpy(dtype=np.float64)
         total = float(self.shares.sum())
         if not (self.shares >= 0).all() or not total <= 1.001:
-            raise InvalidInputError(
-                "class_pairs",
-                "hold shares of at least 0 that sum to at most 1",
-                f"ones that sum to {total:.4g}, the least {self.shares.min():.4g}",
-            )
+            came = f"ones that sum to {total:.4g}, the least {self.shares.min():.4g}"
+            wanted = "hold shares of at least 0 that sum to at most 1"
+            raise InvalidInputError("class_pairs", wanted, came)
         self.columns = [str(name) for name in class_pairs.columns]
         self.rows = [str(name) for name in class_pairs.index]
         if class_names is not None:
@@ -358,60 +302,46 @@ class ClassPairDisplay(AnalysisDisplay):
             names = names_of_classes(class_names, 1 + max(map(max, pairs)))
             self.rows = [f"{names[a]} | {names[b]}" for a, b in pairs]
         rows, columns = self.shares.shape
-        per_column = 0.46 if columns <= _MOST_NUMBERED else 0.32 if columns <= _MOST_NAMED else 0.2
+        named = style.MOST_IN_ROW
+        per_column = 0.46 if columns <= _MOST_NUMBERED else 0.32 if columns <= named else 0.2
         wide = 1.5 + 0.075 * max(map(len, self.rows)) + per_column * columns
         high = 0.3 if rows <= 15 else 0.21 if rows <= 30 else 0.165 if rows <= 50 else 0.12
         self.size = float(np.clip(wide, 4.2, 14)), 1.1 + float(np.clip(high * rows, 1.2, 12))
 
     @staticmethod
     def _arguments(analysis: Analysis) -> dict[str, Any]:
-        sections, names = check_sections(analysis.sections), analysis.class_names or None
-        return {"class_pairs": sections.class_pairs, "class_names": names}
+        pairs = check_computed(analysis.sections, *_SECTIONS).class_pairs
+        return {"class_pairs": pairs, "class_names": analysis.class_names or None}
 
     def _draw(self) -> None:
-        self.image_ = self.ax_.imshow(
-            np.ma.masked_equal(self.shares, 0.0),
-            cmap=_MAP,
-            vmin=0.0,
-            vmax=float(self.shares.max()) or 1.0,
-            aspect="auto",
-            interpolation="nearest",
-        )
+        how = style.CELLS | {"cmap": _MAP, "vmin": 0.0, "vmax": float(self.shares.max()) or 1.0}
+        self.image_ = self.ax_.imshow(np.ma.masked_equal(self.shares, 0.0), **how)
         self._lines()
         self._names()
         self.texts_ = self._numbers()
-        self.colorbar_ = self._colorbar(
-            *(self.image_, "share of boundary"),
-            pad=0.02,
-            aspect=max(25.0, 5.0 * self.figure_.get_figheight()),
-            format=PercentFormatter(1.0, decimals=0 if self.shares.max() > 0.05 else 1),
-        )
+        percent = PercentFormatter(1.0, decimals=0 if self.shares.max() > 0.05 else 1)
+        how = {"pad": 0.02, "aspect": max(25.0, 5.0 * self.figure_.get_figheight())}
+        self.colorbar_ = self._colorbar(self.image_, "share of boundary", format=percent, **how)
         unexplained = self.shares[:, -1].sum() if self.columns[-1] == "none" else 0.0
         pairs = len(self.rows)
-        self.ax_.set_title(
-            f"{pairs} class pair{'s'[: pairs > 1]}, {unexplained:.1%} of the boundary unexplained"
-        )
+        named = f"{pairs} class pair{'s'[: pairs > 1]}"
+        self.ax_.set_title(f"{named}, {unexplained:.1%} of the boundary unexplained")
 
     def _lines(self) -> None:
         rows, columns = self.shares.shape
         self.ax_.spines[:].set_visible(False)
-        for x in np.arange(columns + 1) - 0.5:
-            self.ax_.axvline(x, color=style.FAINT, linewidth=0.8, zorder=2)
-        for y in np.arange(rows + 1) - 0.5:
-            self.ax_.axhline(y, color=style.FAINT, linewidth=0.8, zorder=2)
+        for line, count in ((self.ax_.axvline, columns), (self.ax_.axhline, rows)):
+            for i in range(count + 1):
+                line(i - 0.5, color=style.FAINT, linewidth=0.8, zorder=2)
         if columns > 1 and self.columns[-1] == "none":
             self.ax_.axvline(columns - 1.5, color=style.INK, linewidth=0.9, zorder=3)
 
     def _names(self) -> None:
         rows, columns = self.shares.shape
-        step = 1 if columns <= _MOST_NAMED else 5
-        shown = [
-            i
-            for i, name in enumerate(self.columns)
-            if step == 1 or name == "none" or i == 0 or (i + 1) % step == 0
-        ]
-        # A number next to "none" would run into it.
-        shown = [i for i in shown if i in (0, columns - 1) or step == 1 or columns - 1 - i > 2]
+        shown = style.named(columns)
+        if len(shown) < columns:
+            # A number next to the last name, "none", would run into it.
+            shown = [*(i for i in shown if columns - 1 - i > 2), columns - 1]
         names = [self.columns[i] for i in shown]
         labels = [f"$v_{{{name}}}$" if name.isdigit() else name for name in names]
         self.ax_.set_xticks(shown, labels)
@@ -427,15 +357,13 @@ class ClassPairDisplay(AnalysisDisplay):
             return []
         top = float(self.shares.max()) or 1.0
         how: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 4}
-        return [
-            self.ax_.text(
-                *(j, i, _percent(float(self.shares[i, j]))),
-                fontsize=8.0 if rows <= 30 else 7.0,
-                color="white" if self.shares[i, j] > 0.6 * top else style.INK,
-                **how,
-            )
-            for i, j in zip(*np.nonzero(self.shares), strict=True)
-        ]
+        how["fontsize"] = 8.0 if rows <= 30 else 7.0
+        texts = []
+        for i, j in zip(*np.nonzero(self.shares), strict=True):
+            share = float(self.shares[i, j])
+            how["color"] = "white" if share > 0.6 * top else style.INK
+            texts.append(self.ax_.text(j, i, _percent(share), **how))
+        return texts
 
 
 def _percent(share: float) -> str:
@@ -461,7 +389,6 @@ class MarginDisplay(AnalysisDisplay):
 
     Attributes
     ----------
-    figure_, axes_, ax_
     lines_ : dict of Line2D
         "margin", "lower_estimate" and "paper_margin", each also with "_hollow" for sections of no
         share, and "unconverged", as far as there are any.
@@ -489,24 +416,20 @@ class MarginDisplay(AnalysisDisplay):
         share: ArrayLike,
         converged: ArrayLike,
     ) -> None:
-        self.share = numbers(share, "share")
+        self.share = finite_array(share, "share", ndim=1)
         k = len(self.share)
         if not k or (self.share < 0).any():
-            raise InvalidInputError(
-                "share",
-                "be numbers of at least 0, one an eigenvector",
-                f"{k}, the least {self.share.min(initial=0):.3g}",
-            )
+            came = f"{k}, the least {self.share.min(initial=0):.3g}"
+            wanted = "be numbers of at least 0, one an eigenvector"
+            raise InvalidInputError("share", wanted, came)
         self.margin = _distances(margin, "margin", k)
         self.lower_estimate = _distances(lower_estimate, "lower_estimate", k)
         self.paper_margin = _distances(paper_margin, "paper_margin", k)
         self.converged = as_array(converged)
         if self.converged.shape != (k,) or self.converged.dtype != np.bool_:
-            raise InvalidInputError(
-                "converged",
-                f"be {k} booleans, one an eigenvector",
-                f"shape {self.converged.shape} of {self.converged.dtype}",
-            )
+            came = f"shape {self.converged.shape} of {self.converged.dtype}"
+            raise InvalidInputError("converged", f"be {k} booleans, one an eigenvector", came)
+        self._found: Array = np.where(self.converged, self.margin, np.nan)
 
     @classmethod
     def from_sections(cls, sections: BoundarySections, *, ax: Any = None) -> Self:
@@ -515,61 +438,41 @@ class MarginDisplay(AnalysisDisplay):
 
     @staticmethod
     def _arguments(analysis: Analysis) -> dict[str, Any]:
-        return _columns(check_sections(analysis.sections))
+        return _columns(check_computed(analysis.sections, *_SECTIONS))
 
     def _draw(self) -> None:
         self._scale()
         self.lines_: dict[str, Line2D] = {}
-        found = self.converged & np.isfinite(self.margin)
         size = float(np.clip(60 / np.sqrt(len(self.share)), 3.0, 7.0))
-        for name, marker, color, label, scale in (
-            ("paper_margin", "D", _PAPER, r"paper's estimate $\|x_t - x_b\|$", 0.85),
-            ("lower_estimate", "v", style.SECOND, "linearised network", 0.95),
-            ("margin", "o", style.ACCENT, "margin", 1.0),
+        for name, values, marker, color, label, scale in (
+            ("paper_margin", self.paper_margin, "D", _PAPER, _PAPER_LABEL, 0.85),
+            ("lower_estimate", self.lower_estimate, "v", style.SECOND, "linearised network", 0.95),
+            ("margin", self._found, "o", style.ACCENT, "margin", 1.0),
         ):
-            drawn = found if name == "margin" else np.isfinite(getattr(self, name))
-            how = {"marker": marker, "label": label, "markersize": scale * size}
-            self._points(name, drawn, color, **how)
-        self._crosses(~found, size)
+            how = {"color": color, "label": label, "markersize": scale * size}
+            how["zorder"] = 4 if name == "margin" else 3
+            leads = np.isfinite(values) & (self.share > 0)
+            self._points(name, leads, values, marker, how)
+            nowhere = np.isfinite(values) & (self.share == 0)
+            self._points(f"{name}_hollow", nowhere, values, marker, how | {"mfc": "white"})
+        how = {"color": style.INK, "markersize": 0.9 * size, "markeredgewidth": 1.6, "zorder": 5}
+        how |= {"transform": self.ax_.get_xaxis_transform(), "clip_on": False}
+        how["label"] = "no margin: not converged"
+        self._points("unconverged", np.isnan(self._found), np.zeros(len(self.share)), "x", how)
         style.index_axis(self.ax_)
-        self.ax_.set_xlim(0.4, max(len(self.share), 2) + 0.6)
-        self.ax_.set(ylabel="distance in input space", title=self._title(found))
+        limits = 0.4, max(len(self.share), 2) + 0.6
+        self.ax_.set(xlim=limits, ylabel="distance in input space", title=self._title())
         self._key()
 
-    def _points(self, name: str, drawn: NDArray[np.bool_], color: str, **how: Any) -> None:
-        values = getattr(self, name)
-        index = np.arange(1, len(values) + 1)
-        for key, mask in ((name, self.share > 0), (f"{name}_hollow", self.share == 0)):
-            if (drawn & mask).any():
-                (self.lines_[key],) = self.ax_.plot(
-                    *(index[drawn & mask], values[drawn & mask]),
-                    linestyle="none",
-                    color=color,
-                    markerfacecolor="white" if key.endswith("hollow") else color,
-                    zorder=4 if name == "margin" else 3,
-                    **how,
-                )
-
-    def _crosses(self, missing: NDArray[np.bool_], size: float) -> None:
-        if not missing.any():
-            return
-        index = np.arange(1, len(missing) + 1)[missing]
-        (self.lines_["unconverged"],) = self.ax_.plot(
-            *(index, np.zeros(len(index))),
-            linestyle="none",
-            marker="x",
-            color=style.INK,
-            markersize=0.9 * size,
-            markeredgewidth=1.6,
-            transform=self.ax_.get_xaxis_transform(),
-            clip_on=False,
-            zorder=5,
-            label="no margin: not converged",
-        )
+    def _points(
+        self, name: str, drawn: NDArray[np.bool_], values: Array, marker: str, how: dict[str, Any]
+    ) -> None:
+        if drawn.any():
+            index = np.flatnonzero(drawn)
+            (self.lines_[name],) = self.ax_.plot(index + 1, values[index], marker, **how)
 
     def _scale(self) -> None:
-        found = np.where(self.converged, self.margin, np.nan)
-        values = np.concatenate([found, self.lower_estimate, self.paper_margin])
+        values = np.concatenate([self._found, self.lower_estimate, self.paper_margin])
         values = values[np.isfinite(values)]
         if not len(values):
             return
@@ -585,25 +488,21 @@ class MarginDisplay(AnalysisDisplay):
         else:
             self.ax_.set_ylim(0, 1.08 * high if high > 0 else 1.0)
 
-    def _title(self, found: NDArray[np.bool_]) -> str:
-        if not found.any():
+    def _title(self) -> str:
+        if np.isnan(self._found).all():
             return "No margin was found"
-        narrowest = int(np.nanargmin(np.where(found, self.margin, np.nan)))
-        value = style.format_number(float(self.margin[narrowest]))
+        narrowest = int(np.nanargmin(self._found))
+        value = format_number(float(self.margin[narrowest]))
         return f"Narrowest margin {value}, at the section of $v_{{{narrowest + 1}}}$"
 
     def _key(self) -> None:
-        handles = [
-            self.lines_.get(name) or self.lines_[f"{name}_hollow"]
-            for name in ("margin", "lower_estimate", "paper_margin")
-            if name in self.lines_ or f"{name}_hollow" in self.lines_
-        ]
-        if any(name.endswith("hollow") for name in self.lines_):
+        lines, names = self.lines_, ("margin", "lower_estimate", "paper_margin")
+        shown = [lines.get(name, lines.get(f"{name}_hollow")) for name in names]
+        if any(name.endswith("hollow") for name in lines):
             hollow = Line2D([], [], linestyle="none", marker="o", color=style.MUTED, markersize=6)
             hollow.set(markerfacecolor="white", label="hollow: leads nowhere")
-            handles.append(hollow)
-        if "unconverged" in self.lines_:
-            handles.append(self.lines_["unconverged"])
+            shown.append(hollow)
+        handles = [line for line in (*shown, lines.get("unconverged")) if line is not None]
         if handles:
             columns = min(3, style.legend_columns(self.figure_, handles))
             how: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
@@ -612,18 +511,14 @@ class MarginDisplay(AnalysisDisplay):
 
 def _columns(sections: BoundarySections) -> dict[str, Any]:
     """Return a column a number, one entry a section."""
-    names = ("margin", "lower_estimate", "paper_margin", "share")
-    columns = {name: [getattr(section, name) for section in sections] for name in names}
-    return columns | {"converged": np.array([s.converged for s in sections], dtype=bool)}
+    table, names = sections.to_dataframe(), ("margin", "lower_estimate", "paper_margin")
+    return {name: table[name].to_numpy() for name in (*names, "share", "converged")}
 
 
 def _distances(value: ArrayLike, name: str, k: int) -> Array:
     array = as_array(value, np.float64)
     if array.shape != (k,) or (array < 0).any():
         least = f", the least {np.nanmin(array):.3g}" if array.shape == (k,) else ""
-        raise InvalidInputError(
-            name,
-            f"be {k} distances of at least 0, one an eigenvector",
-            f"shape {array.shape}{least}",
-        )
+        wanted = f"be {k} distances of at least 0, one an eigenvector"
+        raise InvalidInputError(name, wanted, f"shape {array.shape}{least}")
     return array

@@ -14,9 +14,11 @@ from numpy.typing import ArrayLike
 
 from eigenboundary.curvature.spectrum.density import SpectralDensity
 from eigenboundary.displays import style
-from eigenboundary.displays.arguments import Array, check_computed, numbers
+from eigenboundary.displays.arguments import Array, check_computed, check_count
 from eigenboundary.displays.base import AnalysisDisplay
+from eigenboundary.runtime.arguments import check_instance, finite_array
 from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.formats import format_number
 
 if TYPE_CHECKING:
     from eigenboundary.analysis.result import Analysis
@@ -48,7 +50,6 @@ class SpectrumDisplay(AnalysisDisplay):
 
     Attributes
     ----------
-    figure_, axes_, ax_
     lines_ : dict of Line2D
         "outliers", "bulk", "next_outliers" and "next", as far as there are any.
     errorbars_ : ErrorbarContainer or None
@@ -74,21 +75,18 @@ class SpectrumDisplay(AnalysisDisplay):
         resolved: bool = True,
         residuals: ArrayLike | None = None,
     ) -> None:
-        self.eigenvalues = numbers(eigenvalues, "eigenvalues")
-        self.next_eigenvalues = numbers(next_eigenvalues, "next_eigenvalues")
-        total = len(self.eigenvalues) + len(self.next_eigenvalues)
-        if not 0 <= outliers <= total:
-            raise InvalidInputError(
-                "outliers", f"be between 0 and {total}, the number of eigenvalues", f"{outliers}"
-            )
-        self.outliers, self.resolved = outliers, resolved
+        self.eigenvalues = finite_array(eigenvalues, "eigenvalues", ndim=1)
+        self.next_eigenvalues = finite_array(next_eigenvalues, "next_eigenvalues", ndim=1)
         self._values: Array = np.concatenate([self.eigenvalues, self.next_eigenvalues])
-        self.residuals = None if residuals is None else numbers(residuals, "residuals")
-        k = len(self.eigenvalues)
-        if self.residuals is not None and len(self.residuals) != k:
-            raise InvalidInputError(
-                "residuals", f"be {k}, one an eigenvalue", f"{len(self.residuals)}"
-            )
+        total = len(self._values)
+        if not 0 <= outliers <= total:
+            wanted = f"be between 0 and {total}, the number of eigenvalues"
+            raise InvalidInputError("outliers", wanted, f"{outliers}")
+        self.outliers, self.resolved = outliers, resolved
+        self.residuals: Array | None = None
+        if residuals is not None:
+            self.residuals = finite_array(residuals, "residuals", ndim=1)
+            check_count(self.residuals, "residuals", len(self.eigenvalues), "an eigenvalue")
 
     @staticmethod
     def _arguments(analysis: Analysis) -> dict[str, Any]:
@@ -112,8 +110,7 @@ class SpectrumDisplay(AnalysisDisplay):
         if not self.outliers and not self.resolved:
             return "Too few eigenvalues to tell outliers from the bulk"
         at_least = "" if self.resolved else "At least "
-        plural = "" if self.outliers == 1 else "s"
-        verb = "stands" if self.outliers == 1 else "stand"
+        plural, verb = ("", "stands") if self.outliers == 1 else ("s", "stand")
         return f"{at_least}{self.outliers or 'No'} eigenvalue{plural} {verb} apart from the bulk"
 
     def _scale(self) -> None:
@@ -140,7 +137,7 @@ class SpectrumDisplay(AnalysisDisplay):
             return
         edge = float(values[self.outliers])
         self.ax_.axhspan(min(values.min(), 0.0), edge, color="#f3f4f6", linewidth=0, zorder=0)
-        label = f"edge of the bulk, λ = {style.format_number(edge)}"
+        label = f"edge of the bulk, λ = {format_number(edge)}"
         how: dict[str, Any] = {"linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 1}
         self.ax_.axhline(edge, color=style.MUTED, label=label, **how)
 
@@ -156,28 +153,21 @@ class SpectrumDisplay(AnalysisDisplay):
             "next_outliers": (apart & ~known, "white", style.ACCENT, "outlier, estimated"),
             "next": (~apart & ~known, "white", style.SECOND, "following, estimated"),
         }
-        self.errorbars_ = self._errors(index[:k]) if self.residuals is not None else None
+        self.errorbars_: ErrorbarContainer | None = None
+        if self.residuals is not None:
+            error = self.residuals * np.abs(self.eigenvalues).max()
+            # A bar to zero or below has no place on a logarithmic axis.
+            log = self.ax_.get_yscale() == "log"
+            bars = np.stack([np.minimum(error, 0.999 * self.eigenvalues) if log else error, error])
+            how: dict[str, Any] = {"ecolor": style.MUTED, "elinewidth": 1.0, "zorder": 2}
+            how |= {"fmt": "none", "capsize": 2.5}
+            self.errorbars_ = self.ax_.errorbar(index[:k], self.eigenvalues, bars, **how)
         self.lines_: dict[str, Line2D] = {}
         for name, (mask, face, edge, label) in groups.items():
             if mask.any():
-                (self.lines_[name],) = self.ax_.plot(
-                    *(index[mask], values[mask], "o"),
-                    color=edge,
-                    markerfacecolor=face,
-                    markersize=size,
-                    label=label,
-                    zorder=3,
-                )
-
-    def _errors(self, index: Any) -> ErrorbarContainer:
-        assert self.residuals is not None
-        size = self.residuals * np.abs(self.eigenvalues).max()
-        # A bar to zero or below has no place on a logarithmic axis.
-        log = self.ax_.get_yscale() == "log"
-        lower = np.minimum(size, 0.999 * self.eigenvalues) if log else size
-        how: dict[str, Any] = {"fmt": "none", "ecolor": style.MUTED, "elinewidth": 1.0}
-        bars = np.stack([lower, size])
-        return self.ax_.errorbar(index, self.eigenvalues, bars, capsize=2.5, zorder=2, **how)
+                how = {"color": edge, "markerfacecolor": face, "zorder": 3}
+                how |= {"markersize": size, "label": label}
+                (self.lines_[name],) = self.ax_.plot(index[mask], values[mask], "o", **how)
 
 
 class DensityDisplay(AnalysisDisplay):
@@ -189,8 +179,8 @@ class DensityDisplay(AnalysisDisplay):
 
     Attributes
     ----------
-    figure_, axes_, ax_
-        The axes are those of the density and of the counts.
+    axes_
+        Those of the density and of the counts.
     density_ : Line2D
     ticks_ : Line2D or None
         Known eigenvalues.
@@ -216,8 +206,7 @@ class DensityDisplay(AnalysisDisplay):
     """
 
     def __init__(self, density: SpectralDensity) -> None:
-        if not isinstance(density, SpectralDensity):
-            raise InvalidInputError("density", "be a SpectralDensity", type(density).__name__)
+        check_instance(density, "density", SpectralDensity)
         self.density = density
         values = np.concatenate([density.known, density.nodes[density.weights > 0]])
         self.low, self.high = float(values.min()), float(values.max())
@@ -227,8 +216,7 @@ class DensityDisplay(AnalysisDisplay):
 
     @staticmethod
     def _arguments(analysis: Analysis) -> dict[str, Any]:
-        call = "analyze(..., bulk=True)"
-        bulk = check_computed(analysis.bulk, "the bulk of its spectrum", call)
+        bulk = check_computed(analysis.bulk, "the bulk of its spectrum", "analyze(..., bulk=True)")
         return {"density": bulk.density}
 
     def _draw(self) -> None:
@@ -247,12 +235,9 @@ class DensityDisplay(AnalysisDisplay):
         ax.fill_between(grid, floor, values, color=style.FAINT, linewidth=0)
         self.ticks_: Line2D | None = None
         if len(self.density.known):
-            (self.ticks_,) = ax.plot(
-                *(self.density.known, np.full(len(self.density.known), 1.6 * floor), "|"),
-                color=style.ACCENT,
-                markersize=9,
-                label="computed",
-            )
+            heights = np.full(len(self.density.known), 1.6 * floor)
+            how: dict[str, Any] = {"color": style.ACCENT, "markersize": 9, "label": "computed"}
+            (self.ticks_,) = ax.plot(self.density.known, heights, "|", **how)
             ax.legend(loc="upper right")
         ax.grid(axis="y")
         title = f"Density of all {self.density.size:,} eigenvalues"
@@ -268,20 +253,16 @@ class DensityDisplay(AnalysisDisplay):
             if end <= least:
                 continue
             t = np.geomspace(least, end, _POINTS)
-            if side == "above":
-                band = self.density.count_above(t)
-                value, low, high = band.value, band.low, band.high
-            else:
-                band, p = self.density.count_above(-t), self.density.size
-                value, low, high = p - band.value, p - band.high, p - band.low
-            self.bands_[side] = ax.fill_between(
-                t, np.maximum(low, 0.5), np.maximum(high, 0.5), color=color, alpha=0.2, linewidth=0
-            )
-            (self.counts_[side],) = ax.plot(
-                t, np.maximum(value, 0.5), color=color, linewidth=1.6, label=label
-            )
+            band = self.density.count_above(t if side == "above" else -t)
+            counts = np.stack([band.value, band.low, band.high])
+            if side == "below":
+                counts = self.density.size - counts[[0, 2, 1]]
+            value, low, high = np.maximum(counts, 0.5)
+            how: dict[str, Any] = {"color": color, "alpha": 0.2, "linewidth": 0}
+            self.bands_[side] = ax.fill_between(t, low, high, **how)
+            (self.counts_[side],) = ax.plot(t, value, color=color, linewidth=1.6, label=label)
         ax.set(xscale="log", yscale="log", ylim=(0.5, 1.5 * self.density.size))
+        title = "Eigenvalues beyond a threshold"
+        ax.set(xlabel="threshold $t$", ylabel="number of eigenvalues", title=title)
         ax.grid(axis="both")
-        ax.set(xlabel="threshold $t$", ylabel="number of eigenvalues")
-        ax.set_title("Eigenvalues beyond a threshold")
         ax.legend(loc="upper right")

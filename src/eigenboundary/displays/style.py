@@ -21,14 +21,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from eigenboundary.runtime.formats import format_number
+
 ALIGNMENT_MAP = "RdBu_r"
 ALIGNMENT_RANGE = Normalize(-1.0, 1.0)
-ALIGNMENT_BAR: dict[str, Any] = {
-    "pad": 0.015,
-    "aspect": 30,
-    "fraction": 0.04,
-    "ticks": [-1, -0.5, 0, 0.5, 1],
-}
+ALIGNMENT: dict[str, Any] = {"cmap": ALIGNMENT_MAP, "norm": ALIGNMENT_RANGE}
+ALIGNMENT_BAR: dict[str, Any] = {"pad": 0.015, "aspect": 30, "fraction": 0.04}
+ALIGNMENT_BAR["ticks"] = [-1, -0.5, 0, 0.5, 1]
+CELLS: dict[str, Any] = {"aspect": "auto", "interpolation": "nearest"}
 INK, MUTED, FAINT = "#22262e", "#6b7280", "#e5e7eb"
 ACCENT, SECOND = "#D55E00", "#0072B2"
 
@@ -54,12 +54,6 @@ _STYLE: dict[str, Any] = {
     "grid.color": FAINT,
     "grid.linewidth": 0.8,
     "text.color": INK,
-    "xtick.color": "#9ca3af",
-    "ytick.color": "#9ca3af",
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.labelsize": 9.0,
-    "ytick.labelsize": 9.0,
     "legend.frameon": False,
     "legend.fontsize": 9.0,
     "figure.facecolor": "white",
@@ -67,9 +61,10 @@ _STYLE: dict[str, Any] = {
     "savefig.facecolor": "white",
     "svg.hashsalt": "eigenboundary",
 }
-#: Classes that a legend can still name.
-MOST_NAMED = 20
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+for _axis in ("xtick", "ytick"):
+    _STYLE |= {f"{_axis}.color": "#9ca3af", f"{_axis}.labelcolor": INK, f"{_axis}.labelsize": 9.0}
+#: Classes that a legend can still name, and rows or columns that can all be named.
+MOST_NAMED, MOST_IN_ROW = 20, 25
 
 
 def styled() -> AbstractContextManager[None]:
@@ -90,44 +85,12 @@ def class_marker(label: int) -> str:
 
 def class_handles(classes: Sequence[int], names: Sequence[str]) -> list[Line2D]:
     """Return legend entries of some classes, or none of more than a legend can name."""
+    how: dict[str, Any] = {"linestyle": "none", "markersize": 6.5, "markeredgewidth": 0.5}
+    how["markeredgecolor"] = "white"
     return [
-        Line2D(
-            [],
-            [],
-            linestyle="none",
-            marker=class_marker(label),
-            markersize=6.5,
-            markerfacecolor=class_color(label),
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-            label=names[label],
-        )
-        for label in (classes if len(classes) <= MOST_NAMED else ())
+        Line2D([], [], marker=class_marker(c), color=class_color(c), label=names[c], **how)
+        for c in (classes if len(classes) <= MOST_NAMED else ())
     ]
-
-
-def format_number(value: float, digits: int = 3) -> str:
-    """Write a number for people: few digits, powers of ten as superscripts.
-
-    Examples
-    --------
-    >>> [format_number(v) for v in (0.11324, 12345.0, 2.31e-7, 0.0, -4.0)]
-    ['0.113', '12,345', '2.31·10⁻⁷', '0', '−4']
-    """
-    if not np.isfinite(value):
-        return "–" if np.isnan(value) else ("∞" if value > 0 else "−∞")
-    size = abs(value)
-    sign = "−" if value < 0 else ""
-    if size == 0:
-        return "0"
-    if 1e-3 <= size < 1e6:
-        if size >= 10**digits:
-            return f"{sign}{size:,.0f}"
-        return sign + f"{size:.{digits}g}"
-    mantissa, exponent = f"{size:.{digits - 1}e}".split("e")
-    if "." in mantissa:
-        mantissa = mantissa.rstrip("0").rstrip(".")
-    return f"{sign}{mantissa}·10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
 
 
 def eigenvector_title(index: int, eigenvalue: float | None) -> str:
@@ -136,19 +99,19 @@ def eigenvector_title(index: int, eigenvalue: float | None) -> str:
     return name if eigenvalue is None else f"{name},  λ = {format_number(eigenvalue)}"
 
 
+def named(n: int) -> list[int]:
+    """Return which of n rows or columns to name: all, or every fifth of too many."""
+    return [i for i in range(n) if n <= MOST_IN_ROW or i == 0 or (i + 1) % 5 == 0]
+
+
 def scatter_classes(
     ax: Axes, points: NDArray[Any], labels: NDArray[Any], **how: Any
 ) -> list[PathCollection]:
     """Draw points (n, 2) in the colour and marker of their class, one collection a class."""
+    how = {"edgecolors": "white"} | how
     return [
-        ax.scatter(
-            *(points[labels == label, 0], points[labels == label, 1]),
-            marker=class_marker(label),
-            color=class_color(label),
-            edgecolors="white",
-            **how,
-        )
-        for label in np.unique(labels).tolist()
+        ax.scatter(*points[labels == c].T, marker=class_marker(c), color=class_color(c), **how)
+        for c in np.unique(labels).tolist()
     ]
 
 
@@ -161,8 +124,7 @@ def index_axis(ax: Axes) -> None:
 
 def bare(ax: Axes, frame: bool = False) -> None:
     """Hide the ticks, and the spines unless a faint frame is wanted."""
-    ax.set_xticks([])
-    ax.set_yticks([])
+    ax.set(xticks=[], yticks=[])
     for side in ax.spines.values():
         side.set(visible=frame, color=FAINT)
 

@@ -14,9 +14,8 @@ and stream the data; many points of parameter space are evaluated at once.
 """
 
 from eigenboundary.landscape.bezier import LowLossCurve, low_loss_curve
-from eigenboundary.landscape.coordinates import layer_normalized
 from eigenboundary.landscape.points import LandscapeValues, loss_at
-from eigenboundary.landscape.reparametrization import random_alphas, reparametrize
+from eigenboundary.landscape.reparametrization import layer_normalized, random_alphas, reparametrize
 from eigenboundary.landscape.slices import (
     LossCurve,
     LossPlane,

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -24,13 +23,14 @@ from torch import Tensor
 from eigenboundary.landscape.points import as_point, as_steps
 from eigenboundary.landscape.slices import LossCurve, curve_of, loss_between
 from eigenboundary.problem.problem import Model, Problem, as_problem
-from eigenboundary.runtime.arguments import check_choice, check_integer, check_seed
+from eigenboundary.runtime.arguments import check_choice, check_integer, check_number, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import safe_point
 from eigenboundary.runtime.precision import full_precision
 
 Array = NDArray[np.float64]
-Batch = tuple[Tensor, Tensor]
+#: Batches of samples and labels, and the number of samples.
+Drawn = tuple[Iterable[tuple[Tensor, Tensor]], int]
 
 _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -144,8 +144,7 @@ def low_loss_curve(
     check_choice(optimizer, "optimizer", tuple(_OPTIMIZERS))
     check_integer(batch_size, "batch_size", optional=True)
     check_seed(seed)
-    if not (isinstance(learning_rate, Real) and 0 < float(learning_rate) < math.inf):
-        raise InvalidInputError("learning_rate", "be a positive number", repr(learning_rate))
+    check_number(learning_rate, "learning_rate", above=0)
     first, last = as_point(problem, start, "start"), as_point(problem, end, "end")
     segment = loss_between(problem, first, last, steps)
 
@@ -154,20 +153,16 @@ def low_loss_curve(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         stepper, lambda i: 1 - (1 - _LAST_RATE) * min(1.0, max(0.0, 2 * i / iterations - 1))
     )
-    draws = np.random.default_rng(seed).uniform(size=iterations)
     batches = _batches(problem, batch_size)
     history = np.empty(iterations)
-    for i, t in enumerate(draws):
+    for i, t in enumerate(np.random.default_rng(seed).uniform(size=iterations)):
         safe_point()
         stepper.zero_grad()
-        history[i] = _descend(problem, (first, bend, last), float(t), *next(batches))
+        history[i] = _descend(problem, (first, bend, last), float(t), next(batches))
         if not math.isfinite(history[i]):
-            raise InvalidInputError(
-                "learning_rate",
-                "be small enough for the training to stay finite",
-                because=f"with {float(learning_rate):g} the loss was {history[i]} at "
-                f"iteration {i + 1}",
-            )
+            wanted = "be small enough for the training to stay finite"
+            came = f"with {learning_rate:g} the loss was {history[i]} at iteration {i + 1}"
+            raise InvalidInputError("learning_rate", wanted, because=came)
         stepper.step()
         schedule.step()
         if progress is not None:
@@ -184,7 +179,7 @@ def _bernstein(t: Any) -> Array:
     return np.stack([(1 - t) ** 2, 2 * t * (1 - t), t**2], axis=-1)
 
 
-def _batches(problem: Problem, batch_size: int | None) -> Iterator[tuple[Iterable[Batch], int]]:
+def _batches(problem: Problem, batch_size: int | None) -> Iterator[Drawn]:
     """Yield the samples of each iteration, a batch or all data in chunks, and their number."""
     while True:
         if batch_size is None:
@@ -194,15 +189,9 @@ def _batches(problem: Problem, batch_size: int | None) -> Iterator[tuple[Iterabl
             yield from (([batch], len(batch[0])) for batch in problem.samples.batches(batch_size))
 
 
-def _descend(
-    problem: Problem,
-    points: tuple[Tensor, Tensor, Tensor],
-    t: float,
-    samples: Iterable[Batch],
-    n: int,
-) -> float:
-    """Return the loss of n samples at one t, and add its gradient to that of the bend."""
-    (first, bend, last), (a, b, c) = points, _bernstein(t).tolist()
+def _descend(problem: Problem, points: tuple[Tensor, ...], t: float, drawn: Drawn) -> float:
+    """Return the loss of the samples at one t, and add its gradient to that of the bend."""
+    (first, bend, last), (a, b, c), (samples, n) = points, _bernstein(t).tolist(), drawn
     network, total = problem.network, 0.0
     for x, y in samples:
         with torch.enable_grad():

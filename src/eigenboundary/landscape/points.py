@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from eigenboundary.problem.module import check_model, unwrapped
 from eigenboundary.problem.network import Network, Tree
 from eigenboundary.problem.problem import Model, Problem, as_problem
+from eigenboundary.runtime.arguments import check_shape
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.interrupts import safe_point
 from eigenboundary.runtime.linalg import column_norms
@@ -75,10 +76,7 @@ def loss_at(model: Model, thetas: Any, *, data: Any = None, **options: Any) -> L
     problem = as_problem(model, data, **options)
     points = as_numbers(thetas, "thetas").to(problem.device, problem.dtype)
     points = points.unsqueeze(0) if points.ndim == 1 else points
-    if points.ndim != 2 or points.shape[1] != problem.n_parameters or not len(points):
-        raise InvalidInputError(
-            "thetas", f"have shape (m, {problem.n_parameters})", f"{tuple(points.shape)}"
-        )
+    check_shape(points, "thetas", ("m", problem.n_parameters))
     _check_finite(points, "thetas")
     return values_at(problem, points.split(_points_at_once(problem)))
 
@@ -145,18 +143,13 @@ def as_steps(
 ) -> Array:
     """Return coordinates along a line: finite, at least one, perhaps within limits."""
     steps = as_numbers(value, name).cpu().double().numpy()
-    if steps.ndim != 1 or not len(steps) or not np.isfinite(steps).all():
-        raise InvalidInputError(
-            name,
-            "be a sequence of at least one finite number",
-            f"shape {steps.shape}{'' if np.isfinite(steps).all() else ' with NaN or inf'}",
-        )
+    finite = np.isfinite(steps).all()
+    if steps.ndim != 1 or not len(steps) or not finite:
+        came = f"shape {steps.shape}{'' if finite else ' with NaN or inf'}"
+        raise InvalidInputError(name, "be a sequence of at least one finite number", came)
     if within is not None and not (within[0] <= steps.min() and steps.max() <= within[1]):
-        raise InvalidInputError(
-            name,
-            f"be between {within[0]:g} and {within[1]:g}",
-            f"numbers from {steps.min():g} to {steps.max():g}",
-        )
+        came = f"numbers from {steps.min():g} to {steps.max():g}"
+        raise InvalidInputError(name, f"be between {within[0]:g} and {within[1]:g}", came)
     return steps
 
 
@@ -180,21 +173,16 @@ def as_point(problem: Problem, value: Any, name: str) -> Tensor:
     for key, tensor in problem.network.module.state_dict().items():
         came = value.get(key)
         if not isinstance(came, Tensor) or came.shape != tensor.shape:
-            shape = tuple(came.shape) if isinstance(came, Tensor) else "none"
-            raise InvalidInputError(
-                name,
-                f"be a network of the problem's architecture, with {key!r} of shape "
-                f"{tuple(tensor.shape)}",
-                f"{shape}",
-            )
+            shape = str(tuple(came.shape)) if isinstance(came, Tensor) else "none"
+            own = f"{key!r} of shape {tuple(tensor.shape)}"
+            wanted = f"be a network of the problem's architecture, with {own}"
+            raise InvalidInputError(name, wanted, shape)
         fixed = key not in problem.parameter_names and not key.endswith("num_batches_tracked")
         if fixed and not torch.allclose(came.to(tensor), tensor, equal_nan=True):
-            raise InvalidInputError(
-                name,
-                "differ from the problem's network in θ alone",
-                because=f"{key!r}, which is not part of θ, differs (to leave it as the problem has "
-                "it, pass the flat vector θ)",
-            )
+            wanted = "differ from the problem's network in θ alone"
+            remedy = "to leave it as the problem has it, pass the flat vector θ"
+            because = f"{key!r}, which is not part of θ, differs ({remedy})"
+            raise InvalidInputError(name, wanted, because=because)
     tree = {n: value[n].detach().to(problem.device, problem.dtype) for n in problem.parameter_names}
     point = problem.network.flatten(tree, leading=0)
     _check_finite(point, name)
@@ -203,10 +191,7 @@ def as_point(problem: Problem, value: Any, name: str) -> Tensor:
 
 def _as_vector(problem: Problem, value: Any, name: str) -> Tensor:
     vector = as_numbers(value, name)
-    if vector.shape != (problem.n_parameters,):
-        raise InvalidInputError(
-            name, f"have shape ({problem.n_parameters},)", f"{tuple(vector.shape)}"
-        )
+    check_shape(vector, name, (problem.n_parameters,))
     vector = vector.to(problem.device, problem.dtype)
     _check_finite(vector, name)
     return vector
@@ -217,13 +202,11 @@ def as_numbers(value: Any, name: str) -> Tensor:
     try:
         tensor = value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
     except (TypeError, ValueError):
-        raise InvalidInputError(
-            name, "be a numeric array or tensor", type(value).__name__
-        ) from None
+        wanted = "be a numeric array or tensor"
+        raise InvalidInputError(name, wanted, type(value).__name__) from None
     if tensor.is_complex() or tensor.dtype == torch.bool:
-        raise InvalidInputError(
-            name, "hold real numbers", f"{str(tensor.dtype).removeprefix('torch.')}"
-        )
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        raise InvalidInputError(name, "hold real numbers", dtype)
     return tensor
 
 

@@ -1,4 +1,4 @@
-r"""Networks that compute the same function from other weights.
+r"""Networks that compute the same function from other weights, and coordinates in which they agree.
 
 A layer followed by a positively homogeneous activation, :math:`\varphi(\alpha u) = \alpha
 \varphi(u)` for :math:`\alpha > 0`, can pass a factor on to the next one. With
@@ -7,14 +7,17 @@ A layer followed by a positively homogeneous activation, :math:`\varphi(\alpha u
 .. math:: W_l \to \alpha_l W_l, \qquad b_l \to \Big(\prod_{j \le l} \alpha_j\Big) b_l
 
 makes the same predictions, while its Hessian differs (Dinh et al. 2017, arXiv:1703.04933).
-Quantities that do not change are in :mod:`eigenboundary.landscape.coordinates`.
+
+Written as θ' = Sθ with S diagonal, the factors turn the gradient into :math:`S^{-1} g`, the Hessian
+into :math:`S^{-1} H S^{-1}`, and the diagonal D of the norms of the tensors that the parameters
+belong to into SD. So :math:`D g` and :math:`D H D` do not change: gradient and Hessian in the
+coordinates :math:`z = D^{-1}\theta`.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -29,8 +32,9 @@ from eigenboundary.problem.module import (
     check_model,
     unwrapped,
 )
-from eigenboundary.runtime.arguments import as_array, check_integer, check_seed
-from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.problem.problem import Model, Problem, as_problem
+from eigenboundary.runtime.arguments import as_array, check_integer, check_number, check_seed
+from eigenboundary.runtime.errors import InvalidInputError, first_line
 
 Layer = tuple[str, str | None]
 
@@ -87,11 +91,8 @@ def random_alphas(
     """
     check_integer(n_layers, "n_layers")
     check_seed(seed)
-    real = isinstance(low, Real) and isinstance(high, Real)
-    if not (real and np.isfinite([low, high]).all() and 0 < low < 1 < high):
-        raise InvalidInputError(
-            "low and high", "be positive numbers with low < 1 < high", f"{low!r} and {high!r}"
-        )
+    check_number(low, "low", above=0, below=1)
+    check_number(high, "high", above=1)
     lowest, highest = np.log(low), np.log(high)
     generator = np.random.default_rng(seed)
     for _ in range(_MOST_REDRAWS):
@@ -104,8 +105,9 @@ def random_alphas(
     return alphas
 
 
-def _cumulative(alphas: ArrayLike | Tensor, n_layers: int) -> tuple[list[float], list[float]]:
-    """Return the factors of weights and of biases; the last ones make the product one."""
+def _scales(layers: Sequence[Layer], alphas: ArrayLike | Tensor) -> dict[str, float]:
+    """Return the factor of each weight and bias; the last ones make the product one."""
+    n_layers = len(layers)
     wanted = f"be {n_layers} numbers, one a layer"
     try:
         values = as_array(alphas)
@@ -119,12 +121,16 @@ def _cumulative(alphas: ArrayLike | Tensor, n_layers: int) -> tuple[list[float],
         raise InvalidInputError("alphas", "be positive and finite", f"{factors.tolist()}")
     logs = np.log(factors)
     if abs(logs.sum()) > 4 * float(rounding) * (1 + np.abs(logs)).sum():
-        raise InvalidInputError(
-            "alphas", "have product 1", f"{factors.tolist()} with product {factors.prod():.9g}"
-        )
+        came = f"{factors.tolist()} with product {factors.prod():.9g}"
+        raise InvalidInputError("alphas", "have product 1", came)
     products = np.append(np.cumprod(factors)[:-1], 1.0)
     factors[-1] = 1.0 / products[-2] if n_layers > 1 else 1.0
-    return factors.tolist(), products.tolist()
+    scales: dict[str, float] = {}
+    for (weight, bias), factor, product in zip(layers, factors, products, strict=True):
+        scales[weight] = float(factor)
+        if bias is not None:
+            scales[bias] = float(product)
+    return scales
 
 
 def layer_parameters(model: nn.Module) -> tuple[Layer, ...]:
@@ -146,10 +152,8 @@ def layer_parameters(model: nn.Module) -> tuple[Layer, ...]:
         own = dict(module.named_parameters(path, recurse=False, remove_duplicate=False))
         for name, parameter in own.items():
             if id(parameter) in owners:
-                raise _refused(
-                    "not share weights between layers",
-                    f"{name!r} is {owners[id(parameter)]!r} again",
-                )
+                again = f"{name!r} is {owners[id(parameter)]!r} again"
+                raise _refused("not share weights between layers", again)
             owners[id(parameter)] = name
         # Even without weights it may not stay: in training mode it undoes any factor.
         normalizes = isinstance(module, nn.modules.batchnorm._BatchNorm)
@@ -157,11 +161,9 @@ def layer_parameters(model: nn.Module) -> tuple[Layer, ...]:
             continue
         weight, bias = (f"{path}.{part}".removeprefix(".") for part in ("weight", "bias"))
         if not isinstance(module, _LAYERS) or weight not in own or not own.keys() <= {weight, bias}:
-            raise _refused(
-                "hold its parameters in Linear and convolution layers",
-                f"{path or 'the model'!r} is a {type(module).__name__} with "
-                f"{', '.join(own) or 'statistics of its inputs'}",
-            )
+            held = f"a {type(module).__name__} with {', '.join(own) or 'statistics of its inputs'}"
+            wanted = "hold its parameters in Linear and convolution layers"
+            raise _refused(wanted, f"{path or 'the model'!r} is {held}")
         layers.append((weight, bias if bias in own else None))
     if not layers:
         raise _refused("have a Linear or convolution layer", f"{type(model).__name__} has none")
@@ -218,42 +220,35 @@ def reparametrize(model: nn.Module, alphas: ArrayLike | Tensor, x: Any = None) -
     layers = layer_parameters(model)
     model = unwrapped(model)
     check_finite_parameters(model)
-    factors, products = _cumulative(alphas, len(layers))
+    scales = _scales(layers, alphas)
     if not _is_homogeneous_chain(model, len(layers)):
         _check_unchanged(model, layers, x)
-    return _scaled(_copied(model), layers, factors, products)
+    return _scaled(model, scales)
 
 
 def _copied(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:
-        raise InvalidInputError(
-            "model", "be copyable with copy.deepcopy", f"{type(error).__name__}: {error}"
-        ) from None
+        came = f"{type(error).__name__}: {error}"
+        raise InvalidInputError("model", "be copyable with copy.deepcopy", came) from None
 
 
 @torch.no_grad()
-def _scaled(
-    model: nn.Module, layers: Sequence[Layer], factors: list[float], products: list[float]
-) -> nn.Module:
+def _scaled(model: nn.Module, scales: dict[str, float]) -> nn.Module:
+    model = _copied(model)
     named = dict(model.named_parameters())
-    for (weight, bias), factor, product in zip(layers, factors, products, strict=True):
-        for name, scale in ((weight, factor), (bias, product)):
-            if name is None:
-                continue
-            # Multiplied in float64: a factor rounded to float32 would scale all entries wrongly.
-            scaled = (named[name].double() * scale).to(named[name].dtype)
-            limits = torch.finfo(scaled.dtype)
-            largest = float(scaled.abs().max()) if scaled.numel() else 0.0
-            lost = largest < limits.tiny / limits.eps and bool((named[name] != 0).any())
-            if lost or not np.isfinite(largest):
-                raise InvalidInputError(
-                    "alphas",
-                    f"leave the weights in the range of {str(scaled.dtype).removeprefix('torch.')}",
-                    because=f"the largest entry of {name!r} would be {largest:.3g}",
-                )
-            named[name].copy_(scaled)
+    for name, scale in scales.items():
+        # Multiplied in float64: a factor rounded to float32 would scale all entries wrongly.
+        scaled = (named[name].double() * scale).to(named[name].dtype)
+        limits = torch.finfo(scaled.dtype)
+        largest = float(scaled.abs().max()) if scaled.numel() else 0.0
+        lost = largest < limits.tiny / limits.eps and bool((named[name] != 0).any())
+        if lost or not np.isfinite(largest):
+            wanted = f"leave the weights in the range of {str(scaled.dtype).split('.')[1]}"
+            because = f"the largest entry of {name!r} would be {largest:.3g}"
+            raise InvalidInputError("alphas", wanted, because=because)
+        named[name].copy_(scaled)
     return model
 
 
@@ -287,49 +282,95 @@ def _check_unchanged(model: nn.Module, layers: Sequence[Layer], x: Any) -> None:
     inputs = _trial_inputs(model, layers, x)
     alphas = random_alphas(len(layers), 0.5, 2.0)
     original = _copied(model).eval().double().cpu()
-    other = _scaled(_copied(original), layers, *_cumulative(alphas, len(layers)))
+    other = _scaled(original, _scales(layers, alphas))
     name = type(model).__name__
     try:
         with torch.no_grad():
             before, after = original(inputs), other(inputs)
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise InvalidInputError(
-            "x",
-            f"be inputs that the model takes, to try out whether {name} can be reparametrised",
-            because=f"for shape {tuple(inputs.shape)} it raised: {reason}",
-        ) from error
+        wanted = f"be inputs that the model takes, to try out whether {name} can be reparametrised"
+        because = f"for shape {tuple(inputs.shape)} it raised: {first_line(error)}"
+        raise InvalidInputError("x", wanted, because=because) from error
     if not isinstance(before, Tensor):
         raise _refused("return a tensor", f"{name} gave a {type(before).__name__}")
     change = (after - before).abs().flatten(1).amax(1)
     size = before.abs().flatten(1).amax(1)
     if not bool((change <= _UNCHANGED * size).all()):
         worst = float((change / size.clamp_min(torch.finfo(size.dtype).tiny)).max())
-        raise _refused(
+        wanted = (
             "call its layers one after the other in the order they are registered, with "
-            "nothing but positively homogeneous operations (ReLU, pooling) between,",
-            f"outputs of this {name} changed by a factor of {worst:.2g}",
+            "nothing but positively homogeneous operations (ReLU, pooling) between,"
         )
+        raise _refused(wanted, f"outputs of this {name} changed by a factor of {worst:.2g}")
 
 
 def _trial_inputs(model: nn.Module, layers: Sequence[Layer], x: Any) -> Tensor:
     if x is not None:
         given = as_numbers(x, "x")
         if given.ndim < 2 or not len(given):
-            raise InvalidInputError(
-                "x", "be a batch of inputs, shape (n, ...)", f"shape {tuple(given.shape)}"
-            )
+            came = f"shape {tuple(given.shape)}"
+            raise InvalidInputError("x", "be a batch of inputs, shape (n, ...)", came)
         check_finite_inputs(given, "x")
         trials = given[:_TRIALS].cpu().double()
         return torch.cat([trials, 0.1 * trials, 10 * trials])
     first = model.get_submodule(layers[0][0].rpartition(".")[0])
     if not isinstance(first, nn.Linear):
-        raise InvalidInputError(
-            "x",
-            f"be given, to try out whether this {type(model).__name__} can be reparametrised: "
-            f"its first layer, a {type(first).__name__}, does not tell the inputs' shape",
-        )
+        name, kind = type(model).__name__, type(first).__name__
+        wanted = f"be given, to try out whether this {name} can be reparametrised"
+        because = f"its first layer, a {kind}, does not tell the inputs' shape"
+        raise InvalidInputError("x", wanted, because=because)
     generator = torch.Generator().manual_seed(0)
     unit = torch.randn(_TRIALS, first.in_features, dtype=torch.float64, generator=generator)
     # Many sizes: a clipped activation shows itself only on large inputs, a bias on small ones.
     return unit * torch.logspace(-2, 2, _TRIALS, dtype=torch.float64).unsqueeze(1)
+
+
+def layer_normalized(model: Model, data: Any = None, **options: Any) -> Problem:
+    r"""Return the problem in coordinates that rescaling a ReLU network's layers does not change.
+
+    Every parameter tensor is measured in units of its own (Frobenius) norm: θ = Dz with D the
+    diagonal of these norms, held fixed. Whatever is computed from the result, with
+    :class:`~eigenboundary.HessianOperator`, :func:`~eigenboundary.alignments` and the rest, is in
+    terms of z: the gradient is Dg, the Hessian DHD, and an alignment
+    :math:`\langle Dg, u\rangle / \|Dg\|\|u\|`. A network and its reparametrization by
+    :func:`~eigenboundary.reparametrize` then have equal eigenvalues and alignments, to rounding.
+    Factors that differ between the units of a layer do change them.
+
+    Parameters
+    ----------
+    model : torch.nn.Module, Problem or Analysis
+        Left as it is; the samples are shared.
+    data, **options
+        Samples and options of :class:`~eigenboundary.Problem`, for a module.
+
+    Returns
+    -------
+    Problem
+        Its ``network.scales`` is the diagonal of D, shape (p,). A tensor of zeros keeps scale 1,
+        and its entries' coordinates are not invariant.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import eigenboundary as eb
+    >>> _ = torch.manual_seed(0)
+    >>> data = torch.randn(12, 2).double(), torch.arange(12) % 3
+    >>> hidden, last = torch.nn.Linear(2, 4), torch.nn.Linear(4, 3)
+    >>> model = torch.nn.Sequential(hidden, torch.nn.ReLU(), last).double()
+    >>> for network in (model, eb.reparametrize(model, [10.0, 0.1])):
+    ...     problem = eb.layer_normalized(eb.Problem(network, data))
+    ...     print(round(eb.HessianOperator(problem).trace(), 4))
+    1.375
+    1.375
+    """
+    problem = as_problem(model, data, **options)
+    network = problem.network
+    if network.units is not None:
+        raise InvalidInputError("model", "not be layer-normalised already", "one that is")
+    units = {}
+    for name, tensor in network.parameters.items():
+        norm = torch.linalg.vector_norm(tensor.double())
+        # A tensor of zeros, or an empty one, has no scale of its own.
+        units[name] = torch.where(norm > 0, norm, torch.ones_like(norm)).to(network.dtype)
+    samples = problem.samples if problem.has_samples else None
+    return Problem.of(network.in_units(units), problem.loss, samples, problem.seed)

@@ -5,14 +5,12 @@ A line along a direction v, in units of distance in parameter space, and a segme
 .. math:: \theta(t) = \theta + t\, v / \|v\|, \qquad \theta(t) = (1 - t)\,\theta_0 + t\,\theta_1
 
 To second order, the loss on the line is :math:`L + t\langle g, v\rangle + \frac12 t^2 v^T H v`:
-along a unit eigenvector its curvature is the eigenvalue. Planes are spanned by two orthonormal
-directions; planes through three networks follow Garipov et al. 2018 (arXiv:1802.10026), sec. 3.
+along a unit eigenvector its curvature is the eigenvalue. Planes have two orthonormal axes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -22,14 +20,12 @@ from torch import Tensor
 
 from eigenboundary.landscape.points import as_direction, as_point, as_steps, blocks_of, values_at
 from eigenboundary.problem.problem import Model, Problem, as_problem
-from eigenboundary.runtime.arguments import check_integer
+from eigenboundary.runtime.arguments import check_integer, check_number
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.linalg import inner
 from eigenboundary.runtime.precision import full_precision
 
 Array = NDArray[np.float64]
-
-_SEGMENT_STEPS = 41
 
 
 @dataclass(frozen=True)
@@ -168,7 +164,7 @@ def loss_between(
     0.0
     """
     problem = as_problem(model, data, **options)
-    t = as_steps(np.linspace(0, 1, _SEGMENT_STEPS) if steps is None else steps, within=(0.0, 1.0))
+    t = as_steps(np.linspace(0, 1, 41) if steps is None else steps, within=(0.0, 1.0))
     ends = torch.stack([as_point(problem, start, "start"), as_point(problem, end, "end")])
     return curve_of(problem, t, np.stack([1 - t, t], axis=1), ends)
 
@@ -223,9 +219,7 @@ def loss_plane(
     """
     problem = as_problem(model, data, **options)
     centre = problem.network.theta if origin is None else as_point(problem, origin, "origin")
-    axes = _orthonormal(
-        as_direction(problem, first, "first"), as_direction(problem, second, "second"), "second"
-    )
+    axes = _orthonormal(problem, first=first, second=second)
     columns = as_steps(steps)
     rows = columns if second_steps is None else as_steps(second_steps, "second_steps")
     return _plane(problem, columns, rows, centre, axes, np.zeros((1, 2)))
@@ -246,7 +240,7 @@ def plane_through(
     """Compute the loss on the plane through three networks.
 
     The origin is a, the first axis points to b, and c lies on the side of the second axis
-    (arXiv:1802.10026, sec. 3).
+    (Garipov et al. 2018, arXiv:1802.10026, sec. 3).
 
     Parameters
     ----------
@@ -283,19 +277,15 @@ def plane_through(
     """
     problem = as_problem(model, data, **options)
     check_integer(resolution, "resolution")
-    if not isinstance(margin, Real) or not np.isfinite(margin) or margin < 0:
-        raise InvalidInputError("margin", "be a number of at least 0", repr(margin))
-    named = {"a": a, "b": b, "c": c}
-    origin, *others = (as_point(problem, value, name) for name, value in named.items())
-    sides = []
-    for name, point in zip("bc", others, strict=True):
-        if torch.equal(point, origin):
+    check_number(margin, "margin", at_least=0)
+    origin = as_point(problem, a, "a")
+    sides = {name: as_point(problem, at, name) - origin for name, at in (("b", b), ("c", c))}
+    for name, side in sides.items():
+        if not side.any():
             raise InvalidInputError(name, "differ from a", "the same parameters")
-        sides.append(point - origin)
-    axes = _orthonormal(
-        as_direction(problem, sides[0], "b"), as_direction(problem, sides[1], "c"), "c"
-    )
-    points = np.concatenate([np.zeros((1, 2)), inner(torch.stack(sides, 1), axes).cpu().numpy()])
+    axes = _orthonormal(problem, **sides)
+    others = inner(torch.stack([*sides.values()], 1), axes).cpu().numpy()
+    points = np.concatenate([np.zeros((1, 2)), others])
     low, high = points.min(0), points.max(0)
     low, high = low - margin * (high - low), high + margin * (high - low)
     columns, rows = (np.linspace(low[i], high[i], resolution) for i in range(2))
@@ -319,16 +309,14 @@ def _plane(
     return LossPlane(first, second, loss, accuracy, origin, axes, points)
 
 
-def _orthonormal(first: Tensor, second: Tensor, name: str) -> Tensor:
-    """Return two unit vectors as orthonormal columns (p, 2); the first stays as it is."""
-    a, b = first.double(), second.double()
+def _orthonormal(problem: Problem, **directions: Any) -> Tensor:
+    """Return two directions as orthonormal columns (p, 2), the first one at unit length."""
+    a, b = (as_direction(problem, value, name).double() for name, value in directions.items())
     rest = b - (a @ b) * a
     rest = rest - (a @ rest) * a  # once more: the first difference may be mostly rounding
-    smallest = 1e-10 if first.dtype == torch.float64 else 1e-5
+    smallest = 1e-10 if problem.dtype == torch.float64 else 1e-5
     if float(rest.norm()) < smallest:
-        raise InvalidInputError(
-            name,
-            "add a direction of its own to span a plane",
-            because="it is parallel to the first",
-        )
-    return torch.stack([a, rest / rest.norm()], dim=1).to(first.dtype)
+        wanted = "add a direction of its own to span a plane"
+        because = "it is parallel to the first"
+        raise InvalidInputError(list(directions)[1], wanted, because=because)
+    return torch.stack([a, rest / rest.norm()], dim=1).to(problem.dtype)

@@ -13,17 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from eigenboundary.analysis.comparison import Comparison, compare
+from eigenboundary.analysis.comparison import Comparison, check_analyses, compare
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.displays.style import styled
 from eigenboundary.report import pictures, tables, words
+from eigenboundary.runtime.arguments import check_instance
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.files import new_file, new_folder, replaced_when_complete
 from eigenboundary.runtime.version import __version__
 
 __all__ = ["write_pictures", "write_report"]
-
-_TITLE = "Decision boundary report"
 
 
 def write_report(
@@ -52,7 +51,7 @@ def write_report(
         If there is no analysis, or the file exists and ``overwrite`` is not set.
     """
     target = new_file(path, overwrite=overwrite, name="path")
-    _check(analyses)
+    check_analyses(analyses, 1)
     page = _render(analyses, title)
     with replaced_when_complete(target) as partial:
         partial.write_text(page, encoding="utf-8")
@@ -82,74 +81,51 @@ def write_pictures(
         If ``analysis`` is no Analysis, or the folder is a file, holds files without ``overwrite``,
         or cannot be made or written to.
     """
-    if not isinstance(analysis, Analysis):
-        raise InvalidInputError("analysis", "be an Analysis", type(analysis).__name__)
+    check_instance(analysis, "analysis", Analysis)
     target = new_folder(folder, overwrite=overwrite)
-    every = (*pictures.pictures_of(analysis), *pictures.pictures_of_sections(analysis))
     made = []
-    for picture in every:
+    for picture in (*pictures.pictures_of(analysis), *pictures.pictures_of_sections(analysis)):
         for kind in ("png", "pdf"):
             file = target / f"{picture.name}.{kind}"
+            how: dict[str, Any] = {"format": kind, "dpi": pictures.PNG_DPI}
             metadata = {"CreationDate": None} if kind == "pdf" else None
             with replaced_when_complete(file, "folder") as partial, styled():
-                picture.figure.savefig(
-                    partial, format=kind, dpi=pictures.PNG_DPI, metadata=metadata
-                )
+                picture.figure.savefig(partial, metadata=metadata, **how)
             made.append(file)
     return tuple(made)
-
-
-def _check(analyses: Any) -> None:
-    if not isinstance(analyses, Mapping) or not analyses:
-        got = "an empty one" if isinstance(analyses, Mapping) else type(analyses).__name__
-        raise InvalidInputError(
-            "analyses", "be a mapping of at least one name to its analysis", got
-        )
-    for name, analysis in analyses.items():
-        if not isinstance(analysis, Analysis):
-            got = f"{type(analysis).__name__} for {name!r}"
-            raise InvalidInputError("analyses", "hold Analysis objects", got)
 
 
 def _render(analyses: Mapping[str, Analysis], title: str | None) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup, escape
 
-    environment = Environment(
-        loader=PackageLoader("eigenboundary", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    loader = PackageLoader("eigenboundary", "report")
+    blocks: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **blocks)
     environment.filters["math"] = lambda text: Markup(
         re.sub(r"([GλAx])_([θib1t])\b", r"\1<sub>\2</sub>", str(escape(text)))
     )
     several = len(analyses) > 1
-    heading = title or (_TITLE if several else str(next(iter(analyses))))
+    heading = title or ("Decision boundary report" if several else str(next(iter(analyses))))
+    named = enumerate(analyses.items(), start=1)
     return environment.get_template("template.html").render(
         title=heading,
         version=__version__,
         several=several,
         comparison=tables.comparison(analyses) if several else None,
         recommended=_recommended(analyses) if several else None,
-        sections=[
-            _section(str(name), analysis, f"a{index}")
-            for index, (name, analysis) in enumerate(analyses.items(), start=1)
-        ],
+        sections=[_section(str(name), analysis, f"a{i}") for i, (name, analysis) in named],
         glossary=words.GLOSSARY,
     )
 
 
 def _recommended(analyses: Mapping[str, Analysis]) -> Comparison | None:
-    """The comparison, or None where margins are missing or the samples differ."""
-    if any(analysis.smallest_margin is None for analysis in analyses.values()):
-        return None
-    first, *others = analyses.values()
-    if not all(np.array_equal(first.labels, other.labels) for other in others):
-        return None
+    """Return the comparison, or None where margins are missing or the samples differ."""
+    every = list(analyses.values())
+    known = all(analysis.smallest_margin is not None for analysis in every)
+    alike = all(np.array_equal(every[0].labels, analysis.labels) for analysis in every)
     try:
-        return compare(analyses)
+        return compare(analyses) if known and alike else None
     except InvalidInputError:
         return None
 

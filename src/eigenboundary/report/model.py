@@ -19,39 +19,19 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
-
-    Attributes
-    ----------
-    name : str
-        The heading.
-    kind : {"number", "word", "text", "head"}
-        Numbers are aligned to the right; only text wraps; a head names its row.
-    format : callable
-        Maps a value to its text or :class:`Cell`.
-    wide : bool
-        Whether the column is shown on the page only, where there is room.
-    link : str
-        Anchor on the page that the heading leads to.
-    """
+    """A column of a table: its heading, and how it is aligned and filled."""
 
     name: str
+    # Numbers are aligned to the right; only text wraps; a head names its row.
     kind: Literal["number", "word", "text", "head"] = "number"
     format: Callable[[Any], str | Cell] = str
-    wide: bool = False
-    link: str = ""
+    wide: bool = False  # shown on the page only, where there is room
+    link: str = ""  # anchor on the page that the heading leads to
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of values below their columns.
-
-    Attributes
-    ----------
-    columns : tuple of Column
-    rows : sequence of sequences
-        One value a column, formatted by it; a :class:`Cell` is taken as it is.
-    title, caption : str
+    """Rows of values below their columns; a column formats all but a :class:`Cell`.
 
     Examples
     --------

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from eigenboundary import displays
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.displays import (
-    AlignmentDisplay,
-    ClassPairDisplay,
-    ControlsDisplay,
-    DensityDisplay,
-    EmbeddingDisplay,
-    MarginDisplay,
-    MassDisplay,
-    PlaneDisplay,
-    SectionDisplay,
-    SpectrumDisplay,
-)
+from eigenboundary.displays.embedding import LEAST_SAMPLES
 from eigenboundary.displays.sections import is_image
 from eigenboundary.displays.style import styled
 
 #: Dots an inch of pictures that are stored as PNG.
 PNG_DPI = 190
-_LEAST_EMBEDDED = 3
 # The first sections that lead anywhere are drawn as images.
 _SECTIONS_SHOWN = 3
 
@@ -110,32 +99,22 @@ _CAPTIONS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with its title and caption.
+    """A figure with its title and caption."""
 
-    Attributes
-    ----------
-    name : str
-        Stem of the file's name.
-    title, caption : str
-    figure : Figure
-    vector : bool
-        Whether the page embeds an SVG of it.
-    """
-
-    name: str
+    name: str  # stem of the file's name
     title: str
     caption: str
     figure: Figure
-    vector: bool
+    vector: bool  # whether the page embeds an SVG of it
 
     def embedded(self) -> dict[str, str]:
         """Return a data URI, the title, the caption and the width in pixels."""
+        how: dict[str, Any] = {"format": "png", "dpi": PNG_DPI}
+        if self.vector:
+            how = {"format": "svg", "metadata": {"Date": None}}
         buffer = io.BytesIO()
         with styled():
-            if self.vector:
-                self.figure.savefig(buffer, format="svg", metadata={"Date": None})
-            else:
-                self.figure.savefig(buffer, format="png", dpi=PNG_DPI)
+            self.figure.savefig(buffer, **how)
         data = base64.b64encode(buffer.getvalue()).decode("ascii")
         return {
             "source": f"data:image/{'svg+xml' if self.vector else 'png'};base64,{data}",
@@ -147,7 +126,8 @@ class Picture:
 
 def _picture(
     name: str,
-    draw: Callable[..., object],
+    display: Any,
+    analysis: Analysis,
     size: tuple[float, float] | None = None,
     *,
     panels: bool = False,
@@ -156,9 +136,12 @@ def _picture(
     **words: str,
 ) -> Picture:
     """Draw a picture, on several panels or on one; without a size, the display chooses it."""
-    # A figure of pyplot would stay open until someone closes it.
-    figure = Figure(figsize=size, layout="constrained")
-    draw(ax=figure if panels or size is None else figure.add_subplot())
+    which: dict[str, Any] = {} if index is None else {"index": index}
+    with styled():
+        # A figure of pyplot would stay open until someone closes it.
+        figure = Figure(figsize=size, layout="constrained")
+        ax = figure if panels or size is None else figure.add_subplot()
+        display.from_analysis(analysis, ax=ax, **which)
     number = "" if index is None else str(index + 1)
     title, caption = (text.format(i=number, **words) for text in _CAPTIONS[name])
     return Picture(f"{name}-{number}" if number else name, title, caption, figure, vector)
@@ -166,26 +149,22 @@ def _picture(
 
 def pictures_of(analysis: Analysis) -> list[Picture]:
     """Draw the pictures of an analysis, without those of its sections."""
-
-    def draw(display: Any, *arguments: Any) -> Callable[..., object]:
-        return partial(display.from_analysis, analysis, *arguments)
-
+    draw = partial(_picture, analysis=analysis)
     edge = ", which begins at the dashed line" if analysis.outlier_count.resolved else ""
     panels: dict[str, Any] = {"size": (9.6, 6.3), "panels": True, "vector": False}
     result = []
-    with styled():
-        if analysis.grid is not None:
-            result.append(_picture("decision-boundary", draw(PlaneDisplay), **panels))
-        result.append(_picture("spectrum", draw(SpectrumDisplay), (7.4, 3.9), edge=edge))
-        if analysis.bulk is not None:
-            result.append(_picture("density", draw(DensityDisplay), (9.6, 3.9), panels=True))
-        result.append(_picture("alignment", draw(AlignmentDisplay), vector=False))
-        result.append(_picture("mass", draw(MassDisplay), (7.4, 3.4)))
-        if analysis.grid is None and len(analysis.inputs) >= _LEAST_EMBEDDED:
-            result.append(_picture("embedding", draw(EmbeddingDisplay, "pca"), **panels))
-        if analysis.controls:
-            size = 7.6, 1.3 + 0.62 * (1 + len(analysis.controls))
-            result.append(_picture("controls", draw(ControlsDisplay), size))
+    if analysis.grid is not None:
+        result.append(draw("decision-boundary", displays.PlaneDisplay, **panels))
+    result.append(draw("spectrum", displays.SpectrumDisplay, size=(7.4, 3.9), edge=edge))
+    if analysis.bulk is not None:
+        result.append(draw("density", displays.DensityDisplay, size=(9.6, 3.9), panels=True))
+    result.append(draw("alignment", displays.AlignmentDisplay, vector=False))
+    result.append(draw("mass", displays.MassDisplay, size=(7.4, 3.4)))
+    if analysis.grid is None and len(analysis.inputs) >= LEAST_SAMPLES:
+        result.append(draw("embedding", displays.EmbeddingDisplay, **panels))
+    if analysis.controls:
+        size = 7.6, 1.3 + 0.62 * (1 + len(analysis.controls))
+        result.append(draw("controls", displays.ControlsDisplay, size=size))
     return result
 
 
@@ -193,19 +172,29 @@ def pictures_of_sections(analysis: Analysis) -> list[Picture]:
     """Draw the sections of an analysis with margins."""
     if analysis.sections is None:
         return []
+    draw = partial(_picture, analysis=analysis)
     leading = [s.eigenvector for s in analysis.sections if s.share > 0 and s.samples is not None]
     panels: dict[str, Any] = {"panels": True, "vector": False}
-    with styled():
-        result = [
-            _picture("class-pairs", partial(ClassPairDisplay.from_analysis, analysis)),
-            _picture("margins", partial(MarginDisplay.from_analysis, analysis), (7.4, 4.2)),
-        ]
-        for i in leading[:_SECTIONS_SHOWN] if is_image(analysis.input_shape) else []:
-            section = partial(SectionDisplay.from_analysis, analysis, i)
-            result.append(_picture("section", section, (8.8, 5.8), index=i, **panels))
-        for plane in analysis.planes:
-            draw = partial(PlaneDisplay.from_analysis, analysis, plane.eigenvector)
-            veiled = "" if plane.inside.all() else " What is veiled lies outside the box."
-            options = {"index": plane.eigenvector, "veiled": veiled, **panels}
-            result.append(_picture("plane", draw, (9.6, 6.3), **options))
+    result = [
+        draw("class-pairs", displays.ClassPairDisplay),
+        draw("margins", displays.MarginDisplay, size=(7.4, 4.2)),
+    ]
+    for i in leading[:_SECTIONS_SHOWN] if is_image(analysis.input_shape) else []:
+        section = draw("section", displays.SectionDisplay, size=(8.8, 5.8), index=i, **panels)
+        result.append(section)
+    for plane in analysis.planes:
+        veiled = "" if plane.inside.all() else " What is veiled lies outside the box."
+        options = {"index": plane.eigenvector, "veiled": veiled, **panels}
+        result.append(draw("plane", displays.PlaneDisplay, size=(9.6, 6.3), **options))
     return result
+
+
+def analysis_html(analysis: Analysis) -> str:
+    """Return the short text and the spectrum as HTML, for a notebook."""
+    drawn = io.StringIO()
+    with styled():
+        figure = Figure(figsize=(6, 3), layout="constrained")
+        displays.SpectrumDisplay.from_analysis(analysis, ax=figure.subplots())
+        figure.savefig(drawn, format="svg")
+    svg = drawn.getvalue()
+    return f"<pre>{html.escape(str(analysis))}</pre>{svg[svg.index('<svg') :]}"

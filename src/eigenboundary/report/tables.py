@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.displays.style import format_number
-from eigenboundary.report.model import Cell, Column, Table
-from eigenboundary.report.words import (
-    count,
-    curvature_name,
-    interval,
-    is_narrow,
-    percent,
-)
+from eigenboundary.report.model import Cell, Column, Mark, Table
+from eigenboundary.report.words import count, curvature_name, interval, is_narrow
+from eigenboundary.runtime.formats import format_number, percent
 
 _MOST_ROWS = 30
 _EPSILONS: tuple[tuple[float | Literal["random"], str], ...] = (
@@ -30,25 +24,18 @@ _MIXED = " The analyses differ in curvature or loss: their numbers cannot be com
 
 def numbers(analysis: Analysis) -> Table:
     """Return the numbers of an analysis, each with its interval and its meaning."""
-    c, k = analysis.complexity, analysis.k
+    c, k, matrix = analysis.complexity, analysis.k, curvature_name(analysis)
     rows = [
         ("loss", format_number(analysis.loss_value, 4), "", analysis.loss),
         ("accuracy", percent(analysis.accuracy), "", "of these samples"),
+        ("outliers", _outliers(analysis), "", f"eigenvalues of the {matrix} apart from the bulk"),
         (
-            "outliers",
-            _outliers(analysis),
-            "",
-            f"eigenvalues of the {curvature_name(analysis)} apart from the bulk",
-        ),
-        (
-            "effective number",
-            format_number(c.effective_number),
+            *("effective number", format_number(c.effective_number)),
             interval(c.effective_number_interval),
             "of eigenvectors that the reinforcing gradients spread over, exp(entropy)",
         ),
         (
-            "participation number",
-            format_number(c.participation_number),
+            *("participation number", format_number(c.participation_number)),
             interval(c.participation_number_interval),
             "the same with less weight on small shares, 1 / Σ share²",
         ),
@@ -58,9 +45,8 @@ def numbers(analysis: Analysis) -> Table:
         level = f" = {format_number(g.epsilon)}" if epsilon == "random" else ""
         meaning = f"share of eigenvectors with mean |A| > ε{level}; {g.count} of {k} computed"
         rows.append((name, format_number(g.value), interval(g.interval), meaning))
-    rows.append(
-        ("mass outside", percent(c.mass_outside), "", f"of A² lies outside the {k} eigenvectors")
-    )
+    outside = f"of A² lies outside the {k} eigenvectors"
+    rows.append(("mass outside", percent(c.mass_outside), "", outside))
     if analysis.test_accuracy is not None:
         found = percent(analysis.test_accuracy)
         rows.insert(2, ("test accuracy", found, "", "of samples not trained on"))
@@ -69,8 +55,7 @@ def numbers(analysis: Analysis) -> Table:
         error = f"± {format_number(trace.error, 1)}"
         rows.append(("trace", format_number(trace.value, 4), error, f"of which these are {total}"))
         for threshold, low, high in analysis.counts_above():
-            above = f"exceed {format_number(threshold)}"
-            rows.append(("eigenvalues", count(low, high), "", above))
+            rows.append(("eigenvalues", count(low, high), "", f"exceed {format_number(threshold)}"))
     made_by = analysis.provenance
     seconds = sum(made_by.seconds.values())
     return Table(
@@ -88,19 +73,16 @@ def eigenpairs(analysis: Analysis) -> Table:
     rows = []
     for index, row in enumerate(analysis.to_dataframe().head(_MOST_ROWS).to_dict("records")):
         cosines = analysis.training_alignment[:, index]
-        most = [
-            f"#{sample} ({format_number(cosines[sample], 2)})"
-            for sample in (int(row["sample_positive"]), int(row["sample_negative"]))
-        ]
+        outlier: Mark = "outlier" if row["outlier"] else ""
+        names = ("residual", "vector_error", "mean_alignment", "max_alignment", "mass")
+        most = (int(row["sample_positive"]), int(row["sample_negative"]))
         rows.append(
             [
-                index + 1,
-                Cell(format_number(row["eigenvalue"], 4), mark="outlier" if row["outlier"] else ""),
-                *(row[name] for name in ("residual", "vector_error")),
-                *(row[name] for name in ("mean_alignment", "max_alignment", "mass")),
+                *(index + 1, Cell(format_number(row["eigenvalue"], 4), mark=outlier)),
+                *(row[name] for name in names),
                 analysis.sides(index),
-                *most,
-                _remark(row["converged"], "outlier" if row["outlier"] else ""),
+                *(f"#{sample} ({format_number(cosines[sample], 2)})" for sample in most),
+                _remark(row["converged"], outlier),
             ]
         )
     error = partial(format_number, digits=2)
@@ -127,16 +109,15 @@ def sections(analysis: Analysis) -> Table:
     """Return one row a section of the boundary, the first thirty, of an analysis with margins."""
     found, smallest = analysis.sections, analysis.smallest_margin
     assert found is not None
+    kind = "maximum" if found.norm == float("inf") else "Euclidean"
     caption = (
         f"{percent(found.unexplained)} of the {len(found.points):,} sampled boundary points belong "
-        f"to none of them. Margins are "
-        f"{'maximum' if found.norm == float('inf') else 'Euclidean'} distances."
+        f"to none of them. Margins are {kind} distances."
     )
     if smallest is not None:
-        caption += (
-            f" Smallest margin: {_smallest_margin(analysis)} (sample #{smallest.sample_index}, of "
-            f"{smallest.n_examined:,} examined)."
-        )
+        sample = f"sample #{smallest.sample_index}, of {smallest.n_examined:,} examined"
+        caption += f" Smallest margin: {_smallest_margin(analysis)} ({sample})."
+    margins = ("margin", "linearised", "‖x_t − x_b‖")
     return Table(
         (
             Column("i"),
@@ -144,23 +125,15 @@ def sections(analysis: Analysis) -> Table:
             Column("share", format=percent),
             Column("|A_i| at x_b", format=format_number),
             Column("x_t", format="#{}".format),
-            *(
-                Column(name, format=partial(format_number, digits=4))
-                for name in ("margin", "linearised", "‖x_t − x_b‖")
-            ),
+            *(Column(name, format=partial(format_number, digits=4)) for name in margins),
             Column("", "word", _remark),
         ),
         [
             (
                 s.eigenvector + 1,
                 " | ".join(analysis.class_name(label) for label in s.classes),
-                s.share,
-                s.alignment,
-                s.sample_index,
-                s.margin,
-                s.lower_estimate,
-                s.paper_margin,
-                s.converged,
+                *(s.share, s.alignment, s.sample_index),
+                *(s.margin, s.lower_estimate, s.paper_margin, s.converged),
             )
             for s in found[:_MOST_ROWS]
         ],
@@ -170,44 +143,30 @@ def sections(analysis: Analysis) -> Table:
 
 def comparison(analyses: Mapping[str, Analysis]) -> Table:
     """Return one row a number, one column an analysis; intervals where a number is only bounded."""
-    every = list(analyses.values())
-    complexities = [analysis.complexity for analysis in every]
-    rows: dict[str, list[Any]] = {
-        "outliers": [_outliers(a) for a in every],
-        "effective number": [
-            _known(c.effective_number, c.effective_number_interval) for c in complexities
-        ],
-        "participation number": [
-            _known(c.participation_number, c.participation_number_interval) for c in complexities
-        ],
-    }
-    for epsilon, name in _EPSILONS:
-        measures = [c.generalization(epsilon) for c in complexities]
-        rows[name] = [_known(g.value, g.interval) for g in measures]
-    rows |= {
-        "mass outside": [percent(c.mass_outside) for c in complexities],
-        "smallest margin": [_smallest_margin(a) for a in every],
-        "boundary unexplained": [
-            _share(None if a.sections is None else a.sections.unexplained) for a in every
-        ],
-        "λ_1": [format_number(float(a.eigenvalues[0])) for a in every],
-        "loss": [format_number(a.loss_value) for a in every],
-        "accuracy": [percent(a.accuracy) for a in every],
-        "test accuracy": [_share(a.test_accuracy) for a in every],
-        "eigenvectors": [f"{a.k:,} of {a.n_parameters:,}" for a in every],
-        "seconds": [f"{sum(a.provenance.seconds.values()):.1f}" for a in every],
-    }
-    mixed = len({(a.curvature, a.loss) for a in every}) > 1
-    return Table(
-        (
-            Column("", "head"),
-            *(Column(str(name), link=f"a{i}") for i, name in enumerate(analyses, start=1)),
+    shown: dict[str, Callable[[Analysis], str | Cell]] = {
+        "outliers": _outliers,
+        "effective number": _effective_number,
+        "participation number": lambda a: _known(
+            a.complexity.participation_number, a.complexity.participation_number_interval
         ),
-        [(name, *cells) for name, cells in rows.items()],
+        **{name: partial(_generalization, epsilon) for epsilon, name in _EPSILONS},
+        "mass outside": lambda a: percent(a.complexity.mass_outside),
+        "smallest margin": _smallest_margin,
+        "boundary unexplained": lambda a: _share(getattr(a.sections, "unexplained", None)),
+        "λ_1": lambda a: format_number(float(a.eigenvalues[0])),
+        "loss": lambda a: format_number(a.loss_value),
+        "accuracy": lambda a: percent(a.accuracy),
+        "test accuracy": lambda a: _share(a.test_accuracy),
+        "eigenvectors": lambda a: f"{a.k:,} of {a.n_parameters:,}",
+        "seconds": lambda a: f"{sum(a.provenance.seconds.values()):.1f}",
+    }
+    names = [Column(str(name), link=f"a{i}") for i, name in enumerate(analyses, start=1)]
+    mixed = len({(a.curvature, a.loss) for a in analyses.values()}) > 1
+    return Table(
+        (Column("", "head"), *names),
+        [(name, *map(cell, analyses.values())) for name, cell in shown.items()],
         caption="“a to b” bounds the number for all p eigenvectors; below it stands the value of "
-        "the computed ones."
-        + " The analyses differ in curvature or loss: their numbers cannot be compared."
-        * mixed,
+        f"the computed ones.{_MIXED if mixed else ''}",
     )
 
 
@@ -239,15 +198,12 @@ def provenance(analysis: Analysis) -> Table:
 
 def headline(analysis: Analysis) -> list[tuple[str, Cell]]:
     """Return the numbers to see first, by name."""
-    c = analysis.complexity
     loss = f"loss {format_number(analysis.loss_value)} ({analysis.loss})"
+    of = f"of k = {analysis.k} of {analysis.n_parameters:,}"
     return [
         ("outliers", Cell(_outliers(analysis), "eigenvalues apart from the bulk")),
-        ("effective number", _known(c.effective_number, c.effective_number_interval)),
-        (
-            "mass outside",
-            Cell(percent(c.mass_outside), f"of k = {analysis.k} of {analysis.n_parameters:,}"),
-        ),
+        ("effective number", _effective_number(analysis)),
+        ("mass outside", Cell(percent(analysis.complexity.mass_outside), of)),
         ("accuracy", Cell(percent(analysis.accuracy), loss)),
     ]
 
@@ -264,8 +220,18 @@ def _outliers(analysis: Analysis) -> str:
     return f"{'' if analysis.outlier_count.resolved else '≥ '}{analysis.outliers}"
 
 
+def _effective_number(analysis: Analysis) -> Cell:
+    c = analysis.complexity
+    return _known(c.effective_number, c.effective_number_interval)
+
+
+def _generalization(epsilon: float | Literal["random"], analysis: Analysis) -> Cell:
+    measure = analysis.complexity.generalization(epsilon)
+    return _known(measure.value, measure.interval)
+
+
 def _known(value: float, bounds: tuple[float, float]) -> Cell:
-    """The value where it is known, or else its interval: a lower end is no value."""
+    """Return the value where it is known, or else its interval: a lower end is no value."""
     if is_narrow(bounds):
         return Cell(format_number(value), f"in {interval(bounds)}")
     low, high = (format_number(bound) for bound in bounds)

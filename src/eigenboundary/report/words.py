@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.displays.style import format_number
+from eigenboundary.runtime.formats import format_number, percent
 
 #: An interval this narrow relative to its upper end counts as known.
 _NARROW = 0.1
@@ -30,22 +30,6 @@ GLOSSARY = {
 }
 
 
-def percent(share: float) -> str:
-    """Format a share as a percentage that hides no small remainder.
-
-    Examples
-    --------
-    >>> percent(0.1062), percent(1.0), percent(0.9999), percent(1.2e-5), percent(0.0)
-    ('10.6 %', '100 %', '99.99 %', '0.0012 %', '0 %')
-    """
-    value = 100 * share
-    if 0 < value < 0.05:
-        return f"{format_number(value, 2)} %"
-    if 99.95 <= value < 100:
-        return f"{min(value, 99.99):.2f} %"
-    return f"{value:.1f}".removesuffix(".0") + " %"
-
-
 def interval(bounds: tuple[float, float]) -> str:
     """Format an interval, e.g. ``[6.27, 16.8]``."""
     return f"[{format_number(bounds[0])}, {format_number(bounds[1])}]"
@@ -58,8 +42,7 @@ def count(low: int, high: int) -> str:
 
 def is_narrow(bounds: tuple[float, float]) -> bool:
     """Return whether an interval is narrow enough to speak of one number."""
-    low, high = bounds
-    return high - low <= _NARROW * high
+    return bounds[1] - bounds[0] <= _NARROW * bounds[1]
 
 
 def curvature_name(analysis: Analysis) -> str:
@@ -70,14 +53,8 @@ def curvature_name(analysis: Analysis) -> str:
 
 def summary(analysis: Analysis) -> list[str]:
     """Return the findings, a sentence a list entry."""
-    return [
-        _network(analysis),
-        _outliers(analysis),
-        _effective(analysis),
-        _generalization(analysis),
-        *_bulk(analysis),
-        *_sections(analysis),
-    ]
+    sentences = [say(analysis) for say in (_network, _outliers, _effective, _generalization)]
+    return [*sentences, *_bulk(analysis), *_sections(analysis)]
 
 
 def warnings(analysis: Analysis) -> list[str]:
@@ -99,10 +76,6 @@ def warnings(analysis: Analysis) -> list[str]:
     return result
 
 
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def _network(analysis: Analysis) -> str:
     return (
         f"The network has {analysis.n_parameters:,} parameters and predicts the label of "
@@ -113,24 +86,19 @@ def _network(analysis: Analysis) -> str:
 
 def _outliers(analysis: Analysis) -> str:
     count, name = analysis.outliers, curvature_name(analysis)
-    verb = "stands" if count == 1 else "stand"
-    if not analysis.outlier_count.resolved:
-        if not count:
-            return (
-                f"Too few eigenvalues of the {name} are known to tell outliers from the bulk; a "
-                "larger k would."
-            )
-        return (
-            f"At least {_plural(count, 'eigenvalue')} of the {name} {verb} apart; the bulk's edge "
-            "was not in sight, and a larger k would show it."
-        )
-    if not count:
+    plural, verb = ("", "stands") if count == 1 else ("s", "stand")
+    apart = f"{count:,} eigenvalue{plural} of the {name} {verb} apart"
+    resolved = analysis.outlier_count.resolved
+    if not count and resolved:
         return f"No eigenvalue of the {name} stands apart from the bulk."
+    if not count:
+        known = f"Too few eigenvalues of the {name} are known"
+        return f"{known} to tell outliers from the bulk; a larger k would."
+    if not resolved:
+        return f"At least {apart}; the bulk's edge was not in sight, and a larger k would show it."
     beyond = f" (eigenvectors were computed for {analysis.k} of them)" if count > analysis.k else ""
-    return (
-        f"{_plural(count, 'eigenvalue')} of the {name} {verb} apart from the bulk{beyond}: the "
-        "loss is sharp in as many directions of parameter space."
-    )
+    sharp = "the loss is sharp in as many directions of parameter space"
+    return f"{apart} from the bulk{beyond}: {sharp}."
 
 
 def _bulk(analysis: Analysis) -> list[str]:
@@ -154,48 +122,36 @@ def _bulk(analysis: Analysis) -> list[str]:
 def _effective(analysis: Analysis) -> str:
     numbers = analysis.complexity
     low, high = numbers.effective_number_interval
+    spread = f"at least {format_number(low)} and at most {format_number(high)}"
     if is_narrow((low, high)):
-        spread = f"occupies {format_number(numbers.effective_number)} effective eigenvectors"
-    else:
-        spread = (
-            f"occupies at least {format_number(low)} and at most {format_number(high)} effective "
-            "eigenvectors"
-        )
+        spread = format_number(numbers.effective_number)
     outside = numbers.mass_outside
     computed = "eigenvector" if analysis.k == 1 else f"{analysis.k} eigenvectors"
+    rest = f"{percent(outside)} of the squared alignment lies outside the {computed} computed"
     if outside < 1e-9:
         rest = f"the {computed} computed hold all of the squared alignment"
-    else:
-        rest = f"{percent(outside)} of the squared alignment lies outside the {computed} computed"
-    return f"The boundary {spread}; {rest}."
+    return f"The boundary occupies {spread} effective eigenvectors; {rest}."
 
 
 def _generalization(analysis: Analysis) -> str:
     g = analysis.complexity.generalization(1e-3)
-    high = g.interval[1]
     opening = f"The generalization measure G_θ at ε = 10⁻³ lies in {interval(g.interval)}"
     if is_narrow(g.interval):
         return f"{opening} and so is known well."
     partial = analysis.k < analysis.n_parameters
     cause = f"k = {analysis.k}" if partial else "eigenvectors that are not resolved better"
-    if high <= 0.5:
+    if g.interval[1] <= 0.5:
         return f"{opening}: with {cause} it is only bounded."
     advice = "; more eigenvectors would narrow it" if partial else ""
     return f"{opening}: with {cause} it is not determined{advice}."
 
 
 def _sections(analysis: Analysis) -> list[str]:
-    texts = [analysis.sides(index) for index in range(min(3, analysis.k))]
-    shown = [
-        (f"v{'₁₂₃'[index]}", text.replace(" | ", " and "))
-        for index, text in enumerate(texts)
-        if " | " in text
-    ]
+    sides = zip("₁₂₃", map(analysis.sides, range(min(3, analysis.k))), strict=False)
+    shown = [(f"v{i}", text.replace(" | ", " and ")) for i, text in sides if " | " in text]
     if not shown:
         return []
     (first, classes), *others = shown
-    return [
-        f"The most aligned samples on the two sides of {first} are of classes {classes}"
-        + "".join(f"; of {name}, {classes}" for name, classes in others)
-        + "."
-    ]
+    more = "".join(f"; of {name}, {pair}" for name, pair in others)
+    said = f"The most aligned samples on the two sides of {first} are of classes {classes}{more}."
+    return [said]

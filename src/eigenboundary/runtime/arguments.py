@@ -104,6 +104,17 @@ def check_instance(value: Any, name: str, kind: type, *, hint: str = "") -> None
         raise InvalidInputError(name, f"be {article} {kind.__name__}{hint}", type(value).__name__)
 
 
+def check_shape(array: Any, name: str, shape: Sequence[int | str], hint: str = "") -> None:
+    """Check the shape of an array or tensor; a letter stands for any positive length."""
+    fits = len(array.shape) == len(shape) and all(
+        length > 0 if isinstance(wanted, str) else length == wanted
+        for length, wanted in zip(array.shape, shape, strict=True)
+    )
+    if not fits:
+        wanted = str(tuple(shape)).replace("'", "")
+        raise InvalidInputError(name, f"have shape {wanted}{hint}", f"{tuple(array.shape)}")
+
+
 def check_progress(value: Any) -> None:
     if value is not None and not callable(value):
         raise InvalidInputError("progress", "be a function of (stage, done, total)", repr(value))

@@ -28,8 +28,7 @@ from eigenboundary.experiments import datasets
 from eigenboundary.experiments.train import TrainedNetwork
 from eigenboundary.experiments.training import evaluate
 from eigenboundary.experiments.unit_gradients import loss_gradients
-from eigenboundary.landscape import loss_at
-from eigenboundary.landscape.coordinates import layer_normalized
+from eigenboundary.landscape import layer_normalized, loss_at
 from eigenboundary.landscape.reparametrization import layer_parameters, random_alphas, reparametrize
 from eigenboundary.problem.problem import Problem
 

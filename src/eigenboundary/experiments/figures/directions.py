@@ -12,10 +12,11 @@ from eigenboundary.analysis.result import Analysis
 from eigenboundary.boundary.planes import Plane, plane_of_inputs
 from eigenboundary.curvature import Eigenpairs, HessianOperator
 from eigenboundary.curvature.spectrum.controls import CONTROLS, control_vectors
-from eigenboundary.displays import ControlsDisplay, style
+from eigenboundary.displays import ControlsDisplay
 from eigenboundary.experiments.figures.page import SMALL, Page, fit
 from eigenboundary.experiments.figures.panels import ALIGNMENT, plane_row, vector_names
 from eigenboundary.experiments.figures.workshop import Workshop
+from eigenboundary.runtime.formats import format_number
 
 _SHOWN = 4
 _DIRECTIONS = 10
@@ -69,7 +70,7 @@ def draw(data: Directions) -> Page:
             titles = ["decision regions", *vector_names(data.analysis, _SHOWN)]
         else:
             largest = np.abs(plane.alignment).max((0, 1))
-            titles = ["", *(f"$|A|$ ≤ {style.format_number(v, 2)}" for v in largest)]
+            titles = ["", *(f"$|A|$ ≤ {format_number(v, 2)}" for v in largest)]
             axes[0].set_visible(False)
             name = kind.replace("lowest", "lowest_eigenvectors").replace("_", "\n")
             page.write(left + side, down + side / 2, name, ha="right", va="center")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from eigenboundary.displays import LossCurveDisplay, LossSurfaceDisplay, style
+from eigenboundary.displays import LossCurveDisplay, LossSurfaceDisplay
 from eigenboundary.experiments.figures.page import SMALL, Page, fit, lettered, restyled
 from eigenboundary.experiments.figures.workshop import Workshop
 from eigenboundary.landscape import (
@@ -19,6 +19,7 @@ from eigenboundary.landscape import (
     low_loss_curve,
     plane_through,
 )
+from eigenboundary.runtime.formats import format_number
 
 _CURVES = 5
 _ITERATIONS = 1000
@@ -75,7 +76,7 @@ def draw(data: Landscape) -> Page:
     display = LossSurfaceDisplay(plane, names, data.path, labels=("distance", ""))
     surface = display.plot(axes[3])
     barriers = data.between.segment_barrier, data.between.barrier
-    straight, curve = (style.format_number(max(barrier, 0.0), 2) for barrier in barriers)
+    straight, curve = (format_number(max(barrier, 0.0), 2) for barrier in barriers)
     titles = (
         "along the top eigenvectors",
         "along training",

@@ -21,6 +21,7 @@ from eigenboundary.displays import style
 from eigenboundary.experiments.figures.page import Page, fit, log_axis, restyled
 from eigenboundary.experiments.figures.panels import ALIGNMENT, plane_row, row_name, vector_names
 from eigenboundary.experiments.figures.workshop import Workshop
+from eigenboundary.runtime.formats import format_number
 
 #: The networks compared, by the name their row has.
 NETWORKS = {"normal": "checkerboard-normal", "wide margin": "checkerboard-wide"}
@@ -80,7 +81,7 @@ def draw(found: list[Margins]) -> Page:
     for i, margins in enumerate(found):
         down = top + i * step
         axes = page.row(1 + _SHOWN, left, down, (width, height), gap)
-        narrowest = style.format_number(float(margins.distance.value.min()), 2)
+        narrowest = format_number(float(margins.distance.value.min()), 2)
         titles = [f"narrowest {narrowest}", *vector_names(margins.analysis, _SHOWN)]
         plane_row(axes, margins.analysis, titles=titles, scale=0.42)
         nearest = margins.analysis.inputs[margins.nearest]

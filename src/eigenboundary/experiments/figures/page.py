@@ -25,6 +25,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from eigenboundary.displays import style
 from eigenboundary.runtime.files import replaced_when_complete
+from eigenboundary.runtime.formats import format_number
 
 #: Inches, and points of text.
 WIDTH = 6.75
@@ -113,7 +114,7 @@ class Page:
         with restyled():
             place = self.axes(left, top, 1.1, 0.07)
             bar = self.figure.colorbar(drawn, place, ticks=list(ticks), orientation="horizontal")
-            bar.ax.set_xticklabels([style.format_number(tick) for tick in ticks])
+            bar.ax.set_xticklabels([format_number(tick) for tick in ticks])
             bar.ax.tick_params(length=2)
             bar.outline.set_visible(False)
         self.write(left - 0.12, top + 0.035, label, ha="right", va="center", fontsize=SMALL)
@@ -148,7 +149,7 @@ def log_axis(ax: Axes, digits: int = 6) -> None:
     """Scale the ordinate by logarithms, with ticks at 1, 2 and 5 times powers of ten."""
     ax.set_yscale("log")
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: style.format_number(y, digits)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: format_number(y, digits)))
 
 
 def drop_legend(ax: Axes) -> None:

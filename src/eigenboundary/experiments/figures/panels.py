@@ -22,6 +22,7 @@ from eigenboundary.displays import (
 from eigenboundary.experiments.figures.page import SMALL, TEXT, drop_legend, fit
 from eigenboundary.experiments.figures.workshop import Workshop
 from eigenboundary.experiments.train import TrainedNetwork
+from eigenboundary.runtime.formats import format_number
 
 #: What a bare colour bar of alignments shows.
 ALIGNMENT = ScalarMappable(style.ALIGNMENT_RANGE, style.ALIGNMENT_MAP)
@@ -30,7 +31,7 @@ ALIGNMENT = ScalarMappable(style.ALIGNMENT_RANGE, style.ALIGNMENT_MAP)
 def vector_names(analysis: Analysis, shown: int) -> list[str]:
     """Return titles of panels of an inch, e.g. ``$v_1$, λ = 0.113``."""
     return [
-        rf"$v_{{{i + 1}}}$, λ = {style.format_number(value, 2)}"
+        rf"$v_{{{i + 1}}}$, λ = {format_number(value, 2)}"
         for i, value in enumerate(analysis.eigenvalues[:shown])
     ]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from eigenboundary.alignment.complexity import Generalization
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.displays import style
 from eigenboundary.experiments.figures.page import SMALL, WIDTH, Page, lettered
 from eigenboundary.experiments.figures.panels import (
     ALIGNMENT,
@@ -17,7 +16,7 @@ from eigenboundary.experiments.figures.panels import (
 )
 from eigenboundary.experiments.figures.rows import Row
 from eigenboundary.experiments.figures.workshop import Workshop
-from eigenboundary.report.words import percent
+from eigenboundary.runtime.formats import format_number, percent
 
 #: The networks compared, by the name their row has.
 REGIMES = {
@@ -63,7 +62,7 @@ def draw(regimes: list[Row]) -> Page:
     below = top + step * len(regimes) - step + size[1] + 0.1
     page.class_legend(regimes[0].analysis.class_names, left, below)
     page.bar(ALIGNMENT, left + 3 * size[0], below + 0.02, "alignment $A_i(x)$")
-    level = style.format_number(g.epsilon, 2)  # all networks have as many parameters
+    level = format_number(g.epsilon, 2)  # all networks have as many parameters
     page.remark(WIDTH - 0.03, below + 0.02, rf"$G_\theta$: mean $|A_i| > {level}$", ha="right")
     return page
 
@@ -76,9 +75,9 @@ def _numbers(page: Page, analysis: Analysis, g: Generalization, left: float, top
         "$G_\\theta$": percent(g.value),
         "": f"in [{percent(low)}, {percent(high)}]",
         # All other eigenvalues are null.
-        "tr $H$": style.format_number(float(analysis.eigenvalues.sum()), 3),
-        "$\\lambda_1$": style.format_number(float(analysis.eigenvalues[0]), 3),
-        "eff. number": style.format_number(analysis.complexity.effective_number, 3),
+        "tr $H$": format_number(float(analysis.eigenvalues.sum()), 3),
+        "$\\lambda_1$": format_number(float(analysis.eigenvalues[0]), 3),
+        "eff. number": format_number(analysis.complexity.effective_number, 3),
     }
     for i, (name, value) in enumerate(lines.items()):
         down = top + 0.02 + 0.165 * i
