@@ -1,0 +1,229 @@
+r"""The complexity of the decision boundary: how many directions of θ move it independently.
+
+With :math:`G_T` the Gauss–Newton matrix at the standard confidence of level L
+(:mod:`~eigenboundary.boundary.standard_confidence`), the count and the dimension are
+
+.. math:: N_L = \#\{i : \lambda_i(G_T) > L\}, \qquad d_L = \mathrm{tr}\, G_T (G_T + L)^{-1}.
+
+A unit step along an eigenvector of :math:`\lambda_i > L` raises the loss of the network's own
+predictions, which is L, by more than half of it, to second order; :math:`d_L` counts the same
+smoothly (the effective dimension of MacKay 1992 and Maddox, Benton & Wilson 2020, with a scale that
+T fixes). The eigenvalues of :math:`G_T` other than zero are those of the matrix
+
+.. math:: M = \tfrac1n R K R^T, \qquad K = J J^T, \quad R_s^T R_s = \Lambda_s,
+
+with K the tangent kernel (:mod:`~eigenboundary.curvature.operators.tangent_kernel`) of the C - 1
+contrasts between the outputs of each sample.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from eigenboundary.boundary.standard_confidence import contrasts, curvature_roots, temperature
+from eigenboundary.curvature.operators.tangent_kernel import tangent_kernel
+from eigenboundary.problem.problem import Model, Problem, as_problem
+from eigenboundary.runtime.arguments import check_number
+from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.linalg import eigvalsh
+from eigenboundary.runtime.precision import full_precision
+
+Array = NDArray[np.float64]
+
+#: Levels L at which complexity is computed unless others are asked for.
+LEVELS = (0.1, 0.03, 0.01)
+LEVEL = 0.03
+# Rounding of an eigenvalue of M relative to the largest, in units of the precision's.
+_ROUNDING = 20
+
+
+@dataclass(frozen=True)
+class ComplexityAtLevel:
+    """Count and dimension of a boundary at one level.
+
+    Attributes
+    ----------
+    level : float
+        L.
+    temperature : float
+        T.
+    eigenvalues : array, shape (r,)
+        Eigenvalues of G_T, largest first, without those that are zero because n (C - 1) < p.
+    uncertainty : float
+        Distance from the true eigenvalues that rounding may cause.
+    """
+
+    level: float
+    temperature: float
+    eigenvalues: Annotated[Array, "eigenvalues"] = field(repr=False)
+    uncertainty: float
+
+    @property
+    def count(self) -> int:
+        """N_L."""
+        return int((self.eigenvalues > self.level).sum())
+
+    @property
+    def count_interval(self) -> tuple[int, int]:
+        """Interval that holds N_L for every matrix within the uncertainty."""
+        low, high = (
+            int((self.eigenvalues > self.level + shift).sum())
+            for shift in (self.uncertainty, -self.uncertainty)
+        )
+        return low, high
+
+    @property
+    def dimension(self) -> float:
+        """d_L."""
+        return self._dimension(0.0)
+
+    @property
+    def dimension_interval(self) -> tuple[float, float]:
+        """Interval that holds d_L for every matrix within the uncertainty."""
+        return self._dimension(-self.uncertainty), self._dimension(self.uncertainty)
+
+    def _dimension(self, shift: float) -> float:
+        moved = np.clip(self.eigenvalues + shift, 0.0, None)
+        return float((moved / (moved + self.level)).sum())
+
+
+@dataclass(frozen=True)
+class BoundaryComplexity:
+    """The complexity of a decision boundary at several levels.
+
+    Attributes
+    ----------
+    levels : tuple of ComplexityAtLevel
+        The first is the one that :attr:`count` and :attr:`dimension` are at.
+    """
+
+    levels: tuple[ComplexityAtLevel, ...]
+
+    @property
+    def level(self) -> float:
+        """The level L of :attr:`count` and :attr:`dimension`."""
+        return self.levels[0].level
+
+    @property
+    def temperature(self) -> float:
+        """The factor T on the outputs at this level."""
+        return self.levels[0].temperature
+
+    @property
+    def count(self) -> int:
+        """N_L, the number of eigenvalues of G_T above L."""
+        return self.levels[0].count
+
+    @property
+    def count_interval(self) -> tuple[int, int]:
+        """Interval that holds N_L."""
+        return self.levels[0].count_interval
+
+    @property
+    def dimension(self) -> float:
+        """d_L, the effective dimension."""
+        return self.levels[0].dimension
+
+    @property
+    def dimension_interval(self) -> tuple[float, float]:
+        """Interval that holds d_L."""
+        return self.levels[0].dimension_interval
+
+    def at(self, level: float) -> ComplexityAtLevel:
+        """Return count and dimension at another level that was computed.
+
+        Raises
+        ------
+        InvalidInputError
+            If it was not.
+        """
+        for held in self.levels:
+            if math.isclose(held.level, level, rel_tol=1e-9):
+                return held
+        known = ", ".join(f"{held.level:g}" for held in self.levels)
+        raise InvalidInputError(
+            "level",
+            f"be among {known} (boundary_complexity(…, levels=) computes others)",
+            f"{level:g}",
+        )
+
+
+@full_precision()
+def boundary_complexity(
+    model: Model,
+    data: Any = None,
+    *,
+    level: float = LEVEL,
+    levels: Sequence[float] = LEVELS,
+    **options: Any,
+) -> BoundaryComplexity:
+    r"""Count the directions of θ that move the decision boundary, at the standard confidence.
+
+    Parameters
+    ----------
+    model : torch.nn.Module, Problem or Analysis
+        It is left exactly as it was. For numbers that rescaling a ReLU network's layers does not
+        change, pass ``layer_normalized(model, data)``.
+    data : (x, y), Dataset or DataLoader
+        Samples of a module; left out for what has its own. Labels are not used.
+    level : float
+        L, the cross-entropy of the network's own predictions at which confidence is fixed.
+    levels : sequence of float
+        Further levels to compute.
+    **options
+        Options of :class:`~eigenboundary.Problem`, for a module.
+
+    Returns
+    -------
+    BoundaryComplexity
+
+    Raises
+    ------
+    InvalidInputError
+        If an argument is not as described, or no factor on the outputs gives a level.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import eigenboundary as eb
+    >>> model = torch.nn.Linear(2, 2)
+    >>> model.weight.data, model.bias.data = torch.eye(2), torch.zeros(2)
+    >>> x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
+    >>> found = eb.boundary_complexity(model, (x, x.argmax(1)))
+    >>> found.count, round(found.dimension, 1)
+    (3, 2.7)
+    """
+    wanted = [level, *(each for each in levels if each != level)]
+    for each in wanted:
+        check_number(each, "level" if each == level else "levels", above=0)
+    problem = as_problem(model, data, **options)
+    outputs, kernel = outputs_and_kernel(problem)
+    rounding = _ROUNDING * torch.finfo(problem.dtype).eps
+    return BoundaryComplexity(tuple(_at_level(outputs, kernel, each, rounding) for each in wanted))
+
+
+def outputs_and_kernel(problem: Problem) -> tuple[Tensor, Tensor]:
+    """Compute outputs (n, C) and the tangent kernel of their contrasts, float64."""
+    network = problem.network
+    x = torch.cat([x for x, _ in problem.samples.batches(len(problem.samples))])
+    basis = contrasts(problem.n_classes).T.to(x.device, problem.dtype)
+    kernel = tangent_kernel(network, x, basis.expand(len(x), *basis.shape))
+    return network.predict(x).double().cpu(), kernel
+
+
+def _at_level(outputs: Tensor, kernel: Tensor, level: float, rounding: float) -> ComplexityAtLevel:
+    factor = temperature(outputs, level)
+    roots = curvature_roots(outputs, factor)
+    n, r, _ = roots.shape
+    left = torch.einsum("sab,sbtc->satc", roots, kernel.view(n, r, n, r))
+    matrix = torch.einsum("satc,tdc->satd", left, roots).reshape(n * r, n * r) / n
+    values = eigvalsh((matrix + matrix.T) / 2).clamp_min(0).numpy()
+    return ComplexityAtLevel(level, factor, values, rounding * float(values[0]))
