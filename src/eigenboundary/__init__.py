@@ -65,6 +65,7 @@ _ROOMS = {
         "Band",
         "Bulk",
         "Eigenpairs",
+        "FunctionalHessianOperator",
         "GaussNewtonOperator",
         "HessianOperator",
         "MatrixOperator",
@@ -77,6 +78,7 @@ _ROOMS = {
         "count_outliers",
         "estimate_trace",
         "spectral_density",
+        "spectral_norm",
         "top_eigenpairs",
     ),
     "displays": (

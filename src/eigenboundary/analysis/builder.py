@@ -30,6 +30,7 @@ from eigenboundary.curvature.eigensolvers.solve import top_eigenpairs
 from eigenboundary.curvature.operators.hessian import ProblemOperator
 from eigenboundary.curvature.spectrum.bulk import estimate_bulk
 from eigenboundary.curvature.spectrum.controls import control_vectors
+from eigenboundary.curvature.spectrum.norm import spectral_norm
 from eigenboundary.curvature.spectrum.outliers import count_outliers
 from eigenboundary.problem.problem import Problem
 from eigenboundary.runtime.errors import InvalidInputError
@@ -43,6 +44,8 @@ ProgressReport = Callable[[str, int, int], None]
 # Eigenvalues to know beyond the k asked for, so that outliers can be told from the bulk.
 _GUARD = 10
 _SPECTRUM = 20
+# Size of the functional Hessian, relative to λ₁, from which outliers say little.
+_SAYS_LITTLE = 0.03
 _KEPT_INPUTS = 2000
 
 
@@ -68,14 +71,20 @@ class Builder:
         self,
         problem: Problem,
         operator: ProblemOperator,
+        rest: ProblemOperator,
         start: Tensor | None,
         geometry: Geometry | None,
     ) -> Analysis:
-        """Compute everything asked for; margins where there is a geometry for them."""
+        """Compute everything asked for; margins where there is a geometry for them.
+
+        ``rest`` is the functional Hessian, the part of the Hessian that G lacks.
+        """
         settings = self.settings
         self._describe(problem)
         with self.stage("eigenpairs"):
             pairs = self._eigenpairs(problem, operator, start)
+        with self.stage("outliers"):
+            self._outliers(problem, pairs, rest)
         with self.stage("alignment"):
             directions = self._align(problem, pairs)
         with self.stage("pictures"):
@@ -161,9 +170,22 @@ class Builder:
             "vector_errors": _numpy(pairs.vector_errors),
             "next_eigenvalues": _numpy(pairs.next_values),
         }
-        noise = float(pairs.residuals.max()) * pairs.scale
-        self.fields["outlier_count"] = count_outliers(_numpy(pairs.all_values), noise=noise)
         return pairs
+
+    def _outliers(self, problem: Problem, pairs: Eigenpairs, rest: ProblemOperator) -> None:
+        """Count the eigenvalues that the functional Hessian cannot have made."""
+        norm, residual = spectral_norm(rest, seed=self.settings.seed)
+        rest.forget()
+        error = residual + float(pairs.residuals.max()) * pairs.scale
+        found = count_outliers(
+            _numpy(pairs.all_values), norm, size=problem.n_parameters, uncertainty=error
+        )
+        self.fields["outlier_count"] = found
+        if norm > _SAYS_LITTLE * float(pairs.values[0]):
+            self.notes.append(
+                f"The functional Hessian is {norm / float(pairs.values[0]):.0%} of the largest "
+                "eigenvalue: the number of outliers says little here."
+            )
 
     def _eigenpairs_found(self, converged: int, wanted: int, products: int) -> None:
         _log.debug("eigenpairs: %d of %d after %d products", converged, wanted, products)

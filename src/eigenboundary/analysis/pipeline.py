@@ -17,7 +17,7 @@ from eigenboundary.analysis.settings import Settings
 from eigenboundary.boundary.arguments import check_has_boundary
 from eigenboundary.boundary.search.norms import Geometry, as_box
 from eigenboundary.curvature.eigensolvers.solve import as_start, check_k
-from eigenboundary.curvature.operators.hessian import CURVATURES
+from eigenboundary.curvature.operators.hessian import CURVATURES, FunctionalHessianOperator
 from eigenboundary.problem.losses import Loss, PerSampleLoss
 from eigenboundary.problem.module import check_model, count_parameters
 from eigenboundary.problem.problem import OPTIONS, Model, Problem, as_problem
@@ -164,9 +164,9 @@ def analyze(
             check_has_boundary(problem, geometry)
         first = processes.agree(lambda: _start_vectors(start, problem))
         test_accuracy = None if test_data is None else _accuracy(problem, test_data)
-        operator = CURVATURES[curvature](problem)
-        job = partial(builder.build, problem, operator, first, geometry if margins else None)
-        analysis = processes.led(job, problem, operator)
+        operator, rest = CURVATURES[curvature](problem), FunctionalHessianOperator(problem)
+        job = partial(builder.build, problem, operator, rest, first, geometry if margins else None)
+        analysis = processes.led(job, problem, operator, rest)
     return replace(analysis, test_accuracy=test_accuracy, attached=problem)
 
 

@@ -177,7 +177,7 @@ class Analysis:
 
     @property
     def outliers(self) -> int:
-        """Number of eigenvalues that stand apart from the bulk (see `outlier_count`)."""
+        """Number of eigenvalues above ‖H − G‖ (see `outlier_count`)."""
         return self.outlier_count.count
 
     @property
@@ -412,8 +412,6 @@ class Analysis:
         numbers, found, origin = self.complexity, self.outlier_count, self.provenance
         g = numbers.generalization(1e-3)
         outliers = str(found.count) if found.resolved else f"at least {found.count}"
-        if not found.resolved and not found.count:
-            outliers = "not determined (a larger k may tell)"
         values = ", ".join(f"{v:.4g}" for v in self.eigenvalues[:5])
         low, high = numbers.effective_number_interval
         g_low, g_high = g.interval
@@ -424,7 +422,7 @@ class Analysis:
             f"  {self.curvature + ' λ':<16} {values}{', …' if self.k > 5 else ''} "
             f"({int(self.converged.sum())} of {self.k} converged, "
             f"residual ≤ {self.residuals.max():.0e})",
-            f"  outliers         {outliers}",
+            f"  outliers         {outliers} above ‖H − G‖ = {found.threshold:.2g}",
             f"  effective number {numbers.effective_number:.3g}, in [{low:.3g}, {high:.3g}]",
             f"  G_θ (ε = 1e-3)   {g.value:.3g}, in [{g_low:.3g}, {g_high:.3g}]",
             f"  mass outside     {numbers.mass_outside:.1%} of the squared alignment lies outside "

@@ -6,12 +6,14 @@ from eigenboundary.curvature.eigensolvers.solve import top_eigenpairs
 from eigenboundary.curvature.operators.base import MatrixOperator, SymmetricOperator
 from eigenboundary.curvature.operators.hessian import (
     CURVATURES,
+    FunctionalHessianOperator,
     GaussNewtonOperator,
     HessianOperator,
 )
 from eigenboundary.curvature.spectrum.bulk import Bulk
 from eigenboundary.curvature.spectrum.controls import control_vectors
 from eigenboundary.curvature.spectrum.density import Band, SpectralDensity, spectral_density
+from eigenboundary.curvature.spectrum.norm import spectral_norm
 from eigenboundary.curvature.spectrum.outliers import OutlierCount, count_outliers
 from eigenboundary.curvature.spectrum.trace import TraceEstimate, estimate_trace
 
@@ -20,6 +22,7 @@ __all__ = [
     "Band",
     "Bulk",
     "Eigenpairs",
+    "FunctionalHessianOperator",
     "GaussNewtonOperator",
     "HessianOperator",
     "MatrixOperator",
@@ -32,5 +35,6 @@ __all__ = [
     "count_outliers",
     "estimate_trace",
     "spectral_density",
+    "spectral_norm",
     "top_eigenpairs",
 ]

@@ -16,7 +16,7 @@ from eigenboundary.curvature.spectrum.density import SpectralDensity
 from eigenboundary.displays import style
 from eigenboundary.displays.arguments import Array, check_computed, check_count
 from eigenboundary.displays.base import AnalysisDisplay
-from eigenboundary.runtime.arguments import check_instance, finite_array
+from eigenboundary.runtime.arguments import check_instance, check_number, finite_array
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.formats import format_number
 
@@ -33,7 +33,7 @@ _SIDES = {"above": (style.ACCENT, r"$\lambda > t$"), "below": (style.SECOND, r"$
 
 
 class SpectrumDisplay(AnalysisDisplay):
-    """Eigenvalues in descending order, those that stand apart from the bulk marked.
+    """Eigenvalues in descending order, the outliers marked.
 
     Parameters
     ----------
@@ -42,16 +42,18 @@ class SpectrumDisplay(AnalysisDisplay):
     next_eigenvalues : array, shape (g,)
         Estimates of the eigenvalues that follow, drawn hollow.
     outliers : int
-        Number of computed and estimated eigenvalues that stand apart.
+        Number of computed and estimated eigenvalues above the threshold.
     resolved : bool
         Whether that number is final; otherwise it is stated as a lower bound.
     residuals : array, shape (k,), optional
         Residuals relative to the largest eigenvalue, drawn as error bars.
+    threshold : float, optional
+        What outliers exceed, ‖H − G‖, drawn as a line.
 
     Attributes
     ----------
     lines_ : dict of Line2D
-        "outliers", "bulk", "next_outliers" and "next", as far as there are any.
+        "outliers", "rest", "next_outliers" and "next", as far as there are any.
     errorbars_ : ErrorbarContainer or None
 
     Raises
@@ -74,7 +76,10 @@ class SpectrumDisplay(AnalysisDisplay):
         outliers: int,
         resolved: bool = True,
         residuals: ArrayLike | None = None,
+        threshold: float | None = None,
     ) -> None:
+        check_number(threshold, "threshold", at_least=0, optional=True)
+        self.threshold = threshold
         self.eigenvalues = finite_array(eigenvalues, "eigenvalues", ndim=1)
         self.next_eigenvalues = finite_array(next_eigenvalues, "next_eigenvalues", ndim=1)
         self._values: Array = np.concatenate([self.eigenvalues, self.next_eigenvalues])
@@ -96,22 +101,21 @@ class SpectrumDisplay(AnalysisDisplay):
             "outliers": analysis.outliers,
             "resolved": analysis.outlier_count.resolved,
             "residuals": analysis.residuals,
+            "threshold": analysis.outlier_count.threshold,
         }
 
     def _draw(self) -> None:
         self._scale()
-        self._bulk_edge()
+        self._threshold()
         self._points()
         style.index_axis(self.ax_)
         self.ax_.set(ylabel=r"eigenvalue $\lambda_i$", title=self._title())
         self.ax_.legend(loc="upper right")
 
     def _title(self) -> str:
-        if not self.outliers and not self.resolved:
-            return "Too few eigenvalues to tell outliers from the bulk"
         at_least = "" if self.resolved else "At least "
-        plural, verb = ("", "stands") if self.outliers == 1 else ("s", "stand")
-        return f"{at_least}{self.outliers or 'No'} eigenvalue{plural} {verb} apart from the bulk"
+        plural = "" if self.outliers == 1 else "s"
+        return f"{at_least}{self.outliers or 'No'} outlier{plural}"
 
     def _scale(self) -> None:
         values = self._values
@@ -131,25 +135,26 @@ class SpectrumDisplay(AnalysisDisplay):
                 lambda y, _: "0" if y == 0 else power(y) if abs(y) > threshold else ""
             )
 
-    def _bulk_edge(self) -> None:
-        values = self._values
-        if not (self.resolved and self.outliers < len(values)):
+    def _threshold(self) -> None:
+        if not self.threshold:
             return
-        edge = float(values[self.outliers])
-        self.ax_.axhspan(min(values.min(), 0.0), edge, color="#f3f4f6", linewidth=0, zorder=0)
-        label = f"edge of the bulk, λ = {format_number(edge)}"
+        low, high = self.ax_.get_ylim()
+        if self.ax_.get_yscale() == "log":
+            low = min(low, 0.7 * self.threshold)
+        self.ax_.set_ylim(low, max(high, 1.3 * self.threshold))
+        self.ax_.axhspan(low, self.threshold, color="#f3f4f6", linewidth=0, zorder=0)
+        label = f"‖H − G‖ = {format_number(self.threshold)}"
         how: dict[str, Any] = {"linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 1}
-        self.ax_.axhline(edge, color=style.MUTED, label=label, **how)
+        self.ax_.axhline(self.threshold, color=style.MUTED, label=label, **how)
 
     def _points(self) -> None:
         k, values = len(self.eigenvalues), self._values
         index = np.arange(1, len(values) + 1)
         apart, known = index <= self.outliers, index <= k
         size = float(np.clip(60 / np.sqrt(len(values)), 2.5, 7.0))
-        rest = "bulk" if self.resolved else "not told from the bulk"
         groups = {
             "outliers": (apart & known, style.ACCENT, style.ACCENT, "outlier"),
-            "bulk": (~apart & known, style.SECOND, style.SECOND, rest),
+            "rest": (~apart & known, style.SECOND, style.SECOND, "eigenvalue"),
             "next_outliers": (apart & ~known, "white", style.ACCENT, "outlier, estimated"),
             "next": (~apart & ~known, "white", style.SECOND, "following, estimated"),
         }

@@ -106,6 +106,17 @@ class WeightedBatch:
         product: Tree = jvp(grad(value), (self.parameters,), (tangents,))[1]
         return product
 
+    def functional_product(self, tangents: Tree) -> Tree:
+        r"""Compute :math:`\sum_{s,c} w_s (\partial\ell_s/\partial f_c) \nabla^2 f_c\, t`."""
+        slopes = self.loss.gradient(self.outputs(self.parameters), self.y)
+        weighted = slopes * self.weights.unsqueeze(1)
+
+        def value(theta: Tree) -> Tensor:
+            return (self.outputs(theta) * weighted).sum()
+
+        product: Tree = jvp(grad(value), (self.parameters,), (tangents,))[1]
+        return product
+
     def gauss_newton_product(self, tangents: Tree) -> Tree:
         r"""Compute :math:`\sum_s w_s J_s^T \Lambda_s J_s\, t`."""
         values, pull = vjp(self.outputs, self.parameters)[:2]

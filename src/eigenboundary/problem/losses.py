@@ -91,18 +91,21 @@ class Loss:
         """
         if self.log_space:
             return _cross_entropy_residual(outputs, labels)
-        r = grad(lambda f: self.per_sample(f, labels).sum())(outputs)
+        r = self.gradient(outputs, labels)
         scale = r.abs().amax(-1, keepdim=True)
         safe = torch.where(scale > 0, scale, torch.ones_like(scale))
         return r / safe, scale.squeeze(-1).log()
+
+    def gradient(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        r"""Compute :math:`\partial\ell/\partial f`, shape (n, C); sure predictions underflow."""
+        return grad(lambda f: self.per_sample(f, labels).sum())(outputs)
 
     def output_hessian_product(self, outputs: Tensor, labels: Tensor, tangent: Tensor) -> Tensor:
         r"""Compute :math:`\Lambda u` with :math:`\Lambda = \partial^2\ell/\partial f^2`.
 
         ``outputs`` and ``tangent`` have shape (n, C); one product per sample.
         """
-        gradient = grad(lambda f: self.per_sample(f, labels).sum())
-        return jvp(gradient, (outputs,), (tangent,))[1]
+        return jvp(lambda f: self.gradient(f, labels), (outputs,), (tangent,))[1]
 
     def output_hessian(self, outputs: Tensor, labels: Tensor) -> Tensor:
         r"""Compute the matrices :math:`\Lambda_s`, shape (n, C, C)."""

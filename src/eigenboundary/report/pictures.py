@@ -26,9 +26,10 @@ _SECTIONS_SHOWN = 3
 _CAPTIONS = {
     "spectrum": (
         "Spectrum",
-        "Each dot is an eigenvalue, the curvature of the loss along one direction. Orange ones "
-        "stand apart from the bulk{edge}; hollow ones are estimates without checked eigenvectors. "
-        "Bars, where visible, are residuals.",
+        "Each dot is an eigenvalue, the curvature of the loss along one direction. Orange ones, "
+        "the outliers, are above the dashed line, the most that the functional Hessian H − G can "
+        "make; hollow ones are estimates without checked eigenvectors. Bars, where visible, are "
+        "residuals.",
     ),
     "density": (
         "The whole spectrum",
@@ -150,12 +151,11 @@ def _picture(
 def pictures_of(analysis: Analysis) -> list[Picture]:
     """Draw the pictures of an analysis, without those of its sections."""
     draw = partial(_picture, analysis=analysis)
-    edge = ", which begins at the dashed line" if analysis.outlier_count.resolved else ""
     panels: dict[str, Any] = {"size": (9.6, 6.3), "panels": True, "vector": False}
     result = []
     if analysis.grid is not None:
         result.append(draw("decision-boundary", displays.PlaneDisplay, **panels))
-    result.append(draw("spectrum", displays.SpectrumDisplay, size=(7.4, 3.9), edge=edge))
+    result.append(draw("spectrum", displays.SpectrumDisplay, size=(7.4, 3.9)))
     if analysis.bulk is not None:
         result.append(draw("density", displays.DensityDisplay, size=(9.6, 3.9), panels=True))
     result.append(draw("alignment", displays.AlignmentDisplay, vector=False))

@@ -28,7 +28,7 @@ def numbers(analysis: Analysis) -> Table:
     rows = [
         ("loss", format_number(analysis.loss_value, 4), "", analysis.loss),
         ("accuracy", percent(analysis.accuracy), "", "of these samples"),
-        ("outliers", _outliers(analysis), "", f"eigenvalues of the {matrix} apart from the bulk"),
+        ("outliers", _outliers(analysis), "", f"eigenvalues of the {matrix} above ‖H − G‖"),
         (
             *("effective number", format_number(c.effective_number)),
             interval(c.effective_number_interval),
@@ -201,7 +201,7 @@ def headline(analysis: Analysis) -> list[tuple[str, Cell]]:
     loss = f"loss {format_number(analysis.loss_value)} ({analysis.loss})"
     of = f"of k = {analysis.k} of {analysis.n_parameters:,}"
     return [
-        ("outliers", Cell(_outliers(analysis), "eigenvalues apart from the bulk")),
+        ("outliers", Cell(_outliers(analysis), "eigenvalues above ‖H − G‖")),
         ("effective number", _effective_number(analysis)),
         ("mass outside", Cell(percent(analysis.complexity.mass_outside), of)),
         ("accuracy", Cell(percent(analysis.accuracy), loss)),

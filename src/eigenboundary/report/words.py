@@ -17,8 +17,8 @@ GLOSSARY = {
     "section of the decision boundary that vᵢ encodes.",
     "Mass": "Mean of Aᵢ(x)² over the training samples, the squared alignment. Over all p "
     "eigenvectors the shares sum to 100 %.",
-    "Outliers": "Eigenvalues that stand apart from the bulk near zero; a more complex boundary "
-    "has more of them.",
+    "Outliers": "Eigenvalues above ‖H − G‖, the norm of the functional Hessian: the part of the "
+    "Hessian that the curvature of the network itself makes, and not a change of its outputs.",
     "Effective number": "exp of the entropy of the shares: the number of eigenvectors over which "
     "the gradients spread.",
     "Participation number": "1 / Σ share²: the same with less weight on small shares.",
@@ -70,8 +70,8 @@ def warnings(analysis: Analysis) -> list[str]:
         )
     if not analysis.outlier_count.resolved:
         result.append(
-            f"The outlier count, {analysis.outliers}, is only a lower bound: the eigenvalues known "
-            "do not reach down to a bulk. A larger k shows more."
+            f"The outlier count, {analysis.outliers}, is only a lower bound: all eigenvalues known "
+            "exceed the threshold. A larger k shows more."
         )
     return result
 
@@ -85,20 +85,17 @@ def _network(analysis: Analysis) -> str:
 
 
 def _outliers(analysis: Analysis) -> str:
-    count, name = analysis.outliers, curvature_name(analysis)
-    plural, verb = ("", "stands") if count == 1 else ("s", "stand")
-    apart = f"{count:,} eigenvalue{plural} of the {name} {verb} apart"
-    resolved = analysis.outlier_count.resolved
-    if not count and resolved:
-        return f"No eigenvalue of the {name} stands apart from the bulk."
-    if not count:
-        known = f"Too few eigenvalues of the {name} are known"
-        return f"{known} to tell outliers from the bulk; a larger k would."
-    if not resolved:
-        return f"At least {apart}; the bulk's edge was not in sight, and a larger k would show it."
-    beyond = f" (eigenvectors were computed for {analysis.k} of them)" if count > analysis.k else ""
-    sharp = "the loss is sharp in as many directions of parameter space"
-    return f"{apart} from the bulk{beyond}: {sharp}."
+    found, name = analysis.outlier_count, curvature_name(analysis)
+    limit = f"‖H − G‖ = {format_number(found.threshold)}"
+    if not found.count:
+        return f"No eigenvalue of the {name} exceeds {limit}, what the functional Hessian can make."
+    plural, verb = ("", "exceeds") if found.count == 1 else ("s", "exceed")
+    many = f"{found.count:,} eigenvalue{plural} of the {name} {verb} {limit}"
+    if not found.resolved:
+        return f"At least {many}; all known ones do, and a larger k would show more."
+    beyond = f" (eigenvectors were computed for {analysis.k} of them)"
+    beyond = beyond if found.count > analysis.k else ""
+    return f"{many}{beyond}: in as many directions of θ the outputs themselves change the loss."
 
 
 def _bulk(analysis: Analysis) -> list[str]:

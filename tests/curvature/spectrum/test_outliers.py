@@ -2,87 +2,78 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from eigenboundary import count_outliers
+import eigenboundary as eb
 from tests.references import Golden
 
-SPIKES = [[], [4.0], [10.0, 5.0, 3.0], [3.0, 3.2, 3.4], [100, 30, 20, 10, 9, 8, 7, 6, 5, 4]]
+sizes = arrays(np.float64, st.integers(1, 30), elements=st.floats(-1, 10))
 
 
-def spiked_wigner(p: int, spikes: list[float], rng: np.random.Generator) -> np.ndarray:
-    """A bulk in [-2, 2]; a spike s > 1 gives an eigenvalue near s + 1/s."""
-    noise = rng.normal(size=(p, p))
-    basis = np.linalg.qr(rng.normal(size=(p, max(len(spikes), 1))))[0][:, : len(spikes)]
-    matrix = (noise + noise.T) / np.sqrt(2 * p) + (basis * spikes) @ basis.T
-    return np.linalg.eigvalsh(matrix)[::-1]
-
-
-def spiked_wishart(p: int, n: int, spikes: list[float], rng: np.random.Generator) -> np.ndarray:
-    """A Marchenko–Pastur bulk; covariance 1 + 2s along each spike."""
-    basis = np.linalg.qr(rng.normal(size=(p, max(len(spikes), 1))))[0][:, : len(spikes)]
-    noise = rng.normal(size=(n, p))
-    stretch = np.sqrt(1 + 2 * np.array(spikes)) - 1
-    samples = noise + ((noise @ basis) * stretch) @ basis.T
-    return np.linalg.eigvalsh(samples.T @ samples / n)[::-1]
-
-
-@pytest.mark.parametrize("spikes", SPIKES)
-def test_spikes_on_a_known_bulk_are_counted(spikes: list[float]) -> None:
+@given(sizes, st.floats(0, 10), st.floats(0, 1))
+def test_the_interval_holds_every_count_within_the_uncertainty(
+    values: np.ndarray, threshold: float, uncertainty: float
+) -> None:
+    values = np.sort(values)[::-1]
+    found = eb.count_outliers(values, threshold, size=1000, uncertainty=uncertainty)
+    assert found.count == (values > threshold).sum()
     rng = np.random.default_rng(0)
-    for kind in ("wigner", "wishart"):
-        counts = [
-            count_outliers(
-                (
-                    spiked_wigner(300, spikes, rng)
-                    if kind == "wigner"
-                    else spiked_wishart(250, 500, spikes, rng)
-                )[:30]
-            ).count
-            for _ in range(20)
-        ]
-        # The rule is consistent, not exact: Onatski reports a few per cent of errors.
-        assert np.mean(np.array(counts) == len(spikes)) >= 0.9, (kind, counts)
+    for _ in range(20):
+        moved = values + 0.999 * uncertainty * rng.uniform(-1, 1, len(values))
+        assert found.interval[0] <= (moved > threshold).sum() <= found.interval[1]
 
 
-@pytest.mark.parametrize("known", [20, 25, 30, 40, 60, 100])
-def test_golden_networks_have_the_outliers_one_sees(golden: Golden, known: int) -> None:
-    """Read off the gaps of the files' spectra: the last ratio above 1.1 before a flat bulk."""
-    seen = {
-        "gauss_normal": 8,
-        "gauss_adversarial": 7,
-        "gauss_large_norm": 5,
-        "checkerboard_normal": 6,
-        "checkerboard_wide": 8,
-    }
-    found = count_outliers(golden["eigenvalues"][:known])
-    assert (found.count, found.resolved) == (seen[golden.name], True)
+@given(sizes, st.floats(0, 10))
+def test_jitter_of_a_hundredth_moves_only_what_lies_within_a_hundredth(
+    values: np.ndarray, threshold: float
+) -> None:
+    values = np.sort(np.abs(values))[::-1]
+    rng = np.random.default_rng(0)
+    moved = values * (1 + 0.01 * rng.uniform(-1, 1, len(values)))
+    before = eb.count_outliers(values, threshold, size=1000).count
+    after = eb.count_outliers(np.sort(moved)[::-1], threshold, size=1000).count
+    near = (np.abs(values - threshold) <= 0.01 * values).sum()
+    assert abs(after - before) <= near
 
 
-@pytest.mark.parametrize("ratio", [1.2, 1.5, 2.0])
-def test_without_a_bulk_in_sight_the_count_is_only_a_lower_bound(ratio: float) -> None:
-    found = count_outliers(ratio ** -np.arange(25.0))
-    assert not found.resolved
-    assert found.count <= 20
+def test_a_count_of_all_known_eigenvalues_is_a_lower_bound() -> None:
+    found = eb.count_outliers([5.0, 4.0], 1.0, size=10)
+    assert (found.count, found.interval, found.resolved) == (2, (2, 10), False)
+    whole = eb.count_outliers([5.0, 4.0], 1.0, size=2)
+    assert (whole.count, whole.interval, whole.resolved) == (2, (2, 2), True)
 
 
-def test_more_eigenvalues_are_looked_at_where_twenty_do_not_reach_the_bulk() -> None:
-    bulk = 1 - 0.01 * np.arange(20) ** (2 / 3)
-    spikes = np.geomspace(1000, 2, 25)
-    found = count_outliers([*spikes, *bulk])
-    assert (found.count, found.resolved) == (25, True)
+def test_every_outlier_of_a_network_is_a_direction_of_the_gauss_newton_matrix(
+    golden: Golden,
+) -> None:
+    problem = eb.Problem(golden.model().double(), golden.data, dtype="float64")
+    pairs = eb.top_eigenpairs(eb.HessianOperator(problem), 20)
+    norm, residual = eb.spectral_norm(eb.FunctionalHessianOperator(problem))
+    found = eb.count_outliers(pairs.values, norm, size=problem.n_parameters, uncertainty=residual)
+    gauss_newton = eb.GaussNewtonOperator(problem)
+    along = (pairs.vectors * (gauss_newton @ pairs.vectors)).sum(0)
+    assert (along[: found.interval[0]] > 0).all()
+    dense = torch.linalg.eigvalsh(_dense(golden, problem))
+    assert abs(float(dense.abs().max()) - norm) <= max(residual, 1e-6 * norm)
 
 
-def test_a_matrix_of_low_rank_has_its_rank_in_outliers() -> None:
-    assert count_outliers([5.0, 4.0, 3.0, *np.zeros(12)]).count == 3
+def _dense(golden: Golden, problem: eb.Problem) -> torch.Tensor:
+    """F on the range of the images of random vectors, which holds its largest eigenvalues."""
+    operator = eb.FunctionalHessianOperator(problem)
+    block = torch.randn(problem.n_parameters, 40, generator=torch.Generator().manual_seed(1))
+    basis = torch.linalg.qr(operator @ (operator @ (operator @ block)))[0]
+    return basis.T @ (operator @ basis)
 
 
-def test_gaps_below_the_noise_do_not_count() -> None:
-    values = [5.0, 1.2, 1.0, *(1e-9 * np.arange(12)[::-1])]
-    assert count_outliers(values).count == 3
-    assert count_outliers(values, noise=0.5).count == 3
-    assert count_outliers(values, noise=2.0).count == 1
-
-
-def test_too_few_eigenvalues_say_nothing() -> None:
-    found = count_outliers([3.0, 2.0, 1.0])
-    assert (found.count, found.resolved) == (0, False)
+@pytest.mark.parametrize(
+    ("values", "threshold", "name"),
+    [([1.0, float("nan")], 1.0, "eigenvalues"), ([1.0], -1.0, "threshold")],
+)
+def test_values_that_are_no_numbers_are_refused(
+    values: list[float], threshold: float, name: str
+) -> None:
+    with pytest.raises(eb.InvalidInputError, match=name):
+        eb.count_outliers(values, threshold, size=3)

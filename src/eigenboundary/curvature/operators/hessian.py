@@ -3,6 +3,7 @@ r"""Curvature matrices of a training loss, known by their products with blocks o
 ============================  ==========================================================
 :class:`HessianOperator`      :math:`H = \nabla^2_\theta L(D; \theta)`
 :class:`GaussNewtonOperator`  :math:`G = \frac1n \sum_s J_s^T \Lambda_s J_s`
+:class:`FunctionalHessianOperator`   :math:`F = H - G`
 ============================  ==========================================================
 """
 
@@ -29,6 +30,7 @@ from eigenboundary.problem.derivatives import (
     hessian_product,
     pullback,
     pushforward,
+    scalar_hessian_product,
     summed_pullback,
 )
 from eigenboundary.problem.network import Tree
@@ -253,6 +255,34 @@ class GaussNewtonOperator(ProblemOperator, FactoredOperator):
         size = roots.abs().amax((1, 2), keepdim=True).clamp_min(1e-300)
         rows = pullback(problem.network, x, (roots / size).transpose(1, 2).to(outputs.dtype))
         return (rows.double() * size).flatten(0, 1) / problem.n_samples**0.5
+
+
+class FunctionalHessianOperator(ProblemOperator):
+    r"""The rest of the Hessian, which the curvature of the network itself makes.
+
+    .. math:: F = H - G
+        = \frac1n \sum_s \sum_c \frac{\partial \ell_s}{\partial f_c} \nabla^2_\theta f_c(x_s),
+
+    the functional Hessian of Singh, Bachmann & Hofmann (2021). Products are computed from this sum,
+    not as a difference, so that they keep their digits where F is small.
+
+    Parameters
+    ----------
+    model : torch.nn.Module, Problem or Analysis
+    data, **options
+        Samples and options of :class:`~eigenboundary.Problem`, for a module.
+    kept_bytes : int
+        As for :class:`HessianOperator`.
+    """
+
+    name = "functional"
+    derivatives = frozenset({"hessian_product"})
+    _traced = staticmethod(WeightedBatch.functional_product)
+
+    def _batch_product(self, x: Tensor, y: Tensor, block: Tensor) -> Tensor:
+        network = self.problem.network
+        slopes = self.problem.loss.gradient(network.evaluate(x), y)
+        return scalar_hessian_product(network, x, lambda f: (f * slopes).sum(), block)
 
 
 #: The matrices of second derivatives by name.

@@ -21,8 +21,15 @@ from eigenboundary.alignment.complexity import Complexity
 from eigenboundary.alignment.error_bounds import alignment_errors
 from eigenboundary.alignment.reinforcing_gradients import alignments, training_alignment
 from eigenboundary.boundary import boundary_distance, boundary_points
-from eigenboundary.curvature import Eigenpairs, GaussNewtonOperator, HessianOperator, top_eigenpairs
+from eigenboundary.curvature import (
+    Eigenpairs,
+    FunctionalHessianOperator,
+    GaussNewtonOperator,
+    HessianOperator,
+    top_eigenpairs,
+)
 from eigenboundary.curvature.spectrum.controls import CONTROLS, control_vectors
+from eigenboundary.curvature.spectrum.norm import spectral_norm
 from eigenboundary.curvature.spectrum.outliers import count_outliers
 from eigenboundary.experiments import datasets
 from eigenboundary.experiments.train import TrainedNetwork
@@ -97,10 +104,11 @@ def _complexity(problem: Problem, pairs: Eigenpairs) -> Complexity:
     return Complexity(cosines, problem.n_parameters, alignment_errors(pairs, cosines))
 
 
-def _outliers(pairs: Eigenpairs) -> Numbers:
-    """Return the number of outliers, and one where a bulk below them is in sight, else zero."""
-    noise = float(pairs.residuals.max()) * pairs.scale
-    found = count_outliers(pairs.all_values.cpu().double().numpy(), noise=noise)
+def _outliers(subject: Subject, pairs: Eigenpairs) -> Numbers:
+    """Return the number of outliers, and one where no more are possible, else zero."""
+    norm, _ = spectral_norm(FunctionalHessianOperator(subject.problem), seed=subject.seed)
+    values = pairs.all_values.cpu().double().numpy()
+    found = count_outliers(values, norm, size=subject.problem.n_parameters)
     return {"outliers": found.count, "outliers_resolved": float(found.resolved)}
 
 
@@ -127,7 +135,7 @@ def complexity(subject: Subject) -> Numbers:
     mass = _mass(subject.problem, subject.points, pairs.vectors)
     reached = np.flatnonzero(np.cumsum(mass) >= 0.95)
     return {
-        **_outliers(pairs),
+        **_outliers(subject, pairs),
         "generalization": measure.value,
         "generalization_low": measure.interval[0],
         "generalization_high": measure.interval[1],
@@ -142,7 +150,7 @@ def complexity(subject: Subject) -> Numbers:
 
 def outliers(subject: Subject) -> Numbers:
     """Count the outliers alone."""
-    return _outliers(_eigenpairs(subject.operator, _TOP, subject.seed, guard=20))
+    return _outliers(subject, _eigenpairs(subject.operator, _TOP, subject.seed, guard=20))
 
 
 def reparametrization(subject: Subject) -> Numbers:

@@ -127,7 +127,8 @@ def spectrum(ax: Axes, analysis: Analysis, title: str) -> None:
     found = analysis.outlier_count
     most = max(25, found.count + 5)
     values = np.concatenate([analysis.eigenvalues, analysis.next_eigenvalues])[:most]
-    SpectrumDisplay(values, [], min(found.count, len(values)), found.resolved).plot(ax)
+    count = min(found.count, len(values))
+    SpectrumDisplay(values, [], count, found.resolved, threshold=found.threshold).plot(ax)
     drop_legend(ax)
     fit(ax, title, scale=0.55)
     ax.set_xticks([1, *range(10, len(values) + 1, 10)])

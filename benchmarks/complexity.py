@@ -1,0 +1,247 @@
+"""Which number follows the complexity of a boundary that is known: 448 networks in the plane.
+
+Each network learns one of 56 tasks. A fine grid tells how long its boundary is and how much it
+turns; every number that could measure it is computed beside, trivial rivals too. The numbers were
+chosen on the networks of every other task, and are judged on the rest.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import contourpy
+import numpy as np
+import pandas as pd
+import torch
+from joblib import Memory, Parallel, delayed
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+from torch import nn
+
+import eigenboundary as eb
+from benchmarks.boundary_tasks import Task, tasks
+from benchmarks.gap_rule import gap_rule
+from eigenboundary.boundary.rank import boundary_alignment
+from eigenboundary.experiments.threads import one_thread
+
+#: Finished networks, so that an interrupted run goes on where it stopped.
+_CACHE = Path(os.environ.get("EIGENBOUNDARY_BENCHMARKS", Path.home() / ".cache" / "eigenboundary"))
+_ROWS = Path(__file__).parents[1] / "docs" / "complexity.csv"
+
+_GRID = 600
+_LEVELS = (0.1, 0.03, 0.01)
+_EIGENPAIRS = 40
+# Rows of the Gram matrix, and points of the boundary, at most.
+_GRAM_ROWS, _POINTS, _DISTANCES = 1200, 200, 200
+_MOST_STEPS = 4000
+_DRAWS = 500
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "gelu": nn.GELU,
+    "leaky_relu": nn.LeakyReLU,
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a network is built and trained."""
+
+    activation: str
+    width: int = 50
+    depth: int = 2
+    batch_norm: bool = False
+    n: int = 400
+    loss: float = 0.01
+    optimizer: str = "adam"
+    seed: int = 0
+
+
+def settings(index: int) -> list[Setting]:
+    """The settings of a task's networks: one an activation, and four of every other kind."""
+    rng = np.random.default_rng([index, 7])
+    usual = [Setting(name, seed=index) for name in _ACTIVATIONS]
+    varied = [
+        Setting(
+            activation=str(rng.choice(list(_ACTIVATIONS))),
+            width=int(rng.choice([20, 50, 100, 200])),
+            depth=int(rng.integers(1, 5)),
+            batch_norm=bool(rng.random() < 0.25),
+            n=int(rng.choice([100, 200, 400, 800, 2000])),
+            loss=float(rng.choice([0.1, 0.01, 0.001, 0.0001])),
+            optimizer=str(rng.choice(["adam", "sgd"])),
+            seed=1000 + 10 * index + i,
+        )
+        for i in range(4)
+    ]
+    return usual + varied
+
+
+def trained(task: Task, setting: Setting) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    """A network trained to the loss, or as far as it comes, on all samples at once."""
+    torch.manual_seed(setting.seed)
+    inputs, labels = task.sample(setting.n)
+    x, y = torch.tensor(inputs, dtype=torch.float32), torch.tensor(labels)
+    layers: list[nn.Module] = []
+    size = 2
+    for _ in range(setting.depth):
+        layers.append(nn.Linear(size, setting.width))
+        if setting.batch_norm:
+            layers.append(nn.BatchNorm1d(setting.width))
+        layers.append(_ACTIVATIONS[setting.activation]())
+        size = setting.width
+    model = nn.Sequential(*layers, nn.Linear(size, task.classes))
+    if setting.optimizer == "adam":
+        optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    else:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _MOST_STEPS, eta_min=1e-4)
+    for _ in range(_MOST_STEPS):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
+        if float(loss.detach()) <= setting.loss:
+            break
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    return model.eval().double(), x.double(), y
+
+
+def truth(model: nn.Module) -> dict[str, float]:
+    """Length and turning of the boundary within the square, from a grid."""
+    axis = np.linspace(-1, 1, _GRID)
+    grid = torch.tensor(np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2))
+    with torch.no_grad():
+        outputs = model(grid).numpy()
+    length = turning = 0.0
+    for own in range(outputs.shape[1]):
+        others = np.delete(outputs, own, axis=1).max(1)
+        field = (outputs[:, own] - others).reshape(_GRID, _GRID)
+        for line in contourpy.contour_generator(axis, axis, field).lines(0.0):
+            # Every piece of boundary is that of two classes.
+            length += 0.5 * float(np.hypot(*np.diff(line, axis=0).T).sum())
+            turning += 0.5 * _turning(line)
+    return {"length": length, "turning": turning}
+
+
+def _turning(line: NDArray[np.float64], spacing: float = 0.02) -> float:
+    """The angles by which a line turns, at points a spacing apart."""
+    along = np.concatenate([[0.0], np.hypot(*np.diff(line, axis=0).T).cumsum()])
+    at = np.linspace(0, along[-1], max(2, int(along[-1] / spacing)))
+    points = np.stack([np.interp(at, along, column) for column in line.T], axis=1)
+    steps = np.diff(points, axis=0)
+    angles = np.arctan2(steps[:, 1], steps[:, 0])
+    return float(np.abs((np.diff(angles) + np.pi) % (2 * np.pi) - np.pi).sum())
+
+
+def measures(model: nn.Module, x: torch.Tensor, y: torch.Tensor, seed: int) -> dict[str, float]:
+    """Every number that could follow the boundary, from samples alone."""
+    found: dict[str, float] = {}
+    whole = eb.Problem(model, (x, y))
+    some = max(50, min(len(x), _GRAM_ROWS // (whole.n_classes - 1)))
+    problem = eb.Problem(model, (x[:some], y[:some]))
+    found |= {"loss": whole.loss_value, "accuracy": whole.accuracy}
+    found["norm"] = float(problem.network.theta.norm())
+    for kind, coordinates in _coordinates(problem).items():
+        complexity = eb.boundary_complexity(coordinates, level=_LEVELS[0], levels=_LEVELS)
+        for level in _LEVELS:
+            at_level = complexity.at(level)
+            found[f"N {kind} {level}"] = at_level.count
+            found[f"d {kind} {level}"] = at_level.dimension
+        found[f"T {kind}"] = complexity.temperature
+    found |= _of_curvature(problem)
+    points = eb.boundary_points(problem, n=_POINTS, seed=seed)
+    rank = eb.boundary_rank(problem, points=points)
+    found["boundary rank"] = rank.rank
+    found["normalized rank"] = eb.boundary_rank(eb.layer_normalized(problem), points=points).rank
+    pairs = eb.top_eigenpairs(eb.HessianOperator(problem), min(10, problem.n_parameters))
+    held = boundary_alignment(problem, points, pairs.vectors).square().mean(0).sum()
+    found |= {"encoded 10": float(held), "best 10": float(rank.best[9])}
+    distances = eb.boundary_distance(problem, x[:_DISTANCES], seed=seed).distance
+    found["median margin"] = float(np.median(distances))
+    found["5 % margin"] = float(np.quantile(distances, 0.05))
+    found["volume"] = float((distances < 0.05).mean()) / 0.1
+    return found
+
+
+def _coordinates(problem: eb.Problem) -> dict[str, eb.Problem]:
+    network = problem.network
+    singular = {
+        name: tensor.norm() / min(tensor.flatten(1).shape if tensor.ndim > 1 else (1,)) ** 0.5
+        for name, tensor in network.parameters.items()
+    }
+    units = {name: torch.where(unit > 0, unit, 1.0) for name, unit in singular.items()}
+    return {
+        "plain": problem,
+        "layer": eb.layer_normalized(problem),
+        "singular": eb.Problem.of(network.in_units(units), problem.loss, problem.samples),
+    }
+
+
+def _of_curvature(problem: eb.Problem) -> dict[str, float]:
+    """What was computed from the Hessian before: outliers, alignments, complexity."""
+    k = min(_EIGENPAIRS, problem.n_parameters)
+    analysis = eb.analyze(problem, k=k, grid=0)
+    values, few = analysis.eigenvalues, analysis.complexity
+    norm, _ = eb.spectral_norm(eb.FunctionalHessianOperator(problem))
+    return {
+        "largest eigenvalue": float(values[0]),
+        "gap rule": gap_rule(values),
+        "N_F": int((values > norm).sum()),
+        "F / largest": norm / float(values[0]),
+        "effective number": few.effective_number,
+        "mass outside 10": 1 - float(few.mass[:10].sum()),
+        "G 1e-3": few.generalization(1e-3).value,
+        "G 1e-2": few.generalization(1e-2).value,
+    }
+
+
+def row(task: Task, setting: Setting) -> dict[str, Any]:
+    """Everything about one network."""
+    with one_thread():
+        model, x, y = trained(task, setting)
+        about = {f"task {k}": v for k, v in asdict(task).items()}
+        about |= {f"set {k}": v for k, v in asdict(setting).items()}
+        with torch.no_grad():
+            predicted = model(x).argmax(1)
+        if len(predicted.unique()) < 2:
+            return about
+        return about | truth(model) | measures(model, x, y, setting.seed)
+
+
+def _jobs() -> Iterator[tuple[Task, Setting]]:
+    # The networks of all tasks come one after the other: a part of them is a fair part.
+    every = list(enumerate(tasks()))
+    for i in range(len(settings(0))):
+        for index, task in every:
+            yield task, settings(index)[i]
+
+
+def rows(processes: int = 2) -> pd.DataFrame:
+    """A row for each network; finished ones are kept."""
+    kept = Memory(_CACHE / "complexity", verbose=0).cache(row)
+    done = Parallel(n_jobs=processes)(delayed(kept)(*job) for job in _jobs())
+    return pd.DataFrame(done)
+
+
+def kendall(table: pd.DataFrame, number: str, truth: str = "length") -> tuple[float, float, float]:
+    """Kendall's τ with the truth and its 95 % interval, by drawing tasks anew."""
+    held = table[[number, truth, "task"]].dropna()
+    of_task = [part.drop(columns="task").to_numpy() for _, part in held.groupby("task")]
+    rng = np.random.default_rng(0)
+
+    def tau(parts: list[NDArray[np.float64]]) -> float:
+        return float(kendalltau(*np.concatenate(parts).T).statistic)
+
+    drawn = [
+        tau([of_task[i] for i in rng.integers(len(of_task), size=len(of_task))])
+        for _ in range(_DRAWS)
+    ]
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    return tau(of_task), float(low), float(high)
