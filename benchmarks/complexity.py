@@ -32,11 +32,11 @@ from eigenboundary.experiments.threads import one_thread
 _CACHE = Path(os.environ.get("EIGENBOUNDARY_BENCHMARKS", Path.home() / ".cache" / "eigenboundary"))
 _ROWS = Path(__file__).parents[1] / "docs" / "complexity.csv"
 
-_GRID = 600
+_GRID = 400
 _LEVELS = (0.1, 0.03, 0.01)
-_EIGENPAIRS = 40
+_EIGENPAIRS = 30
 # Rows of the Gram matrix, and points of the boundary, at most.
-_GRAM_ROWS, _POINTS, _DISTANCES = 1200, 200, 200
+_GRAM_ROWS, _POINTS, _DISTANCES = 800, 200, 100
 _MOST_STEPS = 4000
 _DRAWS = 500
 
@@ -155,15 +155,16 @@ def measures(model: nn.Module, x: torch.Tensor, y: torch.Tensor, seed: int) -> d
             found[f"N {kind} {level}"] = at_level.count
             found[f"d {kind} {level}"] = at_level.dimension
         found[f"T {kind}"] = complexity.temperature
-    found |= _of_curvature(problem)
+    analysis = eb.analyze(problem, k=min(_EIGENPAIRS, problem.n_parameters), grid=0, tolerance=1e-5)
+    found |= _of_curvature(analysis)
     points = eb.boundary_points(problem, n=_POINTS, seed=seed)
     rank = eb.boundary_rank(problem, points=points)
     found["boundary rank"] = rank.rank
     found["normalized rank"] = eb.boundary_rank(eb.layer_normalized(problem), points=points).rank
-    pairs = eb.top_eigenpairs(eb.HessianOperator(problem), min(10, problem.n_parameters))
-    held = boundary_alignment(problem, points, pairs.vectors).square().mean(0).sum()
+    vectors = torch.from_numpy(analysis.eigenvectors[:, :10].copy())
+    held = boundary_alignment(problem, points, vectors).square().mean(0).sum()
     found |= {"encoded 10": float(held), "best 10": float(rank.best[9])}
-    distances = eb.boundary_distance(problem, x[:_DISTANCES], seed=seed).distance
+    distances = eb.boundary_distance(problem, x[:_DISTANCES], seed=seed).value
     found["median margin"] = float(np.median(distances))
     found["5 % margin"] = float(np.quantile(distances, 0.05))
     found["volume"] = float((distances < 0.05).mean()) / 0.1
@@ -184,16 +185,14 @@ def _coordinates(problem: eb.Problem) -> dict[str, eb.Problem]:
     }
 
 
-def _of_curvature(problem: eb.Problem) -> dict[str, float]:
+def _of_curvature(analysis: eb.Analysis) -> dict[str, float]:
     """What was computed from the Hessian before: outliers, alignments, complexity."""
-    k = min(_EIGENPAIRS, problem.n_parameters)
-    analysis = eb.analyze(problem, k=k, grid=0)
     values, few = analysis.eigenvalues, analysis.complexity
-    norm, _ = eb.spectral_norm(eb.FunctionalHessianOperator(problem))
+    norm = analysis.outlier_count.threshold
     return {
         "largest eigenvalue": float(values[0]),
         "gap rule": gap_rule(values),
-        "N_F": int((values > norm).sum()),
+        "N_F": analysis.outliers,
         "F / largest": norm / float(values[0]),
         "effective number": few.effective_number,
         "mass outside 10": 1 - float(few.mass[:10].sum()),
@@ -245,3 +244,49 @@ def kendall(table: pd.DataFrame, number: str, truth: str = "length") -> tuple[fl
     ]
     low, high = np.nanquantile(drawn, [0.025, 0.975])
     return tau(of_task), float(low), float(high)
+
+
+def partial_kendall(table: pd.DataFrame, number: str, given: list[str]) -> float:
+    """Kendall's τ of a number and the length, given others: from the inverse of all τ."""
+    held = table[["length", number, *given]].dropna()
+    precision = np.linalg.pinv(held.corr("kendall").to_numpy())
+    return float(-precision[0, 1] / np.sqrt(precision[0, 0] * precision[1, 1]))
+
+
+#: Numbers that grow as a margin shrinks are compared with their sign turned.
+_NEGATED = ("median margin", "5 % margin")
+_GIVEN = ["loss", "norm", "largest eigenvalue", "negative median margin"]
+_ABOUT = ("task", "set ", "T ", "length", "turning", "accuracy", "half", "F / ", "best")
+
+
+def numbers(table: pd.DataFrame) -> list[str]:
+    """Columns that are compared with the truth."""
+    return [c for c in table.columns if not c.startswith(_ABOUT) and c not in _NEGATED]
+
+
+def prepared(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows with a boundary, with their half and a name of their task."""
+    held = table.dropna(subset=["length"]).copy()
+    names = {task: i for i, task in enumerate(tasks())}
+    parts = ["task family", "task size", "task classes", "task noise", "task seed"]
+    held["task"] = [names[Task(*values)] for values in held[parts].itertuples(index=False)]
+    held["half"] = np.where(held["task"] % 2 == 0, "chosen on", "judged on")
+    for name in _NEGATED:
+        held[f"negative {name}"] = -held[name]
+    return held
+
+
+def taus(held: pd.DataFrame) -> pd.DataFrame:
+    """Kendall's τ with the length by number, half and activation, with intervals."""
+    found = []
+    for half, part in held.groupby("half"):
+        groups = {"all": part, **dict(list(part.groupby("set activation")))}
+        for name in numbers(held):
+            row: dict[str, Any] = {"half": half, "number": name}
+            for group, of_group in groups.items():
+                row[group], row[f"{group} low"], row[f"{group} high"] = kendall(of_group, name)
+            row["turning"] = kendall(part, name, "turning")[0]
+            given = [other for other in _GIVEN if other != name]
+            row["partial"] = partial_kendall(part, name, given)
+            found.append(row)
+    return pd.DataFrame(found).sort_values(["half", "all"], ascending=[True, False])

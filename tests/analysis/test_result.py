@@ -8,6 +8,7 @@ import pytest
 from torch import nn
 
 import eigenboundary as eb
+from eigenboundary.runtime.formats import percent
 
 Blobs = tuple[np.ndarray, np.ndarray]
 
@@ -77,7 +78,7 @@ def test_printing_shows_the_headline_numbers(analysis: eb.Analysis) -> None:
         f"{analysis.eigenvalues[0]:.4g}",
         "4 of 4 converged",
         f"[{low:.3g}, {high:.3g}]",
-        f"{analysis.complexity.mass_outside:.1%}",
+        percent(analysis.complexity.mass_outside),
         "dense",
     ):
         assert part in text

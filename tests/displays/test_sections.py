@@ -23,7 +23,7 @@ from eigenboundary.displays import (
     SectionDisplay,
 )
 from eigenboundary.displays.style import class_color
-from eigenboundary.runtime.formats import format_number
+from eigenboundary.runtime.formats import format_number, percent
 
 SIDE = 4
 
@@ -212,7 +212,7 @@ def test_section_titles_hold_classes_margins_and_alignments(analysis):
     below = display.axes_[6].get_xlabel()
     assert " | ".join(names[c] for c in section.classes) in below
     assert f"{section.alignment:.2f}" in below
-    assert f"{section.share:.1%}" in below
+    assert percent(section.share) in below
 
 
 def test_section_says_where_a_nearest_point_belongs_to_no_eigenvector(analysis):

@@ -34,6 +34,7 @@ from eigenboundary.curvature.spectrum.norm import spectral_norm
 from eigenboundary.curvature.spectrum.outliers import count_outliers
 from eigenboundary.problem.problem import Problem
 from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.formats import percent
 from eigenboundary.runtime.version import __version__
 
 _log = logging.getLogger(__name__)
@@ -181,10 +182,11 @@ class Builder:
             _numpy(pairs.all_values), norm, size=problem.n_parameters, uncertainty=error
         )
         self.fields["outlier_count"] = found
-        if norm > _SAYS_LITTLE * float(pairs.values[0]):
+        largest = float(pairs.values[0])
+        if norm > _SAYS_LITTLE * largest > 0:
             self.notes.append(
-                f"The functional Hessian is {norm / float(pairs.values[0]):.0%} of the largest "
-                "eigenvalue: the number of outliers says little here."
+                f"The functional Hessian has {percent(norm / largest)} of the largest eigenvalue: "
+                "the number of outliers says little here."
             )
 
     def _eigenpairs_found(self, converged: int, wanted: int, products: int) -> None:

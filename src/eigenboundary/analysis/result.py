@@ -29,6 +29,7 @@ from eigenboundary.problem.network import Signature
 from eigenboundary.problem.problem import Problem, as_problem
 from eigenboundary.runtime.arguments import check_integer, check_progress, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
+from eigenboundary.runtime.formats import percent
 from eigenboundary.runtime.hooks import reach
 from eigenboundary.runtime.interrupts import deferred_interrupts
 from eigenboundary.runtime.precision import full_precision
@@ -418,15 +419,16 @@ class Analysis:
         lines = [
             f"Analysis of a {self.n_classes}-class network: p = {self.n_parameters:,} parameters, "
             f"n = {self.n_samples:,} samples",
-            f"  loss             {self.loss_value:.4g} ({self.loss}), accuracy {self.accuracy:.1%}",
+            f"  loss             {self.loss_value:.4g} ({self.loss}), "
+            f"accuracy {percent(self.accuracy)}",
             f"  {self.curvature + ' λ':<16} {values}{', …' if self.k > 5 else ''} "
             f"({int(self.converged.sum())} of {self.k} converged, "
             f"residual ≤ {self.residuals.max():.0e})",
             f"  outliers         {outliers} above ‖H − G‖ = {found.threshold:.2g}",
             f"  effective number {numbers.effective_number:.3g}, in [{low:.3g}, {high:.3g}]",
             f"  G_θ (ε = 1e-3)   {g.value:.3g}, in [{g_low:.3g}, {g_high:.3g}]",
-            f"  mass outside     {numbers.mass_outside:.1%} of the squared alignment lies outside "
-            f"these {self.k} eigenvectors",
+            f"  mass outside     {percent(numbers.mass_outside)} of the squared alignment lies "
+            f"outside these {self.k} eigenvectors",
             *([] if self.bulk is None else self.bulk.lines(self.eigenvalues)),
             f"  solver           {origin.solver} ({origin.reason}), {origin.products} products, "
             f"{sum(origin.seconds.values()):.2f} s",

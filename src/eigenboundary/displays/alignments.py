@@ -17,7 +17,7 @@ from eigenboundary.displays import arguments, style
 from eigenboundary.displays.base import AnalysisDisplay
 from eigenboundary.runtime.arguments import check_integer, finite_array
 from eigenboundary.runtime.errors import InvalidInputError
-from eigenboundary.runtime.formats import format_number
+from eigenboundary.runtime.formats import format_number, percent
 
 if TYPE_CHECKING:
     from eigenboundary.analysis.result import Analysis
@@ -216,8 +216,8 @@ class MassDisplay(AnalysisDisplay):
         self.ax_.set(xlim=(0.3, max(len(index), 2) + 0.7), ylim=(0, 1.06))
         self.ax_.yaxis.set_major_formatter(PercentFormatter(1.0))
         style.index_axis(self.ax_)
-        captured = f"{total:.1%} captured by {len(index)} eigenvector{'s'[: len(index) > 1]}"
-        title = f"{captured}, {1 - total:.1%} outside"
+        captured = f"{percent(total)} captured by {len(index)} eigenvector{'s'[: len(index) > 1]}"
+        title = f"{captured}, {percent(1 - total)} outside"
         self.ax_.set(ylabel="squared alignment", title=title)
 
 

@@ -24,7 +24,7 @@ from eigenboundary.displays.arguments import Array, check_computed, check_labels
 from eigenboundary.displays.base import AnalysisDisplay, Display
 from eigenboundary.runtime.arguments import as_array, check_integer, check_shape, finite_array
 from eigenboundary.runtime.errors import InvalidInputError
-from eigenboundary.runtime.formats import format_number
+from eigenboundary.runtime.formats import format_number, percent
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -202,7 +202,7 @@ class SectionDisplay(Display):
         a, b = (self.class_names[c] for c in section.classes)
         far = [format_number(length) for length in section.side_paper_margins]
         below = [f"{a} | {b}", f"|A| = {section.alignment:.2f}"]
-        below.append(f"$v_{{{section.eigenvector + 1}}}$ leads at {section.share:.1%}")
+        below.append(f"$v_{{{section.eigenvector + 1}}}$ leads at {percent(section.share)}")
         below.append(f"{far[0]} from $x_t^+$, {far[1]} from $x_t^-$")
         _titled(self.axes_[-1], "$x_b$ on the boundary", *below)
 
@@ -325,7 +325,7 @@ class ClassPairDisplay(AnalysisDisplay):
         unexplained = self.shares[:, -1].sum() if self.columns[-1] == "none" else 0.0
         pairs = len(self.rows)
         named = f"{pairs} class pair{'s'[: pairs > 1]}"
-        self.ax_.set_title(f"{named}, {unexplained:.1%} of the boundary unexplained")
+        self.ax_.set_title(f"{named}, {percent(unexplained)} of the boundary unexplained")
 
     def _lines(self) -> None:
         rows, columns = self.shares.shape
