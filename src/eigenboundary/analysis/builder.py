@@ -21,6 +21,8 @@ from eigenboundary.analysis.margins import find_margins, find_planes, note_on_bu
 from eigenboundary.analysis.provenance import Provenance
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.analysis.settings import Settings
+from eigenboundary.boundary.arguments import why_no_boundary
+from eigenboundary.boundary.complexity import boundary_complexity
 from eigenboundary.boundary.planes import plane_of_inputs
 from eigenboundary.boundary.search.norms import Geometry
 from eigenboundary.boundary.sections import Directions
@@ -88,6 +90,10 @@ class Builder:
             self._outliers(problem, pairs, rest)
         with self.stage("alignment"):
             directions = self._align(problem, pairs)
+        if not self.interrupted:
+            doing = "the boundary's complexity was computed: it is missing"
+            with self.stage("boundary", doing):
+                self._boundary(problem, pairs)
         with self.stage("pictures"):
             self._pictures(problem, pairs)
         if settings.controls and not self.interrupted:
@@ -192,6 +198,22 @@ class Builder:
     def _eigenpairs_found(self, converged: int, wanted: int, products: int) -> None:
         _log.debug("eigenpairs: %d of %d after %d products", converged, wanted, products)
         self._report("eigenpairs", converged, wanted)
+
+    def _boundary(self, problem: Problem, pairs: Eigenpairs) -> None:
+        seed = self.settings.seed
+        reason = why_no_boundary(problem)
+        if reason:
+            self.notes.append(f"No points of the boundary: {reason}")
+        try:
+            found = boundary_complexity(problem, vectors=pairs.vectors, seed=seed)
+        except InvalidInputError as error:  # no reason to lose the eigenvectors
+            self.notes.append(f"The boundary's complexity is missing: {error}")
+            return
+        self.fields["boundary_complexity"] = found
+        if found.n_samples < problem.n_samples:
+            self.notes.append(
+                f"The boundary's complexity is that of {found.n_samples:,} of the samples."
+            )
 
     def _align(self, problem: Problem, pairs: Eigenpairs) -> Directions:
         aligned = training_alignment(problem, pairs.vectors)

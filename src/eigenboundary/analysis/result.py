@@ -19,6 +19,7 @@ from eigenboundary.analysis.provenance import Provenance
 from eigenboundary.analysis.settings import check_grid
 from eigenboundary.analysis.storage import save
 from eigenboundary.boundary.arguments import check_has_boundary
+from eigenboundary.boundary.complexity import BoundaryComplexity
 from eigenboundary.boundary.planes import Plane
 from eigenboundary.boundary.search.norms import Geometry, as_box, as_norm
 from eigenboundary.boundary.sections import WEAK_SIDE, BoundarySections, Directions
@@ -78,6 +79,9 @@ class Analysis:
         What is known of the network's inputs, classes and costs.
     class_names, feature_names : tuple of str
         Names of the C classes and of the entries of an input; empty where there are none.
+    boundary_complexity : BoundaryComplexity or None
+        How many directions of θ move the boundary, and what the eigenvectors hold of them; None
+        where a note says why.
     inputs, input_indices : array, shape (n', d), and of int, shape (n',)
         Flattened training inputs kept for pictures, and their row numbers.
     grid : Plane or None
@@ -125,6 +129,7 @@ class Analysis:
     provenance: Provenance
     class_names: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
+    boundary_complexity: BoundaryComplexity | None = None
     grid: Plane | None = None
     controls: dict[str, Annotated[Array, "n", "k"]] = field(default_factory=dict)
     sections: BoundarySections | None = None
@@ -341,7 +346,10 @@ class Analysis:
         return {
             **{name: getattr(self, name) for name in single},
             **{n: getattr(self, n).tolist() for n in ("eigenvalues", "residuals", "converged")},
+            "boundary_complexity": _summary_of_boundary(self.boundary_complexity),
             "outliers": self.outliers,
+            "outliers_interval": list(self.outlier_count.interval),
+            "outlier_threshold": self.outlier_count.threshold,
             "outliers_resolved": self.outlier_count.resolved,
             "effective_number": numbers.effective_number,
             "effective_number_interval": list(numbers.effective_number_interval),
@@ -421,6 +429,7 @@ class Analysis:
             f"n = {self.n_samples:,} samples",
             f"  loss             {self.loss_value:.4g} ({self.loss}), "
             f"accuracy {percent(self.accuracy)}",
+            *_lines_of_boundary(self.boundary_complexity),
             f"  {self.curvature + ' λ':<16} {values}{', …' if self.k > 5 else ''} "
             f"({int(self.converged.sum())} of {self.k} converged, "
             f"residual ≤ {self.residuals.max():.0e})",
@@ -435,6 +444,41 @@ class Analysis:
             *(f"  note             {note}" for note in self.notes),
         ]
         return "\n".join(lines)
+
+
+def _summary_of_boundary(found: BoundaryComplexity | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    names = ("level", "temperature", "dimension", "count", "n_samples")
+    return {
+        **{name: getattr(found, name) for name in names},
+        **{
+            f"{name}_interval": list(getattr(found, f"{name}_interval"))
+            for name in ("dimension", "count")
+        },
+        "rank": _plain(found.rank),
+        "rank_interval": [_plain(bound) for bound in found.rank_interval],
+        **{name: getattr(found, name).tolist() for name in ("encoded", "best")},
+    }
+
+
+def _lines_of_boundary(found: BoundaryComplexity | None) -> list[str]:
+    if found is None:
+        return []
+    low, high = found.dimension_interval
+    lines = [
+        f"  boundary         {found.dimension:.3g} directions move it, in [{low:.3g}, {high:.3g}]; "
+        f"{found.count} above L = {found.level:g}"
+    ]
+    if found.spread is not None:
+        low, high = found.rank_interval
+        lines.append(f"  boundary rank    {found.rank:.3g}, in [{low:.3g}, {high:.3g}]")
+    if len(found.encoded):
+        lines.append(
+            f"  encoded          {percent(found.encoded[-1])} of the boundary's gradients by "
+            f"{len(found.encoded)} eigenvectors; at best {percent(found.best[-1])}"
+        )
+    return lines
 
 
 def _plain(value: Any) -> Any:

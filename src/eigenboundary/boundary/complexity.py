@@ -28,10 +28,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from eigenboundary.boundary.arguments import why_no_boundary
+from eigenboundary.boundary.points import boundary_points
+from eigenboundary.boundary.rank import BoundaryRank, boundary_alignment, boundary_rank
 from eigenboundary.boundary.standard_confidence import contrasts, curvature_roots, temperature
-from eigenboundary.curvature.operators.tangent_kernel import tangent_kernel
+from eigenboundary.curvature.operators.tangent_kernel import formed_parameters, tangent_kernel
 from eigenboundary.problem.problem import Model, Problem, as_problem
-from eigenboundary.runtime.arguments import check_number
+from eigenboundary.runtime.arguments import check_integer, check_number
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.linalg import eigvalsh
 from eigenboundary.runtime.precision import full_precision
@@ -41,6 +44,11 @@ Array = NDArray[np.float64]
 #: Levels L at which complexity is computed unless others are asked for.
 LEVELS = (0.1, 0.03, 0.01)
 LEVEL = 0.03
+#: Points of the boundary at which gradients are compared.
+POINTS = 200
+# Rows of a matrix to decompose, and bytes of gradients that are formed for it.
+_MOST_ROWS, _GRADIENT_BYTES = 3000, 2**30
+_LEAST_SAMPLES = 20
 # Rounding of an eigenvalue of M relative to the largest, in units of the precision's.
 _ROUNDING = 20
 
@@ -65,6 +73,9 @@ class ComplexityAtLevel:
     temperature: float
     eigenvalues: Annotated[Array, "eigenvalues"] = field(repr=False)
     uncertainty: float
+
+    def __post_init__(self) -> None:
+        self.eigenvalues.setflags(write=False)
 
     @property
     def count(self) -> int:
@@ -97,15 +108,43 @@ class ComplexityAtLevel:
 
 @dataclass(frozen=True)
 class BoundaryComplexity:
-    """The complexity of a decision boundary at several levels.
+    """The complexity of a decision boundary.
 
     Attributes
     ----------
     levels : tuple of ComplexityAtLevel
         The first is the one that :attr:`count` and :attr:`dimension` are at.
+    n_samples : int
+        Samples that they were computed from.
+    spread : BoundaryRank or None
+        How the gradients at points of the boundary spread over θ; None where no points were found.
+    encoded : array, shape (k,)
+        Share of these gradients' mass that the first i of k eigenvectors hold, i = 1, …, k; empty
+        without eigenvectors or points.
     """
 
     levels: tuple[ComplexityAtLevel, ...]
+    n_samples: int
+    spread: BoundaryRank | None = None
+    encoded: Annotated[Array, "encoded"] = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        self.encoded.setflags(write=False)
+
+    @property
+    def best(self) -> Array:
+        """Most that any i directions could hold, beside :attr:`encoded`, shape (k,)."""
+        return np.zeros(0) if self.spread is None else self.spread.best[: len(self.encoded)]
+
+    @property
+    def rank(self) -> float:
+        """Boundary rank; NaN where no points were found."""
+        return math.nan if self.spread is None else self.spread.rank
+
+    @property
+    def rank_interval(self) -> tuple[float, float]:
+        """Interval that holds the boundary rank."""
+        return (1.0, math.inf) if self.spread is None else self.spread.rank_interval
 
     @property
     def level(self) -> float:
@@ -163,6 +202,10 @@ def boundary_complexity(
     *,
     level: float = LEVEL,
     levels: Sequence[float] = LEVELS,
+    vectors: Any = None,
+    points: int = POINTS,
+    samples: int | None = None,
+    seed: int = 0,
     **options: Any,
 ) -> BoundaryComplexity:
     r"""Count the directions of θ that move the decision boundary, at the standard confidence.
@@ -178,6 +221,15 @@ def boundary_complexity(
         L, the cross-entropy of the network's own predictions at which confidence is fixed.
     levels : sequence of float
         Further levels to compute.
+    vectors : Tensor or array, shape (p, k), optional
+        Orthonormal directions, such as eigenvectors, whose share in the boundary is asked for.
+    points : int
+        Points of the boundary to find, 0 for none.
+    samples : int, optional
+        Samples to compute count and dimension from, evenly spaced; default: all, or as many as
+        give a matrix of 3,000 rows and gradients of 1 GiB.
+    seed : int
+        Seed of the points.
     **options
         Options of :class:`~eigenboundary.Problem`, for a module.
 
@@ -204,16 +256,65 @@ def boundary_complexity(
     wanted = [level, *(each for each in levels if each != level)]
     for each in wanted:
         check_number(each, "level" if each == level else "levels", above=0)
+    check_integer(points, "points", 0)
+    check_integer(samples, "samples", 2, optional=True)
     problem = as_problem(model, data, **options)
-    outputs, kernel = outputs_and_kernel(problem)
+    directions = None if vectors is None else as_directions(vectors, problem.n_parameters)
+    most = affordable_samples(problem)
+    if samples is None and most < min(_LEAST_SAMPLES, problem.n_samples):
+        raise InvalidInputError(
+            "samples",
+            "be given for a network of this size",
+            because=f"the gradients of {most} samples alone take {_GRADIENT_BYTES >> 20} MB",
+        )
+    outputs, kernel = _outputs_and_kernel(problem, samples or most)
     rounding = _ROUNDING * torch.finfo(problem.dtype).eps
-    return BoundaryComplexity(tuple(_at_level(outputs, kernel, each, rounding) for each in wanted))
+    found = tuple(_at_level(outputs, kernel, each, rounding) for each in wanted)
+    spread, encoded = _spread(problem, points, directions, seed)
+    return BoundaryComplexity(found, len(outputs), spread, encoded)
 
 
-def outputs_and_kernel(problem: Problem) -> tuple[Tensor, Tensor]:
+def as_directions(vectors: Any, size: int) -> Tensor:
+    """Return directions as finite columns (p, k)."""
+    found = torch.as_tensor(vectors)
+    if found.ndim != 2 or found.shape[0] != size or not found.isfinite().all():
+        wanted = f"be finite directions of shape ({size}, k)"
+        raise InvalidInputError("vectors", wanted, f"{tuple(found.shape)}")
+    return found
+
+
+def affordable_samples(problem: Problem) -> int:
+    """Return how many samples' kernel to compute and decompose."""
+    contrasts_of_one = max(1, problem.n_classes - 1)
+    whole = problem.network.memory.at_most(_GRADIENT_BYTES)
+    formed = problem.dtype.itemsize * max(1, formed_parameters(problem.network))
+    rows = min(_MOST_ROWS, whole // formed)
+    return max(1, min(problem.n_samples, rows // contrasts_of_one))
+
+
+def _spread(
+    problem: Problem, n: int, directions: Tensor | None, seed: int
+) -> tuple[BoundaryRank | None, Array]:
+    """Return how gradients at points of the boundary spread, and what the directions hold."""
+    nothing: tuple[BoundaryRank | None, Array] = (None, np.zeros(0))
+    if not n or why_no_boundary(problem):
+        return nothing
+    points = boundary_points(problem, n=n, seed=seed)
+    try:
+        spread = boundary_rank(problem, points=points, seed=seed)
+    except InvalidInputError:  # no point was found, or none has a gradient
+        return nothing
+    if directions is None:
+        return spread, nothing[1]
+    cosines = boundary_alignment(problem, points, directions)
+    held = cosines.square().sum(0).cumsum(0) / max(1, spread.n_points)
+    return spread, held.clamp_max(1).cpu().numpy()
+
+
+def _outputs_and_kernel(problem: Problem, samples: int) -> tuple[Tensor, Tensor]:
     """Compute outputs (n, C) and the tangent kernel of their contrasts, float64."""
     network = problem.network
-    x = torch.cat([x for x, _ in problem.samples.batches(len(problem.samples))])
+    x = network.to_compute(problem.samples.some_inputs(samples)[0])
     basis = contrasts(problem.n_classes).T.to(x.device, problem.dtype)
     kernel = tangent_kernel(network, x, basis.expand(len(x), *basis.shape))
     return network.predict(x).double().cpu(), kernel

@@ -72,6 +72,9 @@ class BoundaryRank:
     n_points: int
     n_vanished: int
 
+    def __post_init__(self) -> None:
+        self.shares.setflags(write=False)
+
     @property
     def best(self) -> Array:
         """Largest share that any i directions can hold, for i = 1, …, m, shape (m,)."""
@@ -128,6 +131,8 @@ def boundary_rank(
     problem = as_problem(model, data, **options)
     if points is None:
         points = boundary_points(problem, seed=seed)
+    if not len(points):
+        raise InvalidInputError("points", "hold at least one point", "0")
     kernel = tangent_kernel(problem.network, *_rows(problem, points))
     lengths = kernel.diagonal().clamp_min(0).sqrt()
     there = lengths > 0

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from eigenboundary.analysis.result import Analysis
+from eigenboundary.boundary.complexity import BoundaryComplexity
 from eigenboundary.report.model import Cell, Column, Mark, Table
 from eigenboundary.report.words import count, curvature_name, interval, is_narrow
 from eigenboundary.runtime.formats import format_number, percent
@@ -28,6 +29,7 @@ def numbers(analysis: Analysis) -> Table:
     rows = [
         ("loss", format_number(analysis.loss_value, 4), "", analysis.loss),
         ("accuracy", percent(analysis.accuracy), "", "of these samples"),
+        *_boundary(analysis.boundary_complexity),
         ("outliers", _outliers(analysis), "", f"eigenvalues of the {matrix} above ‖H − G‖"),
         (
             *("effective number", format_number(c.effective_number)),
@@ -144,6 +146,10 @@ def sections(analysis: Analysis) -> Table:
 def comparison(analyses: Mapping[str, Analysis]) -> Table:
     """Return one row a number, one column an analysis; intervals where a number is only bounded."""
     shown: dict[str, Callable[[Analysis], str | Cell]] = {
+        "boundary dimension": partial(_of_boundary, "dimension"),
+        "boundary count": partial(_of_boundary, "count"),
+        "boundary rank": partial(_of_boundary, "rank"),
+        "encoded": _encoded,
         "outliers": _outliers,
         "effective number": _effective_number,
         "participation number": lambda a: _known(
@@ -201,11 +207,67 @@ def headline(analysis: Analysis) -> list[tuple[str, Cell]]:
     loss = f"loss {format_number(analysis.loss_value)} ({analysis.loss})"
     of = f"of k = {analysis.k} of {analysis.n_parameters:,}"
     return [
+        *_boundary_headline(analysis.boundary_complexity),
         ("outliers", Cell(_outliers(analysis), "eigenvalues above ‖H − G‖")),
         ("effective number", _effective_number(analysis)),
         ("mass outside", Cell(percent(analysis.complexity.mass_outside), of)),
         ("accuracy", Cell(percent(analysis.accuracy), loss)),
     ]
+
+
+def _boundary(found: BoundaryComplexity | None) -> list[tuple[str, str, str, str]]:
+    """Return the rows of the boundary's complexity."""
+    if found is None:
+        return []
+    level = f"at level L = {format_number(found.level)}"
+    counts = found.count_interval
+    rows = [
+        (
+            *("boundary dimension", format_number(found.dimension)),
+            interval(found.dimension_interval),
+            f"directions of θ that move the boundary, tr G (G + L)⁻¹ {level}",
+        ),
+        (
+            *("boundary count", str(found.count)),
+            interval(counts),
+            f"eigenvalues of G above L {level}, at which T = {format_number(found.temperature)}",
+        ),
+    ]
+    if found.spread is not None:
+        meaning = f"effective number of gradients at {found.spread.n_points:,} boundary points"
+        rows.append(
+            ("boundary rank", format_number(found.rank), interval(found.rank_interval), meaning)
+        )
+    if len(found.encoded):
+        most = f"at best {percent(found.best[-1])}"
+        meaning = f"of these gradients lies in the {len(found.encoded)} eigenvectors"
+        rows.append(("encoded", percent(found.encoded[-1]), most, meaning))
+    return rows
+
+
+def _of_boundary(name: str, analysis: Analysis) -> str | Cell:
+    found = analysis.boundary_complexity
+    if found is None or (name == "rank" and found.spread is None):
+        return "–"
+    bounds = getattr(found, f"{name}_interval")
+    return Cell(format_number(getattr(found, name)), f"in {interval(bounds)}")
+
+
+def _encoded(analysis: Analysis) -> str | Cell:
+    found = analysis.boundary_complexity
+    if found is None or not len(found.encoded):
+        return "–"
+    return Cell(percent(found.encoded[-1]), f"at best {percent(found.best[-1])}")
+
+
+def _boundary_headline(found: BoundaryComplexity | None) -> list[tuple[str, Cell]]:
+    if found is None:
+        return []
+    moved = Cell(format_number(found.dimension), "directions of θ move it")
+    if not len(found.encoded):
+        return [("boundary dimension", moved)]
+    of = f"by {len(found.encoded)} eigenvectors; at best {percent(found.best[-1])}"
+    return [("boundary dimension", moved), ("encoded", Cell(percent(found.encoded[-1]), of))]
 
 
 def _smallest_margin(analysis: Analysis) -> str:

@@ -17,6 +17,13 @@ GLOSSARY = {
     "section of the decision boundary that vᵢ encodes.",
     "Mass": "Mean of Aᵢ(x)² over the training samples, the squared alignment. Over all p "
     "eigenvectors the shares sum to 100 %.",
+    "Boundary dimension, count": "Directions of θ that move the decision boundary. Outputs are "
+    "scaled so that the loss of the network's own predictions is L; the count is the number of "
+    "eigenvalues of the Gauss–Newton matrix G above L, the dimension counts them smoothly.",
+    "Boundary rank": "exp of the entropy of the spectrum of the unit gradients of f_a − f_b at "
+    "points of the boundary between classes a and b.",
+    "Encoded": "Share of these gradients' squared length that the computed eigenvectors hold, "
+    "beside the most that as many directions can hold.",
     "Outliers": "Eigenvalues above ‖H − G‖, the norm of the functional Hessian: the part of the "
     "Hessian that the curvature of the network itself makes, and not a change of its outputs.",
     "Effective number": "exp of the entropy of the shares: the number of eigenvectors over which "

@@ -65,6 +65,16 @@ def tangent_kernel(network: Network, x: Tensor, cotangents: Tensor) -> Tensor:
     return total
 
 
+def formed_parameters(network: Network) -> int:
+    """Return for how many parameters gradients are formed, if every linear layer is called once."""
+    covered = sum(
+        network.parameters[name].numel()
+        for layer in _linear_layers(network)
+        for name in layer.names
+    )
+    return network.n_parameters - covered
+
+
 @dataclass(frozen=True)
 class _Layer:
     """A linear layer that is called once, with the names of its parameters among θ."""
