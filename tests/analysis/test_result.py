@@ -116,7 +116,14 @@ def test_provenance_says_how_the_numbers_came_about(small_model: nn.Module, blob
     made = eb.analyze(small_model, blobs, k=4, seed=5, method="krylov", dtype="float32").provenance
     assert (made.seed, made.dtype, made.device, made.solver) == (5, "float32", "cpu", "krylov")
     assert made.products > 0
-    assert set(made.seconds) == {"data", "eigenpairs", "alignment", "pictures"}
+    assert set(made.seconds) == {
+        "data",
+        "eigenpairs",
+        "outliers",
+        "alignment",
+        "boundary",
+        "pictures",
+    }
     assert set(made.versions) == {"eigenboundary", "torch", "numpy", "python"}
     assert made.computed == (
         "double backward (1 of 1 chunks of 30 samples kept; too few products for tracing to pay)"

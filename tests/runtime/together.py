@@ -160,6 +160,8 @@ def _numbers(analysis: eb.Analysis) -> dict[str, Any]:
         "accuracy": analysis.accuracy,
         "test_accuracy": analysis.test_accuracy,
         "outliers": analysis.outliers,
+        "boundary": analysis.boundary_complexity.dimension,
+        "encoded": analysis.boundary_complexity.encoded,
         "mass": complexity.mass,
         "effective": complexity.effective_number_interval,
         "generalization": complexity.generalization(0.05).count,

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -56,16 +55,10 @@ def test_every_outlier_of_a_network_is_a_direction_of_the_gauss_newton_matrix(
     gauss_newton = eb.GaussNewtonOperator(problem)
     along = (pairs.vectors * (gauss_newton @ pairs.vectors)).sum(0)
     assert (along[: found.interval[0]] > 0).all()
-    dense = torch.linalg.eigvalsh(_dense(golden, problem))
-    assert abs(float(dense.abs().max()) - norm) <= max(residual, 1e-6 * norm)
-
-
-def _dense(golden: Golden, problem: eb.Problem) -> torch.Tensor:
-    """F on the range of the images of random vectors, which holds its largest eigenvalues."""
-    operator = eb.FunctionalHessianOperator(problem)
-    block = torch.randn(problem.n_parameters, 40, generator=torch.Generator().manual_seed(1))
-    basis = torch.linalg.qr(operator @ (operator @ (operator @ block)))[0]
-    return basis.T @ (operator @ basis)
+    ends = eb.top_eigenpairs(
+        eb.FunctionalHessianOperator(problem), 1, which="both", tolerance=1e-3
+    ).values
+    assert abs(float(ends.abs().max()) - norm) <= residual + 1e-3 * norm
 
 
 @pytest.mark.parametrize(
