@@ -205,3 +205,44 @@ def test_networks_with_dead_units_have_finite_and_right_eigenpairs(first: int) -
         np.testing.assert_allclose(
             analysis.eigenvalues, expected[::-1][:10], atol=2e-3 * expected[-1]
         )
+
+
+def test_a_linear_network_has_as_many_outliers_as_directions_of_its_outputs(blobs: Blobs) -> None:
+    analysis = eb.analyze(nn.Linear(2, 3).double(), blobs, k=9, grid=0)
+    # H = G acts on the contrasts of three outputs of three parameters each.
+    assert analysis.outliers == 6
+    assert analysis.outlier_count.resolved
+    assert analysis.boundary_complexity is not None
+    assert analysis.boundary_complexity.count <= 6
+
+
+def test_a_network_of_one_prediction_has_no_boundary_which_a_note_says(blobs: Blobs) -> None:
+    model = nn.Linear(2, 3).double()
+    model.bias.data = torch.tensor([100.0, 0.0, 0.0]).double()
+    analysis = eb.analyze(model, blobs, k=3, grid=0)
+    assert any("predicts class 0 for all 30" in note for note in analysis.notes)
+    found = analysis.boundary_complexity
+    assert found is not None
+    assert np.isnan(found.rank)
+    assert not len(found.encoded)
+    assert found.dimension > 0
+    assert "boundary" in str(analysis)
+
+
+def test_equal_outputs_leave_no_confidence_which_a_note_says(blobs: Blobs) -> None:
+    model = nn.Linear(2, 3).double()
+    model.weight.data.zero_()
+    model.bias.data.zero_()
+    analysis = eb.analyze(model, blobs, k=3, grid=0)
+    assert analysis.boundary_complexity is None
+    assert any("complexity is missing: level must" in note for note in analysis.notes)
+
+
+def test_what_eigenvectors_hold_of_the_boundary_is_at_most_the_best(
+    small_model: nn.Module, blobs: Blobs
+) -> None:
+    found = eb.analyze(small_model, blobs, k=6).boundary_complexity
+    assert found is not None
+    assert found.encoded.shape == found.best.shape == (6,)
+    assert (found.encoded <= found.best + 1e-9).all()
+    assert (np.diff(found.encoded) >= 0).all()

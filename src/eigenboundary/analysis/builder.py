@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ from eigenboundary.curvature.operators.hessian import ProblemOperator
 from eigenboundary.curvature.spectrum.bulk import estimate_bulk
 from eigenboundary.curvature.spectrum.controls import control_vectors
 from eigenboundary.curvature.spectrum.norm import spectral_norm
-from eigenboundary.curvature.spectrum.outliers import count_outliers
+from eigenboundary.curvature.spectrum.outliers import OutlierCount, count_outliers
 from eigenboundary.problem.problem import Problem
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.formats import percent
@@ -86,8 +87,10 @@ class Builder:
         self._describe(problem)
         with self.stage("eigenpairs"):
             pairs = self._eigenpairs(problem, operator, start)
-        with self.stage("outliers"):
-            self._outliers(problem, pairs, rest)
+        self.fields["outlier_count"] = OutlierCount(0, (0, problem.n_parameters), math.nan, False)
+        if pairs.outcome is not Outcome.INTERRUPTED:
+            with self.stage("outliers", "outliers were counted: they are missing"):
+                self._outliers(problem, pairs, rest)
         with self.stage("alignment"):
             directions = self._align(problem, pairs)
         if not self.interrupted:
@@ -183,9 +186,13 @@ class Builder:
         """Count the eigenvalues that the functional Hessian cannot have made."""
         norm, residual = spectral_norm(rest, seed=self.settings.seed)
         rest.forget()
-        error = residual + float(pairs.residuals.max()) * pairs.scale
+        noise = float(pairs.residuals.max()) * pairs.scale
+        norm = max(norm, noise)  # where H = G, eigenvalues of zero are not outliers
         found = count_outliers(
-            _numpy(pairs.all_values), norm, size=problem.n_parameters, uncertainty=error
+            _numpy(pairs.all_values),
+            norm,
+            size=problem.n_parameters,
+            uncertainty=residual + noise,
         )
         self.fields["outlier_count"] = found
         largest = float(pairs.values[0])

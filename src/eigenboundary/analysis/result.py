@@ -349,7 +349,7 @@ class Analysis:
             "boundary_complexity": _summary_of_boundary(self.boundary_complexity),
             "outliers": self.outliers,
             "outliers_interval": list(self.outlier_count.interval),
-            "outlier_threshold": self.outlier_count.threshold,
+            "outlier_threshold": _plain(self.outlier_count.threshold),
             "outliers_resolved": self.outlier_count.resolved,
             "effective_number": numbers.effective_number,
             "effective_number_interval": list(numbers.effective_number_interval),

@@ -95,13 +95,14 @@ class SpectrumDisplay(AnalysisDisplay):
 
     @staticmethod
     def _arguments(analysis: Analysis) -> dict[str, Any]:
+        threshold = analysis.outlier_count.threshold
         return {
             "eigenvalues": analysis.eigenvalues,
             "next_eigenvalues": analysis.next_eigenvalues,
             "outliers": analysis.outliers,
             "resolved": analysis.outlier_count.resolved,
             "residuals": analysis.residuals,
-            "threshold": analysis.outlier_count.threshold,
+            "threshold": None if np.isnan(threshold) else threshold,
         }
 
     def _draw(self) -> None:

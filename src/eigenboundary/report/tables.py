@@ -205,12 +205,9 @@ def provenance(analysis: Analysis) -> Table:
 def headline(analysis: Analysis) -> list[tuple[str, Cell]]:
     """Return the numbers to see first, by name."""
     loss = f"loss {format_number(analysis.loss_value)} ({analysis.loss})"
-    of = f"of k = {analysis.k} of {analysis.n_parameters:,}"
     return [
         *_boundary_headline(analysis.boundary_complexity),
         ("outliers", Cell(_outliers(analysis), "eigenvalues above ‖H − G‖")),
-        ("effective number", _effective_number(analysis)),
-        ("mass outside", Cell(percent(analysis.complexity.mass_outside), of)),
         ("accuracy", Cell(percent(analysis.accuracy), loss)),
     ]
 

@@ -60,7 +60,8 @@ def curvature_name(analysis: Analysis) -> str:
 
 def summary(analysis: Analysis) -> list[str]:
     """Return the findings, a sentence a list entry."""
-    sentences = [say(analysis) for say in (_network, _outliers, _effective, _generalization)]
+    parts = (_network, _boundary, _outliers, _effective, _generalization)
+    sentences = [sentence for say in parts if (sentence := say(analysis))]
     return [*sentences, *_bulk(analysis), *_sections(analysis)]
 
 
@@ -88,6 +89,21 @@ def _network(analysis: Analysis) -> str:
         f"The network has {analysis.n_parameters:,} parameters and predicts the label of "
         f"{percent(analysis.accuracy)} of the {analysis.n_samples:,} analysed samples of "
         f"{analysis.n_classes} classes, at a loss of {format_number(analysis.loss_value)}."
+    )
+
+
+def _boundary(analysis: Analysis) -> str:
+    found = analysis.boundary_complexity
+    if found is None:
+        return ""
+    moved = f"{format_number(found.dimension)} directions of θ move the boundary"
+    sentence = f"At the standard confidence (L = {format_number(found.level)}) {moved}."
+    if not len(found.encoded):
+        return sentence
+    return (
+        f"{sentence} The {len(found.encoded)} sharpest eigenvectors hold "
+        f"{percent(found.encoded[-1])} of the gradients at its points; at best as many directions "
+        f"hold {percent(found.best[-1])}."
     )
 
 

@@ -32,7 +32,8 @@ class OutlierCount:
         Least and largest number, by the errors of the eigenvalues and of the threshold; p is the
         largest where ``resolved`` is False.
     threshold : float
-        The largest eigenvalue that the rest of the matrix can have made.
+        The largest eigenvalue that the functional Hessian can have made; NaN where an interrupt
+        left it out.
     resolved : bool
         False if all known eigenvalues exceed the threshold, so that there may be more.
     """
