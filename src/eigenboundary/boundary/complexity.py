@@ -32,7 +32,11 @@ from eigenboundary.boundary.arguments import why_no_boundary
 from eigenboundary.boundary.points import boundary_points
 from eigenboundary.boundary.rank import BoundaryRank, boundary_alignment, boundary_rank
 from eigenboundary.boundary.standard_confidence import contrasts, curvature_roots, temperature
-from eigenboundary.curvature.operators.tangent_kernel import formed_parameters, tangent_kernel
+from eigenboundary.curvature.operators.tangent_kernel import (
+    KEPT_BYTES,
+    formed_parameters,
+    tangent_kernel,
+)
 from eigenboundary.problem.problem import Model, Problem, as_problem
 from eigenboundary.runtime.arguments import check_integer, check_number
 from eigenboundary.runtime.errors import InvalidInputError
@@ -46,8 +50,8 @@ LEVELS = (0.1, 0.03, 0.01)
 LEVEL = 0.03
 #: Points of the boundary at which gradients are compared.
 POINTS = 200
-# Rows of a matrix to decompose, and bytes of gradients that are formed for it.
-_MOST_ROWS, _GRADIENT_BYTES = 3000, 2**30
+# Rows of a matrix to decompose.
+_MOST_ROWS = 3000
 _LEAST_SAMPLES = 20
 # Rounding of an eigenvalue of M relative to the largest, in units of the precision's.
 _ROUNDING = 20
@@ -265,7 +269,7 @@ def boundary_complexity(
         raise InvalidInputError(
             "samples",
             "be given for a network of this size",
-            because=f"the gradients of {most} samples alone take {_GRADIENT_BYTES >> 20} MB",
+            because=f"the gradients of {most} samples alone take {KEPT_BYTES >> 20} MB",
         )
     outputs, kernel = _outputs_and_kernel(problem, samples or most)
     rounding = _ROUNDING * torch.finfo(problem.dtype).eps
@@ -285,11 +289,11 @@ def as_directions(vectors: Any, size: int) -> Tensor:
 
 def affordable_samples(problem: Problem) -> int:
     """Return how many samples' kernel to compute and decompose."""
-    contrasts_of_one = max(1, problem.n_classes - 1)
-    whole = problem.network.memory.at_most(_GRADIENT_BYTES)
-    formed = problem.dtype.itemsize * max(1, formed_parameters(problem.network))
-    rows = min(_MOST_ROWS, whole // formed)
-    return max(1, min(problem.n_samples, rows // contrasts_of_one))
+    network = problem.network
+    x, cotangents = _inputs_and_contrasts(problem, 2)
+    formed = network.dtype.itemsize * max(1, formed_parameters(network, x, cotangents))
+    rows = min(_MOST_ROWS, network.memory.at_most(KEPT_BYTES) // formed)
+    return max(1, min(problem.n_samples, rows // cotangents.shape[1]))
 
 
 def _spread(
@@ -313,11 +317,16 @@ def _spread(
 
 def _outputs_and_kernel(problem: Problem, samples: int) -> tuple[Tensor, Tensor]:
     """Compute outputs (n, C) and the tangent kernel of their contrasts, float64."""
-    network = problem.network
-    x = network.to_compute(problem.samples.some_inputs(samples)[0])
+    x, cotangents = _inputs_and_contrasts(problem, samples)
+    kernel = tangent_kernel(problem.network, x, cotangents)
+    return problem.network.predict(x).double().cpu(), kernel
+
+
+def _inputs_and_contrasts(problem: Problem, samples: int) -> tuple[Tensor, Tensor]:
+    """Return up to as many inputs, evenly spaced, and the contrasts of each, (n, C - 1, C)."""
+    x = problem.network.to_compute(problem.samples.some_inputs(samples)[0])
     basis = contrasts(problem.n_classes).T.to(x.device, problem.dtype)
-    kernel = tangent_kernel(network, x, basis.expand(len(x), *basis.shape))
-    return network.predict(x).double().cpu(), kernel
+    return x, basis.expand(len(x), *basis.shape)
 
 
 def _at_level(outputs: Tensor, kernel: Tensor, level: float, rounding: float) -> ComplexityAtLevel:

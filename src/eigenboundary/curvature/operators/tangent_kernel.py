@@ -32,8 +32,8 @@ from eigenboundary.runtime.precision import full_precision
 
 _log = logging.getLogger(__name__)
 
-# Bytes of gradients that are held at once.
-_BLOCK_BYTES = 2**27
+# Bytes of gradients that are formed at once, and that are kept rather than computed again.
+_BLOCK_BYTES, KEPT_BYTES = 2**27, 2**30
 # Inputs by which the kernel of the layers is compared with inner products of whole gradients.
 _COMPARED = 2
 
@@ -65,13 +65,10 @@ def tangent_kernel(network: Network, x: Tensor, cotangents: Tensor) -> Tensor:
     return total
 
 
-def formed_parameters(network: Network) -> int:
-    """Return for how many parameters gradients are formed, if every linear layer is called once."""
-    covered = sum(
-        network.parameters[name].numel()
-        for layer in _linear_layers(network)
-        for name in layer.names
-    )
+def formed_parameters(network: Network, x: Tensor, cotangents: Tensor) -> int:
+    """Return for how many parameters gradients would be formed, as a few inputs (n, ...) show."""
+    layers = _plain_layers(network, x, cotangents)
+    covered = sum(network.parameters[name].numel() for layer in layers for name in layer.names)
     return network.n_parameters - covered
 
 
@@ -216,10 +213,18 @@ def _add_gradients(total: Tensor, network: Network, x: Tensor, cotangents: Tenso
     each = 2 * 8 * max(1, r * network.n_parameters)
     step = min(network.samples_per_chunk(r), max(1, network.memory.at_most(_BLOCK_BYTES) // each))
     blocks = [slice(i, min(i + step, n)) for i in range(0, n, step)]
+    whole = network.dtype.itemsize * n * r * network.n_parameters
+    keep = whole <= network.memory.at_most(KEPT_BYTES)
+    kept: dict[int, Tensor] = {}
 
     def gradients(rows: slice) -> Tensor:
         safe_point()
-        return pullback(network, x[rows], cotangents[rows]).flatten(0, 1).double()
+        found = kept.get(rows.start)
+        if found is None:
+            found = pullback(network, x[rows], cotangents[rows]).flatten(0, 1)
+        if keep:
+            kept[rows.start] = found
+        return found.double()
 
     for i, first in enumerate(blocks):
         left = gradients(first)
@@ -230,3 +235,4 @@ def _add_gradients(total: Tensor, network: Network, x: Tensor, cotangents: Tenso
             total[above] += products
             if second is not first:
                 total[above[::-1]] += products.T
+        kept.pop(first.start, None)
