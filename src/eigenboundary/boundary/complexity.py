@@ -51,7 +51,7 @@ LEVEL = 0.03
 #: Points of the boundary at which gradients are compared.
 POINTS = 200
 # Rows of a matrix to decompose.
-_MOST_ROWS = 3000
+_MOST_ROWS = 1500
 _LEAST_SAMPLES = 20
 # Rounding of an eigenvalue of M relative to the largest, in units of the precision's.
 _ROUNDING = 20
@@ -231,7 +231,7 @@ def boundary_complexity(
         Points of the boundary to find, 0 for none.
     samples : int, optional
         Samples to compute count and dimension from, evenly spaced; default: all, or as many as
-        give a matrix of 3,000 rows and gradients of 1 GiB.
+        give a matrix of 1,500 rows and gradients of 1 GiB.
     seed : int
         Seed of the points.
     **options
