@@ -12,6 +12,7 @@ import eigenboundary as eb
 from eigenboundary.boundary import ascent
 from eigenboundary.boundary.ascent import most_aligned
 from tests.references import Golden, alignment_from_residual, exact_output_residual
+from tests.shared_analyses import analysis_of
 
 Blobs = tuple[np.ndarray, np.ndarray]
 
@@ -26,7 +27,7 @@ def absolute_alignment(golden: Golden, x: np.ndarray, vectors: np.ndarray) -> np
 
 @pytest.fixture
 def analysis(golden: Golden) -> eb.Analysis:
-    return eb.analyze(golden.model(), golden.data, k=5, dtype="float64", grid=0)
+    return analysis_of(golden, k=5, dtype="float64")
 
 
 def test_margins_of_the_top_sections_are_the_true_distances(golden: Golden, analysis) -> None:
@@ -164,7 +165,7 @@ def test_the_narrower_side_counts_unless_it_is_hardly_aligned(gauss_normal: Gold
 def test_nearest_boundary_points_belong_to_the_eigenvector_that_leads_there(
     gauss_normal: Golden,
 ) -> None:
-    analysis = eb.analyze(gauss_normal.model(), gauss_normal.data, k=5, dtype="float64", grid=0)
+    analysis = analysis_of(gauss_normal, k=5, dtype="float64")
     sections = eb.boundary_sections(analysis, n_points=100)
     points = np.concatenate([section.nearest_points for section in sections])
     squared = absolute_alignment(gauss_normal, points, np.array(analysis.eigenvectors)) ** 2
