@@ -258,8 +258,10 @@ def test_the_same_seed_gives_the_same_sections(small_model: nn.Module, blobs: Bl
     assert first.to_dataframe().equals(second.to_dataframe())
 
 
-def test_sections_survive_being_saved(small_model, blobs, tmp_path: Path) -> None:
-    analysis = eb.analyze(small_model, blobs, k=3, margins=True, test_data=blobs)
+def test_sections_survive_being_saved(
+    with_margins: eb.Analysis, small_model, blobs, tmp_path: Path
+) -> None:
+    analysis = with_margins
     analysis.save(tmp_path / "run.safetensors")
     loaded = eb.load(tmp_path / "run.safetensors")
     assert loaded.sections.to_dataframe().equals(analysis.sections.to_dataframe())
@@ -294,10 +296,12 @@ def test_an_analysis_broken_off_at_its_margins_keeps_the_rest(small_model, blobs
     assert any("margins" in note for note in analysis.notes)
 
 
-def test_less_is_searched_of_a_large_network_which_a_note_says(small_model, blobs, monkeypatch):
+def test_less_is_searched_of_a_large_network_which_a_note_says(
+    with_margins: eb.Analysis, small_model, blobs, monkeypatch
+):
     from eigenboundary.analysis import margins as steps
 
-    usual = eb.analyze(small_model, blobs, k=3, margins=True, grid=0)
+    usual = with_margins
     assert not any("Less was searched" in note for note in usual.notes)
     monkeypatch.setattr(steps, "_POINTS_FLOPS", 1)
     monkeypatch.setattr(steps, "_SEARCH_FLOPS", 1)
@@ -405,12 +409,15 @@ def test_networks_without_a_boundary_are_named(blobs: Blobs) -> None:
         eb.boundary_sections(embedded, (torch.arange(20).reshape(10, 2) % 5, torch.arange(10) % 2))
 
 
-def test_all_eigenvectors_are_taken_by_the_word(small_model: nn.Module, blobs: Blobs) -> None:
-    analysis = eb.analyze(small_model, blobs, k="all", grid=0)
+def test_all_eigenvectors_are_taken_by_the_word() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Linear(5, 3).double(), torch.randn(30, 5, dtype=torch.float64)
+    data = x, model(x).argmax(1)
+    analysis = eb.analyze(model, data, k="all")
     held = eb.boundary_sections(analysis, k="all", n_points=20)
-    anew = eb.boundary_sections(small_model, blobs, k="all", n_points=20)
+    anew = eb.boundary_sections(model, data, k="all", n_points=20)
     assert len(held) == len(anew) == analysis.k > 10
-    smallest = eb.smallest_margin(small_model, blobs, k="all", budget=3)
+    smallest = eb.smallest_margin(model, data, k="all", budget=3)
     assert smallest.value == eb.smallest_margin(analysis, k="all", budget=3).value
     with pytest.raises(eb.InvalidInputError, match="an integer of at least 1 or 'all'; got 'al'"):
         eb.smallest_margin(analysis, k="al")
