@@ -13,3 +13,9 @@ from tests.references import Golden
 def analysis_of(golden: Golden, **options: Any) -> eb.Analysis:
     """An analysis of a reference network on its data, without a grid."""
     return eb.analyze(golden.model(), golden.data, grid=0, **options)
+
+
+@cache
+def sections_of(golden: Golden) -> eb.BoundarySections:
+    """The five first sections of a reference network, from 300 points of its boundary."""
+    return eb.boundary_sections(analysis_of(golden, k=5, dtype="float64"), n_points=300)

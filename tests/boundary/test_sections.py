@@ -12,7 +12,7 @@ import eigenboundary as eb
 from eigenboundary.boundary import ascent
 from eigenboundary.boundary.ascent import most_aligned
 from tests.references import Golden, alignment_from_residual, exact_output_residual
-from tests.shared_analyses import analysis_of
+from tests.shared_analyses import analysis_of, sections_of
 
 Blobs = tuple[np.ndarray, np.ndarray]
 
@@ -31,7 +31,7 @@ def analysis(golden: Golden) -> eb.Analysis:
 
 
 def test_margins_of_the_top_sections_are_the_true_distances(golden: Golden, analysis) -> None:
-    sections = eb.boundary_sections(analysis, n_points=300)
+    sections = sections_of(golden)
     for section in sections[:3]:
         samples = list(section.training_samples)
         cosines = analysis.training_alignment[:, section.eigenvector]
@@ -48,7 +48,7 @@ def test_margins_of_the_top_sections_are_the_true_distances(golden: Golden, anal
 def test_x_b_is_on_the_boundary_and_no_sampled_point_is_more_aligned(
     golden: Golden, analysis
 ) -> None:
-    sections = eb.boundary_sections(analysis, n_points=300)
+    sections = sections_of(golden)
     sampled = eb.boundary_points(analysis, n=1000, seed=5).points
     vectors = np.array(analysis.eigenvectors)
     best = absolute_alignment(golden, sampled[::4], vectors).max(0)
@@ -85,8 +85,8 @@ def by_definition(model, points, vectors):
 def test_shares_and_the_class_pair_table_are_counts_of_sampled_points(
     gauss_normal: Golden,
 ) -> None:
-    analysis = eb.analyze(gauss_normal.model(), gauss_normal.data, k=4, dtype="float64", grid=0)
-    sections = eb.boundary_sections(analysis, n_points=200)
+    analysis = analysis_of(gauss_normal, k=5, dtype="float64")
+    sections = sections_of(gauss_normal)
     points = sections.points.points
     pairs, squared = by_definition(gauss_normal.model().double(), points, analysis.eigenvectors)
     leading = np.where(squared.sum(1) < 0.5, -1, squared.argmax(1))
@@ -132,7 +132,7 @@ def test_a_ten_class_table_agrees_with_a_direct_count() -> None:
 def test_overlap_is_one_with_itself_and_small_between_sections_that_part_classes(
     gauss_normal: Golden,
 ) -> None:
-    sections = eb.boundary_sections(gauss_normal.model(), gauss_normal.data, k=4, n_points=300)
+    sections = sections_of(gauss_normal)
     overlap = sections.overlap
     np.testing.assert_allclose(overlap.diagonal(), 1)
     np.testing.assert_allclose(overlap, overlap.T)
@@ -143,7 +143,7 @@ def test_overlap_is_one_with_itself_and_small_between_sections_that_part_classes
 
 
 def test_the_narrower_side_counts_unless_it_is_hardly_aligned(gauss_normal: Golden) -> None:
-    section = eb.boundary_sections(gauss_normal.model(), gauss_normal.data, k=1, n_points=50)[0]
+    section = sections_of(gauss_normal)[0]
 
     def with_sides(margins, alignment):
         from dataclasses import replace
@@ -166,7 +166,7 @@ def test_nearest_boundary_points_belong_to_the_eigenvector_that_leads_there(
     gauss_normal: Golden,
 ) -> None:
     analysis = analysis_of(gauss_normal, k=5, dtype="float64")
-    sections = eb.boundary_sections(analysis, n_points=100)
+    sections = sections_of(gauss_normal)
     points = np.concatenate([section.nearest_points for section in sections])
     squared = absolute_alignment(gauss_normal, points, np.array(analysis.eigenvectors)) ** 2
     expected = np.where(squared.sum(1) < 0.5, -1, squared.argmax(1))
