@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+import eigenboundary as eb
 from tests.references import Golden, load_golden
 
 hypothesis.settings.register_profile(
@@ -54,6 +55,10 @@ def gauss_adversarial() -> Golden:
 @pytest.fixture
 def blobs() -> tuple[np.ndarray, np.ndarray]:
     """Thirty points of three classes in the plane."""
+    return _blobs()
+
+
+def _blobs() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     means = np.array([[2.0, -1.0], [-2.0, 0.0], [0.0, 2.0]])
     y = np.arange(30) % 3
@@ -63,6 +68,17 @@ def blobs() -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture
 def small_model() -> nn.Module:
     """A 2-6-3 network in float64, p = 39."""
+    return _small_model()
+
+
+@pytest.fixture(scope="session")
+def with_margins() -> eb.Analysis:
+    """An analysis of the small network on the thirty points, with margins and a test accuracy."""
+    data = _blobs()
+    return eb.analyze(_small_model(), data, k=3, margins=True, test_data=data)
+
+
+def _small_model() -> nn.Module:
     generator = torch.Generator().manual_seed(1)
     model = nn.Sequential(nn.Linear(2, 6), nn.Tanh(), nn.Linear(6, 3)).double()
     with torch.no_grad():

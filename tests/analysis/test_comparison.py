@@ -73,8 +73,7 @@ def test_the_rule_is_followed(rows, best: str, said: str) -> None:
     assert any(said in reason for reason in reasons)
 
 
-def test_margins_that_were_saved_are_compared(small_model, blobs, tmp_path) -> None:
-    with_margins = eb.analyze(small_model, blobs, k=3, margins=True)
+def test_margins_that_were_saved_are_compared(with_margins, small_model, blobs, tmp_path) -> None:
     with_margins.save(tmp_path / "a.safetensors")
     eb.analyze(small_model, blobs, k=2).save(tmp_path / "b.safetensors")
     runs = {name: eb.load(tmp_path / f"{name}.safetensors") for name in "ab"}
@@ -100,8 +99,8 @@ def test_comparing_evaluates_no_input(small_model: nn.Module, blobs, monkeypatch
     assert found.analyses == runs
 
 
-def test_what_makes_margins_less_than_comparable_is_said(small_model: nn.Module, blobs) -> None:
-    one = eb.analyze(small_model, blobs, k=2, margins=True)
+def test_what_makes_margins_less_than_comparable_is_said(with_margins: eb.Analysis) -> None:
+    one = with_margins
     boxed = replace(one, sections=replace(one.sections, box=(-9.0, 9.0)))
     said = " ".join(eb.compare({"a": one, "b": boxed}).caveats)
     assert "different boxes" in said
@@ -111,8 +110,8 @@ def test_what_makes_margins_less_than_comparable_is_said(small_model: nn.Module,
     assert eb.compare({"a": one, "b": one}).caveats == ()
 
 
-def test_margins_in_the_table_are_those_of_sections_that_lead(small_model, blobs) -> None:
-    one = eb.analyze(small_model, blobs, k=3, margins=True)
+def test_margins_in_the_table_are_those_of_sections_that_lead(with_margins) -> None:
+    one = with_margins
     first, second, third = one.sections
     led = replace(first, share=0.0), replace(second, share=0.5), replace(third, share=0.5)
     other = replace(one, sections=replace(one.sections, sections=led))

@@ -207,8 +207,8 @@ def test_planes_are_of_sections_that_lead_and_keep_to_their_box():
     assert not plane.inside.all()
 
 
-def test_no_planes_are_kept_where_pictures_are_not_wanted_or_inputs_are_a_plane(blobs, small_model):
-    assert eb.analyze(small_model, blobs, k=2, margins=True).planes == ()
+def test_no_planes_are_kept_where_pictures_are_not_wanted_or_inputs_are_a_plane(with_margins):
+    assert with_margins.planes == ()
     x = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
     model = torch.nn.Linear(3, 2)
     model.weight.data = torch.eye(2, 3)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -131,7 +132,9 @@ def test_progress_names_every_stage(small_model: nn.Module, blobs: Blobs) -> Non
     assert [s for s, done, total in seen if (done, total) == (1, 1)] == [
         "data",
         "eigenpairs",
+        "outliers",
         "alignment",
+        "boundary",
         "pictures",
     ]
     assert any(stage == "eigenpairs" and total > 1 for stage, _, total in seen)
@@ -185,26 +188,56 @@ def test_a_loss_without_curvature_has_no_non_null_eigenpairs_to_analyse() -> Non
         eb.analyze(model, (x, model(x).argmax(1)), k=None, grid=0)
 
 
-@pytest.mark.parametrize("first", range(0, 300, 30))
-def test_networks_with_dead_units_have_finite_and_right_eigenpairs(first: int) -> None:
+def with_dead_units(
+    x: torch.Tensor, y: torch.Tensor
+) -> Iterator[tuple[int, nn.Module, torch.Tensor]]:
+    """Seeds, networks trained a little, all at once, and their dense Hessians in float64."""
+    models, batches = [], []
+    for seed in range(300):
+        torch.manual_seed(seed)
+        models.append(nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3)))
+        batches.append(torch.cat([torch.randperm(len(x)) for _ in range(10)]).reshape(10, -1))
+    weights, _ = torch.func.stack_module_state(models)
+    order = torch.stack(batches)
+
+    def loss(weights: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(torch.func.functional_call(models[0], weights, (x,)), y)
+
+    optimizer = torch.optim.Adam(weights.values(), lr=1e-2)
+    for epoch in range(10):
+        for batch in order[:, epoch].split(16, dim=1):
+            optimizer.zero_grad()
+            torch.func.vmap(loss)(weights, x[batch].float(), y[batch]).sum().backward()
+            optimizer.step()
+        for seed in range(epoch - 4, 300, 6) if epoch >= 4 else ():  # after 5 to 10 epochs
+            models[seed].load_state_dict({name: w[seed] for name, w in weights.items()})
+    final, _ = torch.func.stack_module_state([copy.deepcopy(m).double() for m in models])
+
+    def flat_loss(theta: torch.Tensor) -> torch.Tensor:
+        pieces = theta.split([p.numel() for p in models[0].parameters()])
+        named = zip(models[0].named_parameters(), pieces, strict=True)
+        return loss({name: piece.reshape(p.shape) for (name, p), piece in named}, x, y)
+
+    thetas = torch.cat([w.detach().flatten(1) for w in final.values()], dim=1)
+    hessians = torch.func.vmap(torch.func.hessian(flat_loss), chunk_size=4)(thetas)
+    return zip(range(300), models, hessians, strict=True)
+
+
+def test_networks_with_dead_units_have_finite_and_right_eigenpairs() -> None:
     """Dead units leave zero rows in a dense float32 Hessian, on which LAPACK's float32 fails."""
     x, y = (torch.from_numpy(array) for array in load_iris(return_X_y=True))
-    for seed in range(first, first + 30):
-        torch.manual_seed(seed)
-        model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3))
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-        for _ in range(5 + seed % 6):
-            for batch in torch.randperm(len(x)).split(16):
-                optimizer.zero_grad()
-                nn.functional.cross_entropy(model(x[batch].float()), y[batch]).backward()
-                optimizer.step()
-        analysis = eb.analyze(model, (x.float(), y), k=10, grid=0)
-        assert analysis.converged.all()
-        assert np.isfinite(analysis.eigenvectors).all()
-        expected = np.linalg.eigvalsh(dense_hessian(copy.deepcopy(model).double(), x, y).numpy())
-        np.testing.assert_allclose(
-            analysis.eigenvalues, expected[::-1][:10], atol=2e-3 * expected[-1]
-        )
+    for seed, model, hessian in with_dead_units(x, y):
+        expected = np.linalg.eigvalsh(hessian.numpy())
+        pairs = eb.top_eigenpairs(eb.MatrixOperator(hessian.float()), 10, method="dense")
+        found = [(pairs.values, pairs.vectors, pairs.converged)]
+        if seed % 10 == 0:
+            analysis = eb.analyze(model, (x.float(), y), k=10, grid=0)
+            assert analysis.provenance.solver == "dense"
+            found.append((analysis.eigenvalues, analysis.eigenvectors, analysis.converged))
+        for values, vectors, converged in found:
+            assert converged.all()
+            assert np.isfinite(np.asarray(vectors)).all()
+            np.testing.assert_allclose(values, expected[::-1][:10], atol=2e-3 * expected[-1])
 
 
 def test_a_linear_network_has_as_many_outliers_as_directions_of_its_outputs(blobs: Blobs) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 import eigenboundary as eb
 from eigenboundary.boundary import paper_margins
+from eigenboundary.boundary.paper_margins import SectionMargins
 from tests.boundary.test_distance import top_two
 from tests.references import Golden, alignment_from_residual, exact_output_residual
 
@@ -19,9 +22,15 @@ def problem_and_vectors(golden: Golden, k: int = 3) -> tuple[eb.Problem, np.ndar
     ]
 
 
+@cache
+def margins_of(golden: Golden) -> SectionMargins:
+    """The paper's margins by the three top eigenvectors, from 300 points of the boundary."""
+    return paper_margins(*problem_and_vectors(golden), n_points=300)
+
+
 def test_samples_are_the_most_aligned_on_each_side(golden: Golden) -> None:
     problem, vectors = problem_and_vectors(golden)
-    margins = paper_margins(problem, vectors, n_points=100)
+    margins = margins_of(golden)
     cosines = eb.alignments(problem, golden["x"], vectors).numpy()
     np.testing.assert_array_equal(margins.samples[:, 0], cosines.argmax(0))
     np.testing.assert_array_equal(margins.samples[:, 1], cosines.argmin(0))
@@ -32,7 +41,7 @@ def test_samples_are_the_most_aligned_on_each_side(golden: Golden) -> None:
 
 def test_a_constrained_point_is_the_most_aligned_of_the_boundary(golden: Golden) -> None:
     problem, vectors = problem_and_vectors(golden)
-    margins = paper_margins(problem, vectors, n_points=300)
+    margins = margins_of(golden)
     outputs = golden.model().double()(torch.tensor(margins.boundary_point[:, 0])).detach().numpy()
     leading, gap = top_two(outputs)
     np.testing.assert_array_equal(margins.classes[:, 0], leading)

@@ -12,6 +12,7 @@ import eigenboundary as eb
 from eigenboundary.boundary import ascent
 from eigenboundary.boundary.ascent import most_aligned
 from tests.references import Golden, alignment_from_residual, exact_output_residual
+from tests.shared_analyses import analysis_of, sections_of
 
 Blobs = tuple[np.ndarray, np.ndarray]
 
@@ -26,11 +27,11 @@ def absolute_alignment(golden: Golden, x: np.ndarray, vectors: np.ndarray) -> np
 
 @pytest.fixture
 def analysis(golden: Golden) -> eb.Analysis:
-    return eb.analyze(golden.model(), golden.data, k=5, dtype="float64", grid=0)
+    return analysis_of(golden, k=5, dtype="float64")
 
 
 def test_margins_of_the_top_sections_are_the_true_distances(golden: Golden, analysis) -> None:
-    sections = eb.boundary_sections(analysis, n_points=300)
+    sections = sections_of(golden)
     for section in sections[:3]:
         samples = list(section.training_samples)
         cosines = analysis.training_alignment[:, section.eigenvector]
@@ -47,7 +48,7 @@ def test_margins_of_the_top_sections_are_the_true_distances(golden: Golden, anal
 def test_x_b_is_on_the_boundary_and_no_sampled_point_is_more_aligned(
     golden: Golden, analysis
 ) -> None:
-    sections = eb.boundary_sections(analysis, n_points=300)
+    sections = sections_of(golden)
     sampled = eb.boundary_points(analysis, n=1000, seed=5).points
     vectors = np.array(analysis.eigenvectors)
     best = absolute_alignment(golden, sampled[::4], vectors).max(0)
@@ -84,8 +85,8 @@ def by_definition(model, points, vectors):
 def test_shares_and_the_class_pair_table_are_counts_of_sampled_points(
     gauss_normal: Golden,
 ) -> None:
-    analysis = eb.analyze(gauss_normal.model(), gauss_normal.data, k=4, dtype="float64", grid=0)
-    sections = eb.boundary_sections(analysis, n_points=200)
+    analysis = analysis_of(gauss_normal, k=5, dtype="float64")
+    sections = sections_of(gauss_normal)
     points = sections.points.points
     pairs, squared = by_definition(gauss_normal.model().double(), points, analysis.eigenvectors)
     leading = np.where(squared.sum(1) < 0.5, -1, squared.argmax(1))
@@ -131,7 +132,7 @@ def test_a_ten_class_table_agrees_with_a_direct_count() -> None:
 def test_overlap_is_one_with_itself_and_small_between_sections_that_part_classes(
     gauss_normal: Golden,
 ) -> None:
-    sections = eb.boundary_sections(gauss_normal.model(), gauss_normal.data, k=4, n_points=300)
+    sections = sections_of(gauss_normal)
     overlap = sections.overlap
     np.testing.assert_allclose(overlap.diagonal(), 1)
     np.testing.assert_allclose(overlap, overlap.T)
@@ -142,7 +143,7 @@ def test_overlap_is_one_with_itself_and_small_between_sections_that_part_classes
 
 
 def test_the_narrower_side_counts_unless_it_is_hardly_aligned(gauss_normal: Golden) -> None:
-    section = eb.boundary_sections(gauss_normal.model(), gauss_normal.data, k=1, n_points=50)[0]
+    section = sections_of(gauss_normal)[0]
 
     def with_sides(margins, alignment):
         from dataclasses import replace
@@ -164,8 +165,8 @@ def test_the_narrower_side_counts_unless_it_is_hardly_aligned(gauss_normal: Gold
 def test_nearest_boundary_points_belong_to_the_eigenvector_that_leads_there(
     gauss_normal: Golden,
 ) -> None:
-    analysis = eb.analyze(gauss_normal.model(), gauss_normal.data, k=5, dtype="float64", grid=0)
-    sections = eb.boundary_sections(analysis, n_points=100)
+    analysis = analysis_of(gauss_normal, k=5, dtype="float64")
+    sections = sections_of(gauss_normal)
     points = np.concatenate([section.nearest_points for section in sections])
     squared = absolute_alignment(gauss_normal, points, np.array(analysis.eigenvectors)) ** 2
     expected = np.where(squared.sum(1) < 0.5, -1, squared.argmax(1))
@@ -257,8 +258,10 @@ def test_the_same_seed_gives_the_same_sections(small_model: nn.Module, blobs: Bl
     assert first.to_dataframe().equals(second.to_dataframe())
 
 
-def test_sections_survive_being_saved(small_model, blobs, tmp_path: Path) -> None:
-    analysis = eb.analyze(small_model, blobs, k=3, margins=True, test_data=blobs)
+def test_sections_survive_being_saved(
+    with_margins: eb.Analysis, small_model, blobs, tmp_path: Path
+) -> None:
+    analysis = with_margins
     analysis.save(tmp_path / "run.safetensors")
     loaded = eb.load(tmp_path / "run.safetensors")
     assert loaded.sections.to_dataframe().equals(analysis.sections.to_dataframe())
@@ -293,10 +296,12 @@ def test_an_analysis_broken_off_at_its_margins_keeps_the_rest(small_model, blobs
     assert any("margins" in note for note in analysis.notes)
 
 
-def test_less_is_searched_of_a_large_network_which_a_note_says(small_model, blobs, monkeypatch):
+def test_less_is_searched_of_a_large_network_which_a_note_says(
+    with_margins: eb.Analysis, small_model, blobs, monkeypatch
+):
     from eigenboundary.analysis import margins as steps
 
-    usual = eb.analyze(small_model, blobs, k=3, margins=True, grid=0)
+    usual = with_margins
     assert not any("Less was searched" in note for note in usual.notes)
     monkeypatch.setattr(steps, "_POINTS_FLOPS", 1)
     monkeypatch.setattr(steps, "_SEARCH_FLOPS", 1)
@@ -404,12 +409,15 @@ def test_networks_without_a_boundary_are_named(blobs: Blobs) -> None:
         eb.boundary_sections(embedded, (torch.arange(20).reshape(10, 2) % 5, torch.arange(10) % 2))
 
 
-def test_all_eigenvectors_are_taken_by_the_word(small_model: nn.Module, blobs: Blobs) -> None:
-    analysis = eb.analyze(small_model, blobs, k="all", grid=0)
+def test_all_eigenvectors_are_taken_by_the_word() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Linear(5, 3).double(), torch.randn(30, 5, dtype=torch.float64)
+    data = x, model(x).argmax(1)
+    analysis = eb.analyze(model, data, k="all")
     held = eb.boundary_sections(analysis, k="all", n_points=20)
-    anew = eb.boundary_sections(small_model, blobs, k="all", n_points=20)
+    anew = eb.boundary_sections(model, data, k="all", n_points=20)
     assert len(held) == len(anew) == analysis.k > 10
-    smallest = eb.smallest_margin(small_model, blobs, k="all", budget=3)
+    smallest = eb.smallest_margin(model, data, k="all", budget=3)
     assert smallest.value == eb.smallest_margin(analysis, k="all", budget=3).value
     with pytest.raises(eb.InvalidInputError, match="an integer of at least 1 or 'all'; got 'al'"):
         eb.smallest_margin(analysis, k="al")

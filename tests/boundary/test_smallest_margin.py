@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import cache
+
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
@@ -13,11 +15,18 @@ from eigenboundary.boundary import smallest_margin as smallest
 from eigenboundary.boundary.search.nearest import BoundaryDistance
 from eigenboundary.boundary.smallest_margin import candidates, most_examined
 from tests.references import Golden
+from tests.shared_analyses import analysis_of
+
+
+@cache
+def smallest_of(golden: Golden, dtype: str) -> eb.SmallestMargin:
+    """The smallest margin by the ten top eigenvectors."""
+    return eb.smallest_margin(analysis_of(golden, dtype=dtype))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_narrowest_place_is_found_among_an_eighth_of_the_samples(golden: Golden, dtype) -> None:
-    found = eb.smallest_margin(golden.model(), golden.data, k=10, dtype=dtype)
+    found = smallest_of(golden, dtype)
     true = golden["true_margin"]
     assert found.value == pytest.approx(true.min(), rel=0.01)
     assert found.n_examined <= 0.12 * len(true)
@@ -40,8 +49,8 @@ def test_every_examined_distance_is_the_samples_own(gauss_normal: Golden) -> Non
 
 
 def test_the_maximum_norm_is_never_longer(gauss_normal: Golden) -> None:
-    euclidean = eb.smallest_margin(gauss_normal.model(), gauss_normal.data, k=3)
-    largest = eb.smallest_margin(gauss_normal.model(), gauss_normal.data, k=3, norm=float("inf"))
+    euclidean = smallest_of(gauss_normal, "float32")
+    largest = eb.smallest_margin(analysis_of(gauss_normal, dtype="float32"), norm=float("inf"))
     assert euclidean.value / 2**0.5 <= largest.value <= euclidean.value
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import re
+import shutil
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -72,15 +74,20 @@ def smooth(outputs, labels):
 COMMAND = (sys.executable, "-c", "from eigenboundary.cli import main; main()")
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The current folder, with a model, its data and its weights."""
-    (tmp_path / "toy_model.py").write_text(MODEL)
+def filled(folder, monkeypatch):
+    """Make a folder the current one, with a model and its data."""
+    (folder / "toy_model.py").write_text(MODEL)
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(30, 2)).astype(np.float32), np.arange(30) % 3
-    np.savez(tmp_path / "train.npz", x=x + y[:, None], y=y)
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
+    np.savez(folder / "train.npz", x=x + y[:, None], y=y)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, with a model and its data."""
+    yield filled(tmp_path, monkeypatch)
     sys.modules.pop("toy_model", None)
 
 
@@ -626,10 +633,16 @@ def test_the_demo_prints_one_row_a_network_and_makes_one_report(
     from eigenboundary.experiments import demo
 
     quick = {"epochs": 10, "learning_rate": 0.1}
-    runs = tuple(replace(r, training_options=quick) for r in demo.RUNS if r.name != "digits")
+    runs = tuple(
+        replace(r, training_options=quick, network_options={**r.network_options, "hidden": (6,)})
+        for r in demo.RUNS
+        if r.name != "digits"
+    )
     monkeypatch.setattr(demo, "RUNS", runs)
     monkeypatch.setattr(demo, "_EIGENPAIRS", 3)
     monkeypatch.setattr(demo, "_CONTROLS", ())
+    without_margins = partial(demo.analyze, grid=10)
+    monkeypatch.setattr(demo, "analyze", lambda *a, margins, **k: without_margins(*a, **k))
     monkeypatch.chdir(tmp_path)
     result = run("demo", "--output", "out")
     assert result.exit_code == 0, result.output
@@ -678,30 +691,39 @@ def test_the_installed_command_prints_json_alone_even_where_warnings_are_said(fo
     assert done.stderr.startswith("Warning: labels are words")
 
 
-def test_the_command_prints_where_the_terminal_has_no_greek(folder):
-    done = subprocess.run(
-        [*COMMAND, "analyze", "toy_model:build", "--data", "train.npz", "--k", "2"],
-        capture_output=True,
-        env={
-            "PYTHONIOENCODING": "ascii",
-            "PATH": "/usr/bin",
-            "HOME": str(folder),
-            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-        },
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert b"effective number" in done.stdout
+def test_the_command_prints_where_the_terminal_has_no_greek(folder, monkeypatch):
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="ascii"))
+    arguments = ["analyze", "toy_model:build", "--data", "train.npz", "--k", "2"]
+    monkeypatch.setattr(sys, "argv", ["eigenboundary", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        command_line()
+    assert not ended.value.code
+    sys.stdout.flush()
+    assert b"effective number" in printed.getvalue()
+    assert b"?" in printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def saved_runs(tmp_path_factory):
+    """A folder with analyses of two networks on the same samples, with margins."""
+    options = ("--margins", "--test-data", "train.npz", "--save")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        folder = filled(tmp_path_factory.mktemp("runs"), monkeypatch)
+        one = analyze(*options, "one.safetensors", model="toy_model:fan")
+        assert one.exit_code == 0, one.output
+        two = analyze(*options, "two.safetensors", model="toy_model:shifted_fan")
+        assert two.exit_code == 0, two.output
+    sys.modules.pop("toy_model", None)
+    return folder
 
 
 @pytest.fixture
-def two_runs(folder):
-    """Analyses of two networks on the same samples, with margins."""
-    options = ("--margins", "--test-data", "train.npz", "--save")
-    one = analyze(*options, "one.safetensors", model="toy_model:fan")
-    assert one.exit_code == 0, one.output
-    two = analyze(*options, "two.safetensors", model="toy_model:shifted_fan")
-    assert two.exit_code == 0, two.output
+def two_runs(saved_runs, folder, monkeypatch):
+    """The current folder with the two analyses in it; pictures are coarse."""
+    monkeypatch.setattr("eigenboundary.report.pictures.PNG_DPI", 20)
+    for name in ("one.safetensors", "two.safetensors"):
+        shutil.copy(saved_runs / name, folder)
     return folder
 
 
@@ -721,15 +743,17 @@ def test_margins_and_test_accuracy_are_shown_saved_and_reported(two_runs):
 
 
 def test_pictures_are_written_to_a_folder_that_is_new_or_forced(two_runs):
-    shown = run("show", "one.safetensors", "--pictures", "drawn")
+    (two_runs / "drawn").mkdir()
+    (two_runs / "drawn" / "spectrum.pdf").write_text("old")
+    assert error_of(run("show", "one.safetensors", "--pictures", "drawn")).startswith(
+        "--pictures must be a new or empty folder, or overwriting be allowed; 'drawn' holds files"
+    )
+    shown = run("show", "one.safetensors", "--pictures", "drawn", "--force")
     assert shown.exit_code == 0, shown.output
     made = {path.name for path in (two_runs / "drawn").iterdir()}
     assert {"class-pairs.png", "class-pairs.pdf", "margins.png", "spectrum.pdf"} <= made
     assert f"Pictures: {len(made)} files in drawn" in shown.stderr
-    assert error_of(run("show", "one.safetensors", "--pictures", "drawn")).startswith(
-        "--pictures must be a new or empty folder, or overwriting be allowed; 'drawn' holds files"
-    )
-    assert run("show", "one.safetensors", "--pictures", "drawn", "--force").exit_code == 0
+    assert (two_runs / "drawn" / "spectrum.pdf").read_bytes().startswith(b"%PDF")
     assert error_of(run("show", "one.safetensors", "--pictures", "one.safetensors")) == (
         "--pictures must be a folder; 'one.safetensors' is a file."
     )

@@ -7,8 +7,8 @@ import eigenboundary as eb
 
 
 @pytest.fixture
-def display(small_model, blobs) -> eb.ComparisonDisplay:
-    known = eb.analyze(small_model, blobs, k=3, margins=True, test_data=blobs)
+def display(with_margins) -> eb.ComparisonDisplay:
+    known = with_margins
     from dataclasses import replace
 
     unknown = replace(known, sections=None, smallest_margin=None, attached=None)

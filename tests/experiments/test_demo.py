@@ -30,7 +30,20 @@ def quickly(run, **changes):
 
 
 @pytest.fixture
-def quick_runs(monkeypatch):
+def asked(monkeypatch):
+    """What is asked of each analysis; none of them searches for margins, which takes long."""
+    asked, analyze = [], demo.analyze
+
+    def recorded(*given, **settings):
+        asked.append((given, settings))
+        return analyze(*given, **settings | {"margins": False, "grid": 10})
+
+    monkeypatch.setattr(demo, "analyze", recorded)
+    return asked
+
+
+@pytest.fixture
+def quick_runs(monkeypatch, asked):
     """The demo's runs, trained for a moment, with few eigenpairs and without images."""
     iris, digits, blobs = RUNS
     moons = {"inputs": 2, "classes": 2, "hidden": (6,)}
@@ -65,23 +78,18 @@ def test_the_demo_saves_each_run_and_takes_it_up_again(quick_runs, tmp_path):
 
 
 def test_the_demo_trains_to_full_accuracy_and_analyses_what_it_trained_on(
-    quick_runs, tmp_path, monkeypatch
+    quick_runs, asked, tmp_path, monkeypatch
 ):
     digits = quickly(RUNS[1], network="digits_cnn", network_options={"classes": 3})
     runs = (quick_runs[0], digits, quick_runs[2])
     monkeypatch.setattr(demo, "RUNS", runs)
-    asked, trained = [], []
-    train, analyze = demo.train, demo.analyze
+    train, trained = demo.train, []
     monkeypatch.setattr(demo, "train", lambda *a, **k: (trained.append(k), train(*a, **k))[1])
 
-    def recorded(*given, **settings):
-        asked.append((given, settings))
-        return analyze(*given, **settings | {"margins": False})  # of images they take long
-
-    monkeypatch.setattr(demo, "analyze", recorded)
     run_demo(tmp_path, seed=2)
     assert [settings["target_accuracy"] for settings in trained] == [1.0] * 3
     for run, (given, settings) in zip(runs, asked, strict=True):
+        assert settings["margins"]
         split = load(run.dataset, seed=2)
         for part, tensors in ((split.train, given[1]), (split.test, settings["test_data"])):
             assert all(torch.equal(one, other) for one, other in zip(part, tensors, strict=True))

@@ -19,6 +19,14 @@ from eigenboundary.report.words import interval, summary, warnings
 from eigenboundary.runtime.formats import format_number, percent
 
 
+@pytest.fixture(scope="module", autouse=True)
+def coarse():
+    """Pictures of few points: what they show has its own tests."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("eigenboundary.report.pictures.PNG_DPI", 20)
+        yield
+
+
 def analyzed(d=2, n_classes=3, seed=0, **options):
     generator = torch.Generator().manual_seed(seed)
     y = torch.arange(42) % n_classes
@@ -198,7 +206,7 @@ def of_images():
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
     eb.training.train(net, (x, y), epochs=100, learning_rate=0.3)
-    return eb.analyze(net, (x, y), k=3, margins=True, box=(0, 1))
+    return eb.analyze(net, (x, y), k=2, margins=True, box=(0, 1))
 
 
 def test_sections_of_images_have_their_pictures_after_their_table(of_images, tmp_path):

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def network(width: int = 120) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
     return eb.networks.build("fnn", inputs=20, classes=3, hidden=(width, width)), (x, y)
 
 
+@cache
 def many_eigenpairs() -> tuple[nn.Module, tuple[Tensor, Tensor]]:
     """p = 1,883, most of its eigenvalues well above rounding."""
     model, _, _ = random_problem(0, [2, 40, 40, 3], nn.Tanh)
@@ -255,7 +257,7 @@ def test_controls_that_need_all_of_them_are_left_out_with_a_note() -> None:
 
 
 def test_the_bulk_takes_fewer_products_under_a_limit() -> None:
-    model, data = network(300)
+    model, data = network(200)
     usual = eb.analyze(model, data, k=1, bulk=True, grid=0, tolerance=1e-2)
     limit = held() + 2 * 130 * 4 * usual.n_parameters
     limited = eb.analyze(model, data, k=1, bulk=True, grid=0, tolerance=1e-2, memory_limit=limit)

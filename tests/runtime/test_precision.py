@@ -352,8 +352,10 @@ def test_places_in_a_landscape_do_not_depend_on_autocast(
     torch.testing.assert_close(cast[1], expected[1], rtol=0, atol=0)
 
 
-def test_a_default_device_is_the_networks_own_affair(small_model: nn.Module, blobs: Any) -> None:
-    plain = eb.analyze(small_model, blobs, k=3, margins=True)
+def test_a_default_device_is_the_networks_own_affair(
+    with_margins: eb.Analysis, small_model: nn.Module, blobs: Any
+) -> None:
+    plain = with_margins
     places.clear()
     torch.set_default_device("meta")
     try:
