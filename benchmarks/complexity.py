@@ -290,3 +290,17 @@ def taus(held: pd.DataFrame) -> pd.DataFrame:
             row["partial"] = partial_kendall(part, name, given)
             found.append(row)
     return pd.DataFrame(found).sort_values(["half", "all"], ascending=[True, False])
+
+
+def complexity() -> dict[str, object]:
+    """Kendall's τ of every number with the length of the boundary, on the tasks to judge by."""
+    table = rows()
+    table.to_csv(_ROWS, index=False, float_format="%.6g")
+    found = taus(prepared(table))
+    judged = found[found["half"] == "judged on"].set_index("number")
+    wanted = ["all", "all low", "all high", *_ACTIVATIONS, "turning", "partial"]
+    groups = [group for group in wanted if group in judged]
+    result: dict[str, object] = {"networks": int(table["length"].notna().sum())}
+    for name, values in judged[groups].iterrows():
+        result[str(name)] = {group: round(float(values[group]), 3) for group in groups}
+    return result

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from benchmarks import (
     attacks,
     class_pairs,
+    complexity,
     growth,
     jobs,
     margins,
@@ -47,6 +48,7 @@ JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "memory": memory.memory,
     "resnet18": resnet18.resnet18,
     "robustness": robustness.robustness,
+    "complexity": complexity.complexity,
 }
 
 #: What a machine may lack for one of them, as a function that says it.
