@@ -208,7 +208,7 @@ def test_the_text_and_what_a_notebook_shows_are_short(analysis: eb.Analysis) -> 
     assert repr(analysis) == str(analysis)
     assert len(repr(analysis).splitlines()) < 20
     shown = analysis._repr_html_()
-    assert "boundary dimension" in shown
+    assert "directions move it" in shown
     assert shown.endswith("</svg>\n")
 
 

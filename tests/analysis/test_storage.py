@@ -39,6 +39,10 @@ def assert_equal(first: object, second: object) -> None:
         assert set(first) == set(second)
         for key in first:
             assert_equal(first[key], second[key])
+    elif isinstance(first, tuple):
+        assert isinstance(second, tuple)
+        for ours, theirs in zip(first, second, strict=True):
+            assert_equal(ours, theirs)
     elif dataclasses.is_dataclass(first):
         assert type(first) is type(second)
         for item in dataclasses.fields(first):

@@ -57,7 +57,7 @@ _LEAST_SAMPLES = 20
 _ROUNDING = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ComplexityAtLevel:
     """Count and dimension of a boundary at one level.
 
@@ -110,7 +110,7 @@ class ComplexityAtLevel:
         return float((moved / (moved + self.level)).sum())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BoundaryComplexity:
     """The complexity of a decision boundary.
 

@@ -49,7 +49,7 @@ _GRADIENT_BYTES = 2**27
 _CONFIDENCE = 0.95
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BoundaryRank:
     """The effective number of directions of θ that move a boundary.
 
