@@ -143,3 +143,20 @@ def test_a_level_that_is_no_positive_number_is_refused(level: object) -> None:
     model, x, y = small(0)
     with pytest.raises(eb.InvalidInputError, match="level"):
         eb.boundary_complexity(model, (x, y), level=level)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"levels": 0.1}, "levels must be a sequence of numbers; got 0.1"),
+        ({"levels": [0.1, -1]}, "levels must be a number above 0; got -1"),
+        ({"vectors": "some"}, "vectors must be finite directions"),
+        ({"vectors": torch.ones(3, 2)}, r"vectors must be finite directions .* got \(3, 2\)"),
+        ({"points": -1}, "points must"),
+        ({"samples": 1}, "samples must"),
+    ],
+)
+def test_what_does_not_fit_is_named(options: dict[str, object], words: str) -> None:
+    model, x, y = small(0)
+    with pytest.raises(eb.InvalidInputError, match=words):
+        eb.boundary_complexity(model, (x, y), **options)

@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 #: Called with (stage, done, total); the total may grow.
 ProgressReport = Callable[[str, int, int], None]
 
-# Eigenvalues to know beyond the k asked for, so that outliers can be told from the bulk.
+# Eigenvalues to know beyond the k asked for, so that the outliers end among them.
 _GUARD = 10
 _SPECTRUM = 20
 # Size of the functional Hessian, relative to λ₁, from which outliers say little.

@@ -119,7 +119,7 @@ class BoundaryComplexity:
     levels : tuple of ComplexityAtLevel
         The first is the one that :attr:`count` and :attr:`dimension` are at.
     n_samples : int
-        Samples that they were computed from.
+        Samples that count and dimension were computed from.
     spread : BoundaryRank or None
         How the gradients at points of the boundary spread over θ; None where no points were found.
     encoded : array, shape (k,)
@@ -186,8 +186,9 @@ class BoundaryComplexity:
         Raises
         ------
         InvalidInputError
-            If it was not.
+            If the level was not computed.
         """
+        check_number(level, "level", above=0)
         for held in self.levels:
             if math.isclose(held.level, level, rel_tol=1e-9):
                 return held
@@ -257,21 +258,24 @@ def boundary_complexity(
     >>> found.count, round(found.dimension, 1)
     (3, 2.7)
     """
+    check_number(level, "level", above=0)
+    if not isinstance(levels, Sequence) or isinstance(levels, str):
+        raise InvalidInputError("levels", "be a sequence of numbers", repr(levels))
+    for each in levels:
+        check_number(each, "levels", above=0)
     wanted = [level, *(each for each in levels if each != level)]
-    for each in wanted:
-        check_number(each, "level" if each == level else "levels", above=0)
     check_integer(points, "points", 0)
     check_integer(samples, "samples", 2, optional=True)
     problem = as_problem(model, data, **options)
     directions = None if vectors is None else as_directions(vectors, problem.n_parameters)
-    most = affordable_samples(problem)
+    most = affordable_samples(problem) if samples is None else samples
     if samples is None and most < min(_LEAST_SAMPLES, problem.n_samples):
         raise InvalidInputError(
             "samples",
             "be given for a network of this size",
             because=f"the gradients of {most} samples alone take {KEPT_BYTES >> 20} MB",
         )
-    outputs, kernel = _outputs_and_kernel(problem, samples or most)
+    outputs, kernel = _outputs_and_kernel(problem, most)
     rounding = _ROUNDING * torch.finfo(problem.dtype).eps
     found = tuple(_at_level(outputs, kernel, each, rounding) for each in wanted)
     spread, encoded = _spread(problem, points, directions, seed)
@@ -280,9 +284,12 @@ def boundary_complexity(
 
 def as_directions(vectors: Any, size: int) -> Tensor:
     """Return directions as finite columns (p, k)."""
-    found = torch.as_tensor(vectors)
+    wanted = f"be finite directions of shape ({size}, k)"
+    try:
+        found = torch.as_tensor(vectors)
+    except (TypeError, ValueError, RuntimeError):
+        raise InvalidInputError("vectors", wanted, type(vectors).__name__) from None
     if found.ndim != 2 or found.shape[0] != size or not found.isfinite().all():
-        wanted = f"be finite directions of shape ({size}, k)"
         raise InvalidInputError("vectors", wanted, f"{tuple(found.shape)}")
     return found
 

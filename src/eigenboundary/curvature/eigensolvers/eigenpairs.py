@@ -35,7 +35,7 @@ class Eigenpairs:
     tolerance, scale : float
         The residual asked for, and the norm that residuals are relative to.
     next_values : Tensor of float64, shape (g,)
-        Estimates of the eigenvalues that follow the k returned, to tell outliers from the bulk.
+        Estimates of the eigenvalues that follow the k returned, among which the outliers may end.
     next_residuals : Tensor of float64, shape (g,)
         Their relative residuals.
     rest : (float, float) or None
