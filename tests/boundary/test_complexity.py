@@ -154,6 +154,7 @@ def test_a_level_that_is_no_positive_number_is_refused(level: object) -> None:
         ({"vectors": torch.ones(3, 2)}, r"vectors must be finite directions .* got \(3, 2\)"),
         ({"points": -1}, "points must"),
         ({"samples": 1}, "samples must"),
+        ({"seed": "a"}, "seed must"),
     ],
 )
 def test_what_does_not_fit_is_named(options: dict[str, object], words: str) -> None:

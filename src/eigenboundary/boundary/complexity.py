@@ -38,7 +38,7 @@ from eigenboundary.curvature.operators.tangent_kernel import (
     tangent_kernel,
 )
 from eigenboundary.problem.problem import Model, Problem, as_problem
-from eigenboundary.runtime.arguments import check_integer, check_number
+from eigenboundary.runtime.arguments import check_integer, check_number, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.linalg import eigvalsh
 from eigenboundary.runtime.precision import full_precision
@@ -265,6 +265,7 @@ def boundary_complexity(
         check_number(each, "levels", above=0)
     wanted = [level, *(each for each in levels if each != level)]
     check_integer(points, "points", 0)
+    check_seed(seed)
     check_integer(samples, "samples", 2, optional=True)
     problem = as_problem(model, data, **options)
     directions = None if vectors is None else as_directions(vectors, problem.n_parameters)

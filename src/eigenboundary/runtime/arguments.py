@@ -131,7 +131,10 @@ def as_array(value: Any, dtype: Any = None) -> NDArray[Any]:
 
 def finite_array(value: Any, name: str, *, ndim: int | None = None) -> NDArray[np.float64]:
     """Return finite array-like values as float64, of ``ndim`` dimensions if given."""
-    array = as_array(value, np.float64)
+    try:
+        array = as_array(value, np.float64)
+    except (TypeError, ValueError):
+        raise InvalidInputError(name, "hold numbers", repr(value)[:60]) from None
     if ndim is not None and array.ndim != ndim:
         dimensions = f"{ndim} dimension{'s'[: ndim > 1]}"
         raise InvalidInputError(name, f"be an array of {dimensions}", f"shape {array.shape}")

@@ -42,6 +42,15 @@ def test_hessian_is_gauss_newton_plus_functional(loss: str, dtype: str) -> None:
     assert "linearized" in str(rest.record)  # the traced product is the same as the plain one
 
 
+@pytest.mark.parametrize(
+    ("operator", "seed", "name"),
+    [(3, 0, "operator"), (eb.MatrixOperator(torch.eye(3)), -1, "seed")],
+)
+def test_what_is_no_operator_or_seed_is_named(operator: object, seed: int, name: str) -> None:
+    with pytest.raises(eb.InvalidInputError, match=name):
+        eb.spectral_norm(operator, seed=seed)
+
+
 def test_a_linear_network_has_no_functional_hessian() -> None:
     problem = eb.Problem(nn.Linear(4, 3), (torch.randn(30, 4), torch.arange(30) % 3))
     assert eb.spectral_norm(eb.FunctionalHessianOperator(problem)) == (0.0, 0.0)

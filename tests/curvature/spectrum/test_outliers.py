@@ -63,7 +63,11 @@ def test_every_outlier_of_a_network_is_a_direction_of_the_gauss_newton_matrix(
 
 @pytest.mark.parametrize(
     ("values", "threshold", "name"),
-    [([1.0, float("nan")], 1.0, "eigenvalues"), ([1.0], -1.0, "threshold")],
+    [
+        ([1.0, float("nan")], 1.0, "eigenvalues"),
+        (["a"], 1.0, "eigenvalues"),
+        ([1.0], -1.0, "threshold"),
+    ],
 )
 def test_values_that_are_no_numbers_are_refused(
     values: list[float], threshold: float, name: str

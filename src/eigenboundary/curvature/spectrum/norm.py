@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-from eigenboundary.curvature.operators.base import SymmetricOperator
+from eigenboundary.curvature.operators.base import SymmetricOperator, check_operator
+from eigenboundary.runtime.arguments import check_seed
 from eigenboundary.runtime.interrupts import safe_point
 from eigenboundary.runtime.linalg import eigvalsh, random_block
 
@@ -33,6 +34,8 @@ def spectral_norm(operator: SymmetricOperator, *, seed: int = 0) -> tuple[float,
     >>> abs(norm - 3) <= residual + 1e-6 < 0.01
     True
     """
+    check_operator(operator)
+    check_seed(seed)
     if operator.size < _DENSE_BELOW:
         return float(eigvalsh(operator.to_dense()).abs().max()), 0.0
     start = random_block(operator.like, 1, seed)
