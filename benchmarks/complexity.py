@@ -22,10 +22,8 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 from torch import nn
 
-import eigenboundary as eb
+from benchmarks.boundary_numbers import VERSION, numbers_of
 from benchmarks.boundary_tasks import Task, tasks
-from benchmarks.gap_rule import gap_rule
-from eigenboundary.boundary.rank import boundary_alignment
 from eigenboundary.experiments.threads import one_thread
 
 #: Finished networks, so that an interrupted run goes on where it stopped.
@@ -33,10 +31,6 @@ _CACHE = Path(os.environ.get("EIGENBOUNDARY_BENCHMARKS", Path.home() / ".cache" 
 _ROWS = Path(__file__).parents[1] / "docs" / "complexity.csv"
 
 _GRID = 400
-_LEVELS = (0.1, 0.03, 0.01)
-_EIGENPAIRS = 30
-# Rows of the Gram matrix, and points of the boundary, at most.
-_GRAM_ROWS, _POINTS, _DISTANCES = 800, 200, 100
 _MOST_STEPS = 4000
 _DRAWS = 500
 
@@ -140,69 +134,8 @@ def _turning(line: NDArray[np.float64], spacing: float = 0.02) -> float:
     return float(np.abs((np.diff(angles) + np.pi) % (2 * np.pi) - np.pi).sum())
 
 
-def measures(model: nn.Module, x: torch.Tensor, y: torch.Tensor, seed: int) -> dict[str, float]:
-    """Every number that could follow the boundary, from samples alone."""
-    found: dict[str, float] = {}
-    whole = eb.Problem(model, (x, y))
-    some = max(50, min(len(x), _GRAM_ROWS // (whole.n_classes - 1)))
-    problem = eb.Problem(model, (x[:some], y[:some]))
-    found |= {"loss": whole.loss_value, "accuracy": whole.accuracy}
-    found["norm"] = float(problem.network.theta.norm())
-    for kind, coordinates in _coordinates(problem).items():
-        complexity = eb.boundary_complexity(coordinates, level=_LEVELS[0], levels=_LEVELS)
-        for level in _LEVELS:
-            at_level = complexity.at(level)
-            found[f"N {kind} {level}"] = at_level.count
-            found[f"d {kind} {level}"] = at_level.dimension
-        found[f"T {kind}"] = complexity.temperature
-    analysis = eb.analyze(problem, k=min(_EIGENPAIRS, problem.n_parameters), grid=0, tolerance=1e-5)
-    found |= _of_curvature(analysis)
-    points = eb.boundary_points(problem, n=_POINTS, seed=seed)
-    rank = eb.boundary_rank(problem, points=points)
-    found["boundary rank"] = rank.rank
-    found["normalized rank"] = eb.boundary_rank(eb.layer_normalized(problem), points=points).rank
-    vectors = torch.from_numpy(analysis.eigenvectors[:, :10].copy())
-    held = boundary_alignment(problem, points, vectors).square().mean(0).sum()
-    found |= {"encoded 10": float(held), "best 10": float(rank.best[9])}
-    distances = eb.boundary_distance(problem, x[:_DISTANCES], seed=seed).value
-    found["median margin"] = float(np.median(distances))
-    found["5 % margin"] = float(np.quantile(distances, 0.05))
-    found["volume"] = float((distances < 0.05).mean()) / 0.1
-    return found
-
-
-def _coordinates(problem: eb.Problem) -> dict[str, eb.Problem]:
-    network = problem.network
-    singular = {
-        name: tensor.norm() / min(tensor.flatten(1).shape if tensor.ndim > 1 else (1,)) ** 0.5
-        for name, tensor in network.parameters.items()
-    }
-    units = {name: torch.where(unit > 0, unit, 1.0) for name, unit in singular.items()}
-    return {
-        "plain": problem,
-        "layer": eb.layer_normalized(problem),
-        "singular": eb.Problem.of(network.in_units(units), problem.loss, problem.samples),
-    }
-
-
-def _of_curvature(analysis: eb.Analysis) -> dict[str, float]:
-    """What was computed from the Hessian before: outliers, alignments, complexity."""
-    values, few = analysis.eigenvalues, analysis.complexity
-    norm = analysis.outlier_count.threshold
-    return {
-        "largest eigenvalue": float(values[0]),
-        "gap rule": gap_rule(values),
-        "N_F": analysis.outliers,
-        "F / largest": norm / float(values[0]),
-        "effective number": few.effective_number,
-        "mass outside 10": 1 - float(few.mass[:10].sum()),
-        "G 1e-3": few.generalization(1e-3).value,
-        "G 1e-2": few.generalization(1e-2).value,
-    }
-
-
-def row(task: Task, setting: Setting) -> dict[str, Any]:
-    """Everything about one network."""
+def row(task: Task, setting: Setting, version: int) -> dict[str, Any]:
+    """Everything about one network; the version is that of the numbers."""
     with one_thread():
         model, x, y = trained(task, setting)
         about = {f"task {k}": v for k, v in asdict(task).items()}
@@ -211,7 +144,7 @@ def row(task: Task, setting: Setting) -> dict[str, Any]:
             predicted = model(x).argmax(1)
         if len(predicted.unique()) < 2:
             return about
-        return about | truth(model) | measures(model, x, y, setting.seed)
+        return about | truth(model) | numbers_of(model, x, y, setting.seed)
 
 
 def _jobs() -> Iterator[tuple[Task, Setting]]:
@@ -225,7 +158,7 @@ def _jobs() -> Iterator[tuple[Task, Setting]]:
 def rows(processes: int = 2) -> pd.DataFrame:
     """A row for each network; finished ones are kept."""
     kept = Memory(_CACHE / "complexity", verbose=0).cache(row)
-    done = Parallel(n_jobs=processes)(delayed(kept)(*job) for job in _jobs())
+    done = Parallel(n_jobs=processes)(delayed(kept)(*job, VERSION) for job in _jobs())
     return pd.DataFrame(done)
 
 
