@@ -13,7 +13,7 @@ from eigenboundary.boundary.complexity import BoundaryComplexity
 from eigenboundary.boundary.rank import BoundaryRank, boundary_alignment
 
 #: Raised where a number is added or computed otherwise: kept rows are then computed again.
-VERSION = 2
+VERSION = 3
 
 LEVELS = (0.1, 0.3, 0.03, 0.01)
 _EIGENPAIRS = 30
@@ -117,6 +117,7 @@ def _of_geometry(model: nn.Module, problem: eb.Problem, x: Tensor, seed: int) ->
     return {
         "median margin": float(np.median(distances)),
         "5 % margin": float(np.quantile(distances, 0.05)),
+        "area": eb.boundary_area(problem, seed=seed).value,
         "volume": float((distances < near).mean()),
         "flips": float(np.mean(flips)),
         "crossings": float(changes.mean()),

@@ -41,6 +41,7 @@ _ROOMS = {
         "smallest_margin",
     ),
     "boundary": (
+        "BoundaryArea",
         "BoundaryComplexity",
         "BoundaryDistance",
         "BoundaryMotion",
@@ -54,6 +55,7 @@ _ROOMS = {
         "SectionMargins",
         "SmallestMargin",
         "boundary_along",
+        "boundary_area",
         "boundary_complexity",
         "boundary_distance",
         "boundary_points",

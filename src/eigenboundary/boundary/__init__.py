@@ -1,6 +1,7 @@
 """The decision boundary: points on it, distances to it, and the margins of its sections.
 
 =============================  =================================================================
+:func:`boundary_area`          how large the boundary is where the data are
 :func:`boundary_complexity`    how many directions of θ move the boundary, at a standard confidence
 :func:`boundary_rank`          how many directions the gradients at points of the boundary span
 :func:`boundary_points`        inputs where the two largest outputs are equal, near the data
@@ -12,6 +13,7 @@
 All work in any input dimension, on batches, and leave the network as it was.
 """
 
+from eigenboundary.boundary.area import BoundaryArea, boundary_area
 from eigenboundary.boundary.complexity import (
     BoundaryComplexity,
     ComplexityAtLevel,
@@ -29,6 +31,7 @@ from eigenboundary.boundary.sections import BoundarySections, Section
 from eigenboundary.boundary.smallest_margin import SmallestMargin
 
 __all__ = [
+    "BoundaryArea",
     "BoundaryComplexity",
     "BoundaryDistance",
     "BoundaryMotion",
@@ -42,6 +45,7 @@ __all__ = [
     "SectionMargins",
     "SmallestMargin",
     "boundary_along",
+    "boundary_area",
     "boundary_complexity",
     "boundary_distance",
     "boundary_points",
