@@ -89,3 +89,25 @@ def test_no_crossing_is_an_upper_bound_not_a_zero() -> None:
     found = eb.boundary_area(model, (x, (x[:, 0] < 0).long()), scale=0.01)
     assert found.value == 0.0
     assert found.interval[0] == 0.0 < found.interval[1]
+
+
+class Stripes(nn.Module):
+    """cos(nπx): n parallel boundaries inside the unit square, none at its edges."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([float(n)]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        wave = torch.cos(self.weight * math.pi * x[..., 0])
+        return torch.stack([wave, -wave], dim=-1)
+
+
+def test_parallel_stripes_add_up() -> None:
+    x = torch.rand(3000, 2, generator=torch.Generator().manual_seed(0))
+    data = x, torch.arange(3000) % 2
+    two, four, eight = (
+        eb.boundary_area(Stripes(n), data, scale=0.1, segments=12_000).value for n in (2, 4, 8)
+    )
+    assert four / two == pytest.approx(2, rel=0.15)
+    assert eight / two == pytest.approx(4, rel=0.15)
