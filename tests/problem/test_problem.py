@@ -107,6 +107,25 @@ def test_unflatten_inverts_flatten(small_model: nn.Module, blobs: Blobs) -> None
     torch.testing.assert_close(problem.network.theta, expected)
 
 
+def test_a_parameter_without_dimensions_is_one_parameter(blobs: Blobs) -> None:
+    class Scaled(nn.Module):
+        def __init__(self, shape: tuple[int, ...]) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.linear = nn.Linear(2, 3).double()
+            self.scale = nn.Parameter(torch.full(shape, 2.0).double())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.scale * self.linear(x)
+
+    found, expected = (eb.analyze(Scaled(shape), blobs, k=10) for shape in ((), (1,)))
+    assert found.n_parameters == 10
+    np.testing.assert_allclose(found.eigenvalues, expected.eigenvalues, atol=1e-12)
+    np.testing.assert_allclose(
+        found.boundary_complexity.dimension, expected.boundary_complexity.dimension
+    )
+
+
 def test_labels_predictions_loss_and_accuracy_are_the_models(
     small_model: nn.Module, blobs: Blobs
 ) -> None:

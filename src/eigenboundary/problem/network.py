@@ -206,7 +206,9 @@ class Network(UnseenNetwork):
 
     def flatten(self, tree: Tree, leading: int = 1) -> Tensor:
         """Invert :meth:`unflatten`, for any number of leading dimensions."""
-        return torch.cat([tree[n].flatten(start_dim=leading) for n in self.parameters], dim=leading)
+        # A parameter without dimensions has none to flatten: reshape gives it one.
+        parts = (tree[name] for name in self.parameters)
+        return torch.cat([p.reshape(*p.shape[:leading], -1) for p in parts], dim=leading)
 
     def outputs(self, parameters: Tree, x: Tensor) -> Tensor:
         r"""Compute the outputs :math:`f_\theta(x)`, shape (n, C), as a pure function."""
