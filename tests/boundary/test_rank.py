@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import eigenboundary as eb
-from eigenboundary.boundary.rank import boundary_alignment
+from eigenboundary.boundary.rank import boundary_alignment, gradient_kernel, lengths_of
 from tests.boundary.test_distance import random_network
 from tests.references import Golden, flat_gradient
 
@@ -57,7 +57,8 @@ def test_directions_hold_what_they_hold_and_no_more_than_the_best(seed: int) -> 
         return
     problem, points = points_of(model, seed)
     pairs = eb.top_eigenpairs(eb.HessianOperator(problem), 6)
-    cosines = boundary_alignment(problem, points, pairs.vectors)
+    lengths = lengths_of(gradient_kernel(problem, points))
+    cosines = boundary_alignment(problem, points, pairs.vectors, lengths)
     expected = unit_gradients(model, points) @ pairs.vectors.numpy()
     np.testing.assert_allclose(cosines.numpy(), expected, atol=1e-10)
     held = cosines.square().mean(0).cumsum(0).numpy()
@@ -110,6 +111,11 @@ def test_points_without_a_gradient_are_left_out_and_counted() -> None:
     found = eb.boundary_rank(model, (x, (x[:, 0] > 0).long()), points=moved)
     assert found.n_vanished == (x0[:, 1] <= 0).sum() > 0
     np.testing.assert_allclose(found.rank, 1.0)
+    problem = eb.Problem(model, (x, (x[:, 0] > 0).long()))
+    lengths = lengths_of(gradient_kernel(problem, moved))
+    cosines = boundary_alignment(problem, moved, torch.eye(2).double(), lengths)
+    expected = torch.where(lengths > 0, 0.5, 0.0).double()
+    torch.testing.assert_close(cosines.square(), expected.unsqueeze(1).expand(-1, 2))
 
 
 def test_points_must_be_boundary_points() -> None:

@@ -30,7 +30,13 @@ from torch import Tensor
 
 from eigenboundary.boundary.arguments import why_no_boundary
 from eigenboundary.boundary.points import boundary_points
-from eigenboundary.boundary.rank import BoundaryRank, boundary_alignment, boundary_rank
+from eigenboundary.boundary.rank import (
+    BoundaryRank,
+    boundary_alignment,
+    gradient_kernel,
+    lengths_of,
+    rank_of,
+)
 from eigenboundary.boundary.standard_confidence import contrasts, curvature_roots, temperature
 from eigenboundary.curvature.operators.tangent_kernel import (
     KEPT_BYTES,
@@ -312,13 +318,14 @@ def _spread(
     if not n or why_no_boundary(problem):
         return nothing
     points = boundary_points(problem, n=n, seed=seed)
-    try:
-        spread = boundary_rank(problem, points=points, seed=seed)
-    except InvalidInputError:  # no point was found, or none has a gradient
+    kernel = gradient_kernel(problem, points) if len(points) else torch.zeros(0, 0)
+    lengths = lengths_of(kernel)
+    if not (lengths > 0).any():
         return nothing
+    spread = rank_of(kernel, seed)
     if directions is None:
         return spread, nothing[1]
-    cosines = boundary_alignment(problem, points, directions)
+    cosines = boundary_alignment(problem, points, directions, lengths)
     held = cosines.square().sum(0).cumsum(0) / max(1, spread.n_points)
     return spread, held.clamp_max(1).cpu().numpy()
 

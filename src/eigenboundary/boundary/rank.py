@@ -31,8 +31,7 @@ from torch import Tensor
 
 from eigenboundary.boundary.points import BoundaryPoints, boundary_points
 from eigenboundary.curvature.operators.tangent_kernel import tangent_kernel
-from eigenboundary.problem.derivatives import pullback, pushforward
-from eigenboundary.problem.network import Network
+from eigenboundary.problem.derivatives import pushforward
 from eigenboundary.problem.problem import Model, Problem, as_problem
 from eigenboundary.runtime.arguments import check_instance, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
@@ -44,8 +43,6 @@ Array = NDArray[np.float64]
 
 # Halves of the points from which the interval is computed.
 _HALVES = 40
-# Bytes of gradients that are held at once.
-_GRADIENT_BYTES = 2**27
 _CONFIDENCE = 0.95
 
 
@@ -133,40 +130,48 @@ def boundary_rank(
         points = boundary_points(problem, seed=seed)
     if not len(points):
         raise InvalidInputError("points", "hold at least one point", "0")
-    kernel = tangent_kernel(problem.network, *_rows(problem, points))
-    lengths = kernel.diagonal().clamp_min(0).sqrt()
+    return rank_of(gradient_kernel(problem, points), seed)
+
+
+def gradient_kernel(problem: Problem, points: BoundaryPoints) -> Tensor:
+    """Compute inner products of the gradients of f_a - f_b at points of the boundary, (m, m)."""
+    return tangent_kernel(problem.network, *_rows(problem, points))
+
+
+def lengths_of(kernel: Tensor) -> Tensor:
+    """Return the lengths of gradients with these inner products, (m,)."""
+    return kernel.diagonal().clamp_min(0).sqrt()
+
+
+def rank_of(kernel: Tensor, seed: int) -> BoundaryRank:
+    """Compute the rank of gradients with these inner products."""
+    lengths = lengths_of(kernel)
     there = lengths > 0
     if not there.any():
         raise InvalidInputError(
-            "points", "have a gradient that does not vanish", f"{len(points)} points without"
+            "points", "have a gradient that does not vanish", f"{len(kernel)} points without"
         )
     cosines = (kernel / lengths.unsqueeze(1) / lengths)[there][:, there]
     return _rank_of(cosines, int((~there).sum()), seed)
 
 
 @full_precision()
-def boundary_alignment(problem: Problem, points: BoundaryPoints, vectors: Tensor) -> Tensor:
+def boundary_alignment(
+    problem: Problem, points: BoundaryPoints, vectors: Tensor, lengths: Tensor
+) -> Tensor:
     r"""Compute :math:`\langle \hat g(x), v_i\rangle` at points of the boundary, (m, k), float64.
 
-    A gradient that vanishes has alignment 0.
+    ``lengths`` are those of the gradients; one that vanishes has alignment 0.
     """
     network, (x, cotangents) = problem.network, _rows(problem, points)
     directions = vectors.to(network.device, network.dtype)
     found = []
-    for rows in network.chunks(len(x), _points_at_once(network, directions.shape[1])):
+    for rows in network.chunks(len(x), network.samples_per_chunk(directions.shape[1])):
         safe_point()
         _, tangents = pushforward(network, x[rows], directions)
-        along = torch.einsum("knc,nc->nk", tangents, cotangents[rows, 0]).double()
-        gradients = pullback(network, x[rows], cotangents[rows]).squeeze(1)
-        length = torch.linalg.vector_norm(gradients, dim=1, keepdim=True, dtype=torch.float64)
-        found.append(torch.where(length > 0, along / length, 0.0))
-    return torch.cat(found)
-
-
-def _points_at_once(network: Network, k: int) -> int:
-    gradient = network.dtype.itemsize * network.n_parameters
-    room = max(1, network.memory.at_most(_GRADIENT_BYTES) // gradient)
-    return min(network.samples_per_chunk(k), room)
+        found.append(torch.einsum("knc,nc->nk", tangents, cotangents[rows, 0]).double())
+    length = lengths.to(directions.device).unsqueeze(1)
+    return torch.where(length > 0, torch.cat(found) / length, 0.0)
 
 
 def _rows(problem: Problem, points: BoundaryPoints) -> tuple[Tensor, Tensor]:
