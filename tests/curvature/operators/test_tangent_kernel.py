@@ -108,11 +108,13 @@ def test_only_some_parameters_count_if_theta_has_no_others() -> None:
     torch.testing.assert_close(kernel, of_gradients(problem, x, cotangents))
 
 
+@pytest.mark.parametrize("normalized", [False, True])
 @pytest.mark.parametrize("name", ["in-place ReLU", "convolution", "called twice", "tokens"])
 def test_linear_layers_that_are_called_once_are_not_differentiated_sample_by_sample(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, normalized: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    problem, x, cotangents = problem_and_cotangents(MODELS[name](), "float64", 0)
+    plain, x, cotangents = problem_and_cotangents(MODELS[name](), "float64", 0)
+    problem = eb.layer_normalized(plain) if normalized else plain
     formed: set[str] = set()
     original = module._add_gradients
 
