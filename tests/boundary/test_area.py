@@ -44,11 +44,12 @@ def test_a_plane_through_gaussian_data_has_the_area_of_the_closed_form(d, scale)
     )
 
 
-def test_intervals_hold_the_closed_form_in_ninety_percent_of_draws() -> None:
+@pytest.mark.parametrize(("n", "segments"), [(2000, 2000), (150, 6000)])
+def test_intervals_hold_the_closed_form_in_ninety_percent_of_draws(n: int, segments: int) -> None:
     truth, held = area_of_a_plane(0.3), 0
     for seed in range(100):
-        model, data = plane_through_the_middle(2), gaussian(2000, 2, seed)
-        low, high = eb.boundary_area(model, data, seed=seed).interval
+        model, data = plane_through_the_middle(2), gaussian(n, 2, seed)
+        low, high = eb.boundary_area(model, data, segments=segments, seed=seed).interval
         held += low <= truth <= high
     assert held >= 90
 
@@ -61,14 +62,21 @@ def test_linear_transforms_of_inputs_and_factors_on_outputs_change_nothing(
     transform = torch.tensor([[3.0, 1.0], [-2.0, 0.5]], dtype=torch.float64)
     back = nn.Linear(2, 2, bias=False).double()
     back.weight.data = torch.linalg.inv(transform)
-    moved = nn.Sequential(back, small_model.double())
+    last = nn.Linear(3, 3, bias=False).double()
+    last.weight.data = 100 * torch.eye(3, dtype=torch.float64)
+    moved = nn.Sequential(back, small_model, last)
     found = eb.boundary_area(moved, (x.double() @ transform.T, y))
     np.testing.assert_array_equal(found.changes, plain.changes)
+    assert found.value > 0
 
 
 def test_a_seed_gives_one_answer_and_bad_input_one_error(small_model: nn.Module, blobs) -> None:
-    first, again = (eb.boundary_area(small_model, blobs, seed=3) for _ in range(2))
+    first, again, limited = (
+        eb.boundary_area(small_model, blobs, seed=3, **options)
+        for options in ({}, {}, {"memory_limit": "1 GB"})
+    )
     np.testing.assert_array_equal(first.changes, again.changes)
+    np.testing.assert_array_equal(first.changes, limited.changes)
     assert len(first.changes) == 2000
     for options, message in (
         ({"scale": 0}, "scale must be"),
@@ -111,3 +119,11 @@ def test_parallel_stripes_add_up() -> None:
     )
     assert four / two == pytest.approx(2, rel=0.15)
     assert eight / two == pytest.approx(4, rel=0.15)
+
+
+def test_every_boundary_on_a_segment_counts() -> None:
+    # Planes 1/2 apart: area 2 a spread. Half of the segments meet several of them.
+    x, y = gaussian(4000, 2, 0)
+    found = eb.boundary_area(Stripes(2).double(), (x, y), segments=8000)
+    assert (found.changes > 1).mean() > 0.05
+    assert found.value == pytest.approx(2.0, rel=0.05)
