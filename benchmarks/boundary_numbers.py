@@ -10,13 +10,13 @@ from torch import Tensor, nn
 import eigenboundary as eb
 from benchmarks.gap_rule import gap_rule
 from eigenboundary.boundary.complexity import BoundaryComplexity
-from eigenboundary.boundary.rank import BoundaryRank, boundary_alignment
+from eigenboundary.boundary.rank import BoundaryRank
 
 #: Raised where a number is added or computed otherwise: kept rows are then computed again.
 VERSION = 3
 
 LEVELS = (0.1, 0.3, 0.03, 0.01)
-_EIGENPAIRS = 30
+_EIGENPAIRS, _TOP = 30, 10
 # Rows of the Gram matrix, and points of the boundary, at most.
 _GRAM_ROWS, _POINTS, _DISTANCES = 800, 200, 200
 _SEGMENTS, _ALONG, _NOISY = 400, 200, 20
@@ -33,22 +33,26 @@ def numbers_of(model: nn.Module, x: Tensor, y: Tensor, seed: int) -> dict[str, f
     problem = eb.Problem(model, (x[:some], y[:some]))
     found |= {"loss": whole.loss_value, "accuracy": whole.accuracy}
     found["norm"] = float(problem.network.theta.norm())
-    for kind, coordinates in _coordinates(problem).items():
-        complexity = eb.boundary_complexity(coordinates, level=LEVELS[0], levels=LEVELS, points=0)
-        found |= _of_standard_confidence(complexity, kind)
     analysis = eb.analyze(problem, k=min(_EIGENPAIRS, problem.n_parameters), grid=0, tolerance=1e-5)
     found |= _of_curvature(analysis)
-    points = eb.boundary_points(problem, n=_POINTS, seed=seed)
-    rank = eb.boundary_rank(problem, points=points)
-    found |= _of_points(rank, "boundary")
-    normalized = eb.boundary_rank(eb.layer_normalized(problem), points=points)
-    found |= _of_points(normalized, "normalized")
-    vectors = torch.from_numpy(analysis.eigenvectors[:, :10].copy())
-    held = boundary_alignment(problem, points, vectors).square()
-    found |= {"encoded 10": float(held.mean(0).sum()), "best 10": float(rank.best[9])}
-    shares = held.mean(0).numpy()
-    found["effective number, boundary"] = float(np.exp(entr(shares / shares.sum()).sum()))
-    return found | _of_geometry(model, problem, x, seed)
+    vectors = analysis.eigenvectors[:, :_TOP]
+    for kind, coordinates in _coordinates(problem).items():
+        complexity = eb.boundary_complexity(
+            coordinates,
+            level=LEVELS[0],
+            levels=LEVELS,
+            vectors=vectors if kind == "plain" else None,
+            points=_POINTS,
+            seed=seed,
+        )
+        found |= _of_standard_confidence(complexity, kind)
+        if complexity.spread is not None:
+            found |= _of_points(complexity.spread, kind)
+        if len(complexity.encoded):
+            found |= {"encoded": complexity.encoded[-1], "best encoded": complexity.best[-1]}
+            shares = np.diff(complexity.encoded, prepend=0.0) / complexity.encoded[-1]
+            found["effective number, boundary"] = float(np.exp(entr(shares).sum()))
+    return found | _of_geometry(model, whole, x, seed)
 
 
 def _coordinates(problem: eb.Problem) -> dict[str, eb.Problem]:
@@ -86,7 +90,7 @@ def _of_curvature(analysis: eb.Analysis) -> dict[str, float]:
         "N_F": analysis.outliers,
         "F / largest": norm / float(values[0]),
         "effective number": few.effective_number,
-        "mass outside 10": 1 - float(few.mass[:10].sum()),
+        "mass outside": 1 - float(few.mass[:_TOP].sum()),
         "G 1e-3": few.generalization(1e-3).value,
         "G 1e-2": few.generalization(1e-2).value,
     }
@@ -94,9 +98,10 @@ def _of_curvature(analysis: eb.Analysis) -> dict[str, float]:
 
 def _of_points(rank: BoundaryRank, kind: str) -> dict[str, float]:
     """The rank, and other ways to count the directions that hold the boundary's gradients."""
-    found = {f"{kind} rank": rank.rank, f"{kind} half": float(np.sqrt(rank.shares).sum() ** 2)}
+    half = float(np.sqrt(rank.shares).sum() ** 2)
+    found = {f"rank {kind}": rank.rank, f"rank of order ½ {kind}": half}
     for c in _RESOLUTIONS:
-        found[f"{kind} d {c}"] = float((rank.shares / (rank.shares + c)).sum())
+        found[f"gradients above {c} {kind}"] = float((rank.shares / (rank.shares + c)).sum())
     return found
 
 

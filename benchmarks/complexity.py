@@ -28,7 +28,7 @@ from eigenboundary.experiments.threads import one_thread
 
 #: Finished networks, so that an interrupted run goes on where it stopped.
 _CACHE = Path(os.environ.get("EIGENBOUNDARY_BENCHMARKS", Path.home() / ".cache" / "eigenboundary"))
-_ROWS = Path(__file__).parents[1] / "docs" / "complexity.csv"
+_TAUS = Path(__file__).parents[1] / "docs" / "complexity.csv"
 
 _GRID = 400
 _MOST_STEPS = 4000
@@ -162,21 +162,19 @@ def rows(processes: int = 2) -> pd.DataFrame:
     return pd.DataFrame(done)
 
 
-def kendall(table: pd.DataFrame, number: str, truth: str = "length") -> tuple[float, float, float]:
-    """Kendall's τ with the truth and its 95 % interval, by drawing tasks anew."""
-    held = table[[number, truth, "task"]].dropna()
+def _tau(pairs: NDArray[np.float64]) -> float:
+    return float(kendalltau(*pairs.T).statistic)
+
+
+def kendall(table: pd.DataFrame, number: str) -> tuple[float, float, float]:
+    """Kendall's τ with the length and its 95 % interval, by drawing tasks anew."""
+    held = table[[number, "length", "task"]].dropna()
     of_task = [part.drop(columns="task").to_numpy() for _, part in held.groupby("task")]
     rng = np.random.default_rng(0)
-
-    def tau(parts: list[NDArray[np.float64]]) -> float:
-        return float(kendalltau(*np.concatenate(parts).T).statistic)
-
-    drawn = [
-        tau([of_task[i] for i in rng.integers(len(of_task), size=len(of_task))])
-        for _ in range(_DRAWS)
-    ]
+    draws = rng.integers(len(of_task), size=(_DRAWS, len(of_task)))
+    drawn = [_tau(np.concatenate([of_task[i] for i in draw])) for draw in draws]
     low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return tau(of_task), float(low), float(high)
+    return _tau(np.concatenate(of_task)), float(low), float(high)
 
 
 def partial_kendall(table: pd.DataFrame, number: str, given: list[str]) -> float:
@@ -218,7 +216,7 @@ def taus(held: pd.DataFrame) -> pd.DataFrame:
             row: dict[str, Any] = {"half": half, "number": name}
             for group, of_group in groups.items():
                 row[group], row[f"{group} low"], row[f"{group} high"] = kendall(of_group, name)
-            row["turning"] = kendall(part, name, "turning")[0]
+            row["turning"] = _tau(part[[name, "turning"]].dropna().to_numpy())
             given = [other for other in _GIVEN if other != name]
             row["partial"] = partial_kendall(part, name, given)
             found.append(row)
@@ -228,8 +226,8 @@ def taus(held: pd.DataFrame) -> pd.DataFrame:
 def complexity() -> dict[str, object]:
     """Kendall's τ of every number with the length of the boundary, on the tasks to judge by."""
     table = rows()
-    table.to_csv(_ROWS, index=False, float_format="%.6g")
     found = taus(prepared(table))
+    found.to_csv(_TAUS, index=False, float_format="%.3f")
     judged = found[found["half"] == "judged on"].set_index("number")
     wanted = ["all", "all low", "all high", *_ACTIVATIONS, "turning", "partial"]
     groups = [group for group in wanted if group in judged]
