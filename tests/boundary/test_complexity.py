@@ -86,6 +86,8 @@ def test_eigenvalues_are_those_of_the_dense_matrix(seed: int, classes: int, leve
     assert np.isclose(found.dimension, (exact / (exact + level)).sum(), rtol=1e-6)
 
 
+@example(1526, 3.7)  # λ_1 = 20,000: rounding of it is felt in d_L
+@example(1526, 123.4)
 @given(st.integers(0, 10_000), st.floats(1e-3, 1e3))
 def test_a_factor_on_the_logits_changes_nothing(seed: int, factor: float) -> None:
     model, x, y = small(seed)
@@ -164,8 +166,8 @@ def test_a_level_that_is_no_positive_number_is_refused(level: object) -> None:
     [
         ({"levels": 0.1}, "levels must be a sequence of numbers; got 0.1"),
         ({"levels": [0.1, -1]}, "levels must be a number above 0; got -1"),
-        ({"vectors": "some"}, "vectors must be finite directions"),
-        ({"vectors": torch.ones(3, 2)}, r"vectors must be finite directions .* got \(3, 2\)"),
+        ({"vectors": "some"}, "vectors must be finite orthonormal directions"),
+        ({"vectors": torch.ones(3, 2)}, r"vectors must be finite orthonormal .* got \(3, 2\)"),
         ({"points": -1}, "points must"),
         ({"samples": 1}, "samples must"),
         ({"seed": "a"}, "seed must"),
@@ -175,3 +177,17 @@ def test_what_does_not_fit_is_named(options: dict[str, object], words: str) -> N
     model, x, y = small(0)
     with pytest.raises(eb.InvalidInputError, match=words):
         eb.boundary_complexity(model, (x, y), **options)
+
+
+def test_directions_must_be_orthonormal_and_may_be_read_only(recwarn) -> None:
+    model, x, y = small(1)
+    analysis = eb.analyze(model, (x, y), k=4, grid=0)
+    vectors = analysis.eigenvectors
+    assert not vectors.flags.writeable
+    found = eb.boundary_complexity(model, (x, y), vectors=vectors)
+    np.testing.assert_allclose(found.encoded, analysis.boundary_complexity.encoded, rtol=1e-6)
+    eb.analyze(model, (x, y), k=4, grid=0, start=vectors)
+    assert not [w for w in recwarn if "writable" in str(w.message)]
+    for wrong in (2 * vectors, vectors[:, [0, 0]]):
+        with pytest.raises(eb.InvalidInputError, match="inner products differ"):
+            eb.boundary_complexity(model, (x, y), vectors=wrong)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -185,7 +184,7 @@ def _check_call(
 def _start_vectors(start: Analysis | Any, problem: Problem) -> Tensor | None:
     if start is None:
         return None
-    vectors = np.array(start.eigenvectors) if isinstance(start, Analysis) else start
+    vectors = start.eigenvectors if isinstance(start, Analysis) else start
     return as_start(vectors, problem.n_parameters).to(problem.device, problem.dtype)
 
 

@@ -44,9 +44,14 @@ from eigenboundary.curvature.operators.tangent_kernel import (
     tangent_kernel,
 )
 from eigenboundary.problem.problem import Model, Problem, as_problem
-from eigenboundary.runtime.arguments import check_integer, check_number, check_seed
+from eigenboundary.runtime.arguments import (
+    check_integer,
+    check_number,
+    check_seed,
+    finite_columns,
+)
 from eigenboundary.runtime.errors import InvalidInputError
-from eigenboundary.runtime.linalg import eigvalsh
+from eigenboundary.runtime.linalg import eigvalsh, inner
 from eigenboundary.runtime.precision import full_precision
 
 Array = NDArray[np.float64]
@@ -59,6 +64,8 @@ POINTS = 200
 # Rows of a matrix to decompose.
 _MOST_ROWS = 1500
 _LEAST_SAMPLES = 20
+# Largest error of inner products of directions that are taken to be orthonormal.
+_NOT_ORTHONORMAL = 1e-3
 # Rounding of an eigenvalue of M relative to the largest, in units of the precision's.
 _ROUNDING = 20
 
@@ -274,7 +281,7 @@ def boundary_complexity(
     check_seed(seed)
     check_integer(samples, "samples", 2, optional=True)
     problem = as_problem(model, data, **options)
-    directions = None if vectors is None else as_directions(vectors, problem.n_parameters)
+    directions = None if vectors is None else _orthonormal(vectors, problem)
     most = affordable_samples(problem) if samples is None else samples
     if samples is None and most < min(_LEAST_SAMPLES, problem.n_samples):
         raise InvalidInputError(
@@ -289,15 +296,16 @@ def boundary_complexity(
     return BoundaryComplexity(found, len(outputs), spread, encoded)
 
 
-def as_directions(vectors: Any, size: int) -> Tensor:
-    """Return directions as finite columns (p, k)."""
-    wanted = f"be finite directions of shape ({size}, k)"
-    try:
-        found = torch.as_tensor(vectors)
-    except (TypeError, ValueError, RuntimeError):
-        raise InvalidInputError("vectors", wanted, type(vectors).__name__) from None
-    if found.ndim != 2 or found.shape[0] != size or not found.isfinite().all():
-        raise InvalidInputError("vectors", wanted, f"{tuple(found.shape)}")
+def _orthonormal(vectors: Any, problem: Problem) -> Tensor:
+    """Return orthonormal directions as columns (p, k), ready to compute with."""
+    size = problem.n_parameters
+    wanted = f"be finite orthonormal directions of shape ({size}, k)"
+    found = finite_columns(vectors, "vectors", size, wanted).to(problem.device, problem.dtype)
+    products = inner(found, found)
+    error = float((products - torch.eye(len(products)).to(products)).abs().max())
+    if error > _NOT_ORTHONORMAL:
+        because = f"inner products differ from those of orthonormal directions by {error:.2g}"
+        raise InvalidInputError("vectors", wanted, because=because)
     return found
 
 
@@ -350,5 +358,8 @@ def _at_level(outputs: Tensor, kernel: Tensor, level: float, rounding: float) ->
     n, r, _ = roots.shape
     left = torch.einsum("sab,sbtc->satc", roots, kernel.view(n, r, n, r))
     matrix = torch.einsum("satc,tdc->satd", left, roots).reshape(n * r, n * r) / n
-    values = eigvalsh((matrix + matrix.T) / 2).clamp_min(0).numpy()
+    matrix = (matrix + matrix.T) / 2
+    # Rows that fall in size keep the digits of small eigenvalues, where few samples weigh much.
+    order = matrix.diagonal().argsort(descending=True)
+    values = eigvalsh(matrix[order][:, order]).clamp_min(0).numpy()
     return ComplexityAtLevel(level, factor, values, rounding * float(values[0]))

@@ -9,6 +9,7 @@ from math import inf
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -127,6 +128,17 @@ def check_tolerance(value: Any, name: str = "tolerance") -> None:
 def as_array(value: Any, dtype: Any = None) -> NDArray[Any]:
     """Return array-like values as an array; tensors may be on a GPU or require gradients."""
     return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=dtype)
+
+
+def finite_columns(value: Any, name: str, size: int, wanted: str) -> Tensor:
+    """Return array-like values as finite columns (size, k); read-only arrays are copied."""
+    try:
+        found = value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+    except (TypeError, ValueError):
+        raise InvalidInputError(name, wanted, type(value).__name__) from None
+    if found.ndim != 2 or found.shape[0] != size or not found.isfinite().all():
+        raise InvalidInputError(name, wanted, str(tuple(found.shape)))
+    return found
 
 
 def finite_array(value: Any, name: str, *, ndim: int | None = None) -> NDArray[np.float64]:

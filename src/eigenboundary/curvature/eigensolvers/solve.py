@@ -19,7 +19,13 @@ from eigenboundary.curvature.operators.base import (
     SymmetricOperator,
     check_operator,
 )
-from eigenboundary.runtime.arguments import check_choice, check_integer, check_seed, check_tolerance
+from eigenboundary.runtime.arguments import (
+    check_choice,
+    check_integer,
+    check_seed,
+    check_tolerance,
+    finite_columns,
+)
 from eigenboundary.runtime.errors import InvalidInputError
 from eigenboundary.runtime.precision import full_precision
 
@@ -139,15 +145,8 @@ def top_eigenpairs(
 
 def as_start(start: Any, size: int) -> Tensor:
     """Return the vectors to start from as finite columns (p, j)."""
-    try:
-        vectors = torch.as_tensor(start)
-    except (TypeError, ValueError, RuntimeError):
-        wanted = f"be an analysis or vectors of shape ({size}, j)"
-        raise InvalidInputError("start", wanted, type(start).__name__) from None
-    if vectors.ndim != 2 or vectors.shape[0] != size or not torch.isfinite(vectors).all():
-        wanted = f"have finite eigenvectors of shape ({size}, j)"
-        raise InvalidInputError("start", wanted, str(tuple(vectors.shape)))
-    return vectors
+    wanted = f"have finite eigenvectors of shape ({size}, j)"
+    return finite_columns(start, "start", size, wanted)
 
 
 def wanted_number(k: Any) -> int | None:
