@@ -240,7 +240,7 @@ def compare(
 ) -> None:
     """Compare saved analyses of trained networks and recommend one, with reasons.
 
-    A simple boundary is preferred, then a wide margin: save the analyses with --margins.
+    Little mass outside is preferred, then a wide margin: save the analyses with --margins.
     """
     from eigenboundary.cli import commands, terminal
 

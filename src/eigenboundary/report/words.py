@@ -30,8 +30,8 @@ GLOSSARY = {
     "the gradients spread.",
     "Participation number": "1 / Σ share²: the same with less weight on small shares.",
     "G_θ at ε": "Share of all p eigenvectors whose mean |Aᵢ| over the training samples exceeds ε; "
-    "smaller means a simpler boundary. At the random level, ε is the mean |A| of a random "
-    "direction.",
+    "it does not follow the length of boundaries. At the random level, ε is the mean |A| of a "
+    "random direction.",
     "Residual, vector error": "‖H vᵢ − λᵢ vᵢ‖ / |λ₁|, and a bound on the distance of the computed "
     "eigenvector from a true one; at 1 it cannot be told from its neighbours.",
 }
