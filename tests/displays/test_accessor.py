@@ -29,17 +29,6 @@ PICTURES = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _headless():
-    plt.switch_backend("Agg")
-
-
-@pytest.fixture(autouse=True)
-def _closed():
-    yield
-    plt.close("all")
-
-
 def analysis_of(shape, **options):
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(45) % 3

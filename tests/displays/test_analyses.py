@@ -24,17 +24,6 @@ from eigenboundary.displays.style import class_color, class_marker
 from eigenboundary.runtime.formats import format_number
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _headless():
-    plt.switch_backend("Agg")
-
-
-@pytest.fixture(autouse=True)
-def _closed():
-    yield
-    plt.close("all")
-
-
 def blobs(n=45, d=2, n_classes=3, seed=0):
     generator = torch.Generator().manual_seed(seed)
     centres = 3 * torch.randn(n_classes, d, generator=generator)

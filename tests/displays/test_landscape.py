@@ -21,17 +21,6 @@ from eigenboundary.landscape import LossCurve, LossPlane
 T = np.linspace(0, 1, 11)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _headless():
-    plt.switch_backend("Agg")
-
-
-@pytest.fixture(autouse=True)
-def _closed():
-    yield
-    plt.close("all")
-
-
 def curve(loss) -> LossCurve:
     return LossCurve(T, np.asarray(loss, dtype=float), np.ones(11))
 

@@ -28,17 +28,6 @@ from eigenboundary.runtime.formats import format_number, percent
 SIDE = 4
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _headless():
-    plt.switch_backend("Agg")
-
-
-@pytest.fixture(autouse=True)
-def _closed():
-    yield
-    plt.close("all")
-
-
 def analysis_of(shape, k=4):
     """Three classes of images, told apart by where they are bright."""
     generator = torch.Generator().manual_seed(0)
