@@ -27,7 +27,7 @@ from benchmarks.boundary_tasks import Task, tasks
 from eigenboundary.experiments.threads import one_thread
 
 #: Finished networks, so that an interrupted run goes on where it stopped.
-_CACHE = Path(os.environ.get("EIGENBOUNDARY_BENCHMARKS", Path.home() / ".cache" / "eigenboundary"))
+CACHE = Path(os.environ.get("EIGENBOUNDARY_BENCHMARKS", Path.home() / ".cache" / "eigenboundary"))
 _TAUS = Path(__file__).parents[1] / "docs" / "complexity.csv"
 
 _GRID = 400
@@ -90,21 +90,28 @@ def trained(task: Task, setting: Setting) -> tuple[nn.Module, torch.Tensor, torc
         layers.append(_ACTIVATIONS[setting.activation]())
         size = setting.width
     model = nn.Sequential(*layers, nn.Linear(size, task.classes))
-    if setting.optimizer == "adam":
-        optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-    else:
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _MOST_STEPS, eta_min=1e-4)
-    for _ in range(_MOST_STEPS):
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(x), y)
-        if float(loss.detach()) <= setting.loss:
-            break
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+    train_to(model, x, y, setting.loss, setting.optimizer)
     return model.eval().double(), x.double(), y
+
+
+def train_to(
+    model: nn.Module, x: torch.Tensor, y: torch.Tensor, loss: float, optimizer: str = "adam"
+) -> None:
+    """Train on all samples at once until the loss is reached, or as far as it comes."""
+    if optimizer == "adam":
+        steps: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    else:
+        steps = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(steps, _MOST_STEPS, eta_min=1e-4)
+    for _ in range(_MOST_STEPS):
+        steps.zero_grad()
+        value = nn.functional.cross_entropy(model(x), y)
+        if float(value.detach()) <= loss:
+            break
+        value.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        steps.step()
+        schedule.step()
 
 
 def truth(model: nn.Module) -> dict[str, float]:
@@ -157,7 +164,7 @@ def _jobs() -> Iterator[tuple[Task, Setting]]:
 
 def rows(processes: int = 2) -> pd.DataFrame:
     """A row for each network; finished ones are kept."""
-    kept = Memory(_CACHE / "complexity", verbose=0).cache(row)
+    kept = Memory(CACHE / "complexity", verbose=0).cache(row)
     done = Parallel(n_jobs=processes)(delayed(kept)(*job, VERSION) for job in _jobs())
     return pd.DataFrame(done)
 

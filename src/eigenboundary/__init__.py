@@ -51,6 +51,7 @@ _ROOMS = {
         "BoundarySections",
         "ComplexityAtLevel",
         "Plane",
+        "SampleMargins",
         "Section",
         "SectionMargins",
         "SmallestMargin",

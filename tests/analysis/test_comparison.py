@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 import eigenboundary as eb
-from eigenboundary.analysis.comparison import _recommended
+from eigenboundary.analysis.comparison import _best, _reasons
+from eigenboundary.analysis.qualities import BOUNDARY, HELD_OUT, better_altogether
 from eigenboundary.problem.network import Network
 from tests.references import Golden
 
@@ -24,17 +25,18 @@ def analysis_of(golden: Golden) -> eb.Analysis:
     )
 
 
-def test_the_normal_network_is_preferred_to_the_adversarial_one(
+def test_the_normal_network_is_simpler_than_the_adversarial_one(
     gauss_normal: Golden, gauss_adversarial: Golden
 ) -> None:
     runs = {"normal": gauss_normal, "adversarial": gauss_adversarial}
     comparison = eb.compare({name: analysis_of(golden) for name, golden in runs.items()})
-    assert comparison.best == "normal"
     table = comparison.table
     assert list(table.index) == list(runs)
     for name, golden in runs.items():
-        row = table.loc[name]
-        assert row["smallest_margin"] == pytest.approx(golden["true_margin"].min(), rel=0.01)
+        row, true = table.loc[name], golden["true_margin"]
+        assert row["smallest_margin"] == pytest.approx(true.min(), rel=0.01)
+        assert row["median_margin"] == pytest.approx(np.median(true), rel=0.01)
+        assert row["five_percent_margin"] == pytest.approx(np.quantile(true, 0.05), rel=0.01)
         assert row["largest_eigenvalue"] == pytest.approx(golden["eigenvalues"][0], rel=1e-6)
         assert row["eigenvalue_sum"] == pytest.approx(golden["eigenvalues"][:10].sum(), rel=1e-6)
         if name == "normal":  # the other file's alignments carry rounding of confident samples
@@ -45,32 +47,89 @@ def test_the_normal_network_is_preferred_to_the_adversarial_one(
         low, high = row["effective_number_low"], row["effective_number_high"]
         full = {"normal": 11.9, "adversarial": 349}[name]
         assert low <= full <= high
-    assert "normal is the simplest" in comparison.reasons[-1]
+    better = comparison.differences.set_index("number")["better"]
+    assert better["boundary_area"] == better["median_margin"] == "normal"
+    assert better["smallest_margin"] == "normal"
+    assert better["test_accuracy"] == ""  # 90 test samples tell no difference of two points
+    assert comparison.best == "normal"
+    assert comparison.front == ("normal",)
+    assert str(comparison).startswith("Better altogether: normal")
 
 
-def table_of(**rows: tuple[float, float, float]):
-    import pandas as pd
-
-    columns = ["accuracy", "mass_outside", "smallest_margin"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+def numbers_of(area: float, median: float, accuracy: float, smallest: float = 0.1) -> dict:
+    """The numbers of a network, each within a tenth."""
+    named = {
+        "boundary_area": area,
+        "median_margin": median,
+        "test_accuracy": accuracy,
+        "accuracy": accuracy,
+        "smallest_margin": smallest,
+    }
+    ends = {f"{n}_low": 0.9 * v for n, v in named.items()}
+    return named | ends | {f"{n}_high": 1.1 * v for n, v in named.items()}
 
 
 @pytest.mark.parametrize(
-    ("rows", "best", "said"),
+    ("one", "other", "best", "front"),
     [
-        ({"a": (1.0, 0.10, 0.2), "b": (1.0, 0.14, 0.5)}, "b", "Wide margin"),
-        ({"a": (1.0, 0.10, 0.2), "b": (1.0, 0.16, 0.5)}, "a", "more than five points"),
-        ({"a": (0.9, 0.01, 9.0), "b": (1.0, 0.50, 0.1)}, "b", "a left out"),
-        ({"a": (0.9, 0.01, 9.0), "b": (1.0, 0.50, 0.1)}, "b", "below the best, 100 %."),
-        ({"a": (1.0, 0.01, 9.0), "b": (1.0, 0.505, 0.1)}, "a", "a 1 %, b 50.5 % of the squared"),
-        ({"a": (1.0, 0.10, 0.2), "b": (1.0, 0.12, np.nan)}, "a", "margin of b is not known"),
-        ({"a": (1.0, 0.12, np.nan), "b": (1.0, 0.10, np.nan)}, "b", "a and b is not known"),
+        ((1.0, 0.5, 0.7), (2.0, 0.3, 0.7), "one", ["one"]),  # simpler and wider
+        ((1.0, 0.5, 0.7), (2.0, 0.5, 0.71), "one", ["one"]),  # simpler, nothing else certain
+        ((1.0, 0.5, 0.7), (1.1, 0.5, 0.7), None, ["one", "other"]),  # nothing is certain
+        ((1.0, 0.5, 0.5), (2.0, 0.3, 0.9), None, ["one", "other"]),  # simpler and often wrong
+        ((1.0, 0.3, 0.7), (2.0, 0.5, 0.7), None, ["one", "other"]),  # simpler and narrower
+        ((2.0, 0.5, 0.9), (2.0, 0.5, 0.5), "one", ["one"]),  # more often right
     ],
 )
-def test_the_rule_is_followed(rows, best: str, said: str) -> None:
-    recommended, reasons = _recommended(table_of(**rows), 10)
-    assert recommended == best
-    assert any(said in reason for reason in reasons)
+def test_the_rule_is_followed(one, other, best, front) -> None:
+    numbers = {"one": numbers_of(*one), "other": numbers_of(*other)}
+    qualities = [HELD_OUT, *BOUNDARY]
+    assert _best(numbers, qualities) == best
+    better = [
+        name
+        for name, own in numbers.items()
+        if not any(better_altogether(o, own, qualities) for o in numbers.values())
+    ]
+    assert better == front
+    reasons = " ".join(_reasons(numbers, qualities, best))
+    assert ("clearly worse than none" in reasons) == (best is not None)
+
+
+def test_of_three_networks_one_must_be_better_than_each_other_one() -> None:
+    numbers = {
+        "a": numbers_of(1.0, 0.5, 0.7),
+        "b": numbers_of(3.0, 0.3, 0.7),
+        "c": numbers_of(1.05, 0.5, 0.7),
+    }
+    assert _best(numbers, [HELD_OUT, *BOUNDARY]) is None  # a and c are alike
+    assert _best({n: numbers[n] for n in "ab"}, [HELD_OUT, *BOUNDARY]) == "a"
+
+
+def test_a_network_that_learnt_nothing_is_not_better_for_its_simple_boundary(blobs) -> None:
+    torch.manual_seed(0)
+    x, y = torch.as_tensor(blobs[0]).float(), torch.as_tensor(blobs[1])
+    trained, untrained = nn.Linear(2, 3), nn.Linear(2, 3)
+    optimizer = torch.optim.Adam(trained.parameters(), lr=0.1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(trained(x), y).backward()
+        optimizer.step()
+    runs = {"trained": trained, "untrained": untrained}
+    found = eb.compare({n: eb.analyze(m, (x, y), k=2, grid=0) for n, m in runs.items()})
+    assert found.best != "untrained"
+    assert "trained" in found.front
+    assert any("No held-out accuracy" in caveat for caveat in found.caveats)
+
+
+def test_a_smallest_margin_that_is_an_upper_bound_decides_nothing(with_margins) -> None:
+    least = with_margins.smallest_margin
+    halved = replace(least, value=least.value / 2)
+    narrow = replace(with_margins, smallest_margin=halved)
+    partly = replace(with_margins, smallest_margin=replace(least, n_samples=10**6))
+    found = eb.compare({"wide": with_margins, "narrow": narrow}).differences
+    assert found.set_index("number").loc["smallest_margin", "better"] == "wide"
+    compared = eb.compare({"wide": partly, "narrow": narrow})
+    assert compared.differences.set_index("number").loc["smallest_margin", "better"] == ""
+    assert any("of wide is an upper bound" in caveat for caveat in compared.caveats)
 
 
 def test_margins_that_were_saved_are_compared(with_margins, small_model, blobs, tmp_path) -> None:
@@ -116,7 +175,7 @@ def test_margins_in_the_table_are_those_of_sections_that_lead(with_margins) -> N
     led = replace(first, share=0.0), replace(second, share=0.5), replace(third, share=0.5)
     other = replace(one, sections=replace(one.sections, sections=led))
     row = eb.compare({"a": other, "b": one}).table.loc["a"]
-    assert row["median_margin"] == np.mean([second.margin, third.margin])
+    assert row["section_margin"] == np.mean([second.margin, third.margin])
     assert row["unexplained"] == one.sections.unexplained != one.sections.mass_outside
 
 
@@ -129,7 +188,9 @@ def test_networks_of_integer_inputs_are_compared_without_margins() -> None:
         model = nn.Sequential(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(6, 2))
         runs[name] = eb.analyze(model, (x, y), k=2)
     found = eb.compare(runs)
-    assert found.best in runs
+    assert found.best is None
+    assert "None is better altogether; on the front: a and b" in str(found)
+    assert found.table["boundary_area"].isna().all()
     assert found.table["smallest_margin"].isna().all()
 
 

@@ -300,21 +300,24 @@ def test_less_is_searched_of_a_large_network_which_a_note_says(
     with_margins: eb.Analysis, small_model, blobs, monkeypatch
 ):
     from eigenboundary.analysis import margins as steps
+    from eigenboundary.boundary import smallest_margin as smallest
 
     usual = with_margins
     assert not any("Less was searched" in note for note in usual.notes)
     monkeypatch.setattr(steps, "_POINTS_FLOPS", 1)
-    monkeypatch.setattr(steps, "_SEARCH_FLOPS", 1)
+    monkeypatch.setattr(smallest, "_FLOPS_OF_ALL", 0)
+    monkeypatch.setattr(smallest, "_FLOPS", 1)
     analysis = eb.analyze(small_model, blobs, k=3, margins=True, grid=0)
     (note,) = (note for note in analysis.notes if "Less was searched" in note)
     assert note == (
         "Less was searched than is usual, for the network's size or the memory limit: "
-        "the smallest margin from 2 samples, not "
-        f"{usual.smallest_margin.n_examined}, sections are told from 100 points of the boundary, "
-        "not 1000."
+        "the smallest margin from 2 samples, not 3, sections are told from 100 points of the "
+        "boundary, not 1000."
     )
     assert len(analysis.sections.points) <= 100 < len(usual.sections.points)
-    assert analysis.smallest_margin.n_examined == 2
+    assert analysis.smallest_margin.n_examined <= 3  # one of them drawn at random
+    assert not analysis.smallest_margin.complete
+    assert usual.smallest_margin.complete
 
 
 def test_a_network_whose_boundary_cannot_be_sampled_keeps_its_analysis(

@@ -13,15 +13,16 @@ from torch import nn
 import eigenboundary as eb
 from eigenboundary.boundary import smallest_margin as smallest
 from eigenboundary.boundary.search.nearest import BoundaryDistance
-from eigenboundary.boundary.smallest_margin import candidates, most_examined
+from eigenboundary.boundary.smallest_margin import candidates, most_examined, usually_examined
 from tests.references import Golden
 from tests.shared_analyses import analysis_of
 
 
 @cache
 def smallest_of(golden: Golden, dtype: str) -> eb.SmallestMargin:
-    """The smallest margin by the ten top eigenvectors."""
-    return eb.smallest_margin(analysis_of(golden, dtype=dtype))
+    """The smallest margin of an eighth of the samples, by the ten top eigenvectors."""
+    budget = int(0.12 * len(golden["true_margin"]))
+    return eb.smallest_margin(analysis_of(golden, dtype=dtype), budget=budget)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -37,6 +38,23 @@ def test_the_narrowest_place_is_found_among_an_eighth_of_the_samples(golden: Gol
     assert tuple(sorted(np.argsort(-outputs)[:2])) == found.classes
     offset = golden["x"][found.sample_index] - found.boundary_point
     assert np.linalg.norm(offset) == pytest.approx(found.value, rel=1e-4)
+
+
+def test_all_samples_are_examined_where_that_is_affordable(golden: Golden) -> None:
+    found, true = eb.smallest_margin(analysis_of(golden)), golden["true_margin"]
+    assert found.complete
+    assert sorted(found.examined) == list(range(len(true)))
+    assert found.value == pytest.approx(true.min(), rel=0.01)
+    assert found.drawn.all()
+    assert found.sample_margins is not None
+    assert found.sample_margins.median == pytest.approx(np.median(true), rel=0.01)
+
+
+def test_an_upper_bound_from_few_samples_says_so(gauss_normal: Golden) -> None:
+    found = eb.smallest_margin(analysis_of(gauss_normal), budget=12)
+    assert not found.complete
+    assert (found.n_examined, found.n_samples) == (12, 150)
+    assert found.sample_margins is None  # none of these was drawn at random
 
 
 def test_every_examined_distance_is_the_samples_own(gauss_normal: Golden) -> None:
@@ -71,10 +89,15 @@ def test_candidates_are_different_samples_and_begin_with_x_t(cosines: np.ndarray
 
 
 def test_the_budget_is_a_share_of_the_samples_within_bounds() -> None:
-    assert most_examined(150, 10) == 18
-    assert most_examined(10_000, 10) == 200
-    assert most_examined(5, 10) == 2
-    assert most_examined(1, 10) == 1
+    large = 10**9
+    assert most_examined(150, 10, 10**4) == 150
+    assert usually_examined(150, 10) == 18
+    assert most_examined(150, 10, large) == 11
+    assert usually_examined(10_000, 10) == 200
+    assert most_examined(10_000, 10, 10**4) == 200
+    assert most_examined(10_000, 10, 10**7) == 200
+    assert most_examined(5, 10, large) == 2
+    assert most_examined(1, 10, large) == 1
 
 
 @pytest.mark.parametrize(

@@ -762,15 +762,17 @@ def test_pictures_are_written_to_a_folder_that_is_new_or_forced(two_runs):
     assert (two_runs / "also" / "spectrum.png").exists()
 
 
-def test_compare_recommends_a_network_and_says_why(two_runs):
+def test_compare_says_which_is_better_and_why(two_runs):
     result = run("compare", "one.safetensors", "b=two.safetensors", "--report", "c.html")
     expected = eb.compare({"one": eb.load("one.safetensors"), "b": eb.load("two.safetensors")})
     assert result.exit_code == 0, result.output
-    assert f"Recommended: {expected.best}" in result.stdout
-    assert f"Recommended: {expected.best}" in (two_runs / "c.html").read_text()
+    assert expected.verdict in result.stdout
+    assert expected.verdict in (two_runs / "c.html").read_text()
     found = json.loads(run("compare", "one.safetensors", "b=two.safetensors", "--json").stdout)
     assert found["best"] == expected.best
+    assert found["front"] == list(expected.front)
     assert found["reasons"] == list(expected.reasons)
+    assert found["differences"] == expected.differences.to_dict(orient="records")
     assert found["networks"]["b"]["smallest_margin"] == pytest.approx(
         expected.table.loc["b", "smallest_margin"]
     )

@@ -15,6 +15,7 @@ from scipy.stats import kendalltau
 from typer.testing import CliRunner
 
 import eigenboundary as eb
+from eigenboundary.analysis.qualities import of_smallest_margin, with_interval
 from eigenboundary.cli import app
 from eigenboundary.cli.experiments import claims_table
 from eigenboundary.curvature.eigensolvers import krylov
@@ -207,7 +208,11 @@ def test_a_minimum_is_judged_on_fresh_samples_of_its_data(subject):
     hits = subject.trained.model(x).argmax(1) == y
     assert len(y) == 20_000
     assert numbers["accuracy"] == pytest.approx(float(hits.double().mean()), abs=1e-12)
-    assert numbers["margin"] == subject.distances.min()
+    assert numbers["smallest_margin"] == subject.distances.min()
+    assert numbers["median_margin"] == pytest.approx(np.median(subject.distances))
+    area = eb.boundary_area(subject.problem, seed=subject.seed)
+    assert numbers["boundary_area"] == area.value
+    assert (numbers["boundary_area_low"], numbers["boundary_area_high"]) == area.interval
 
 
 # ----------------------------------------------------------------------------------------- claims
@@ -257,22 +262,30 @@ def test_counts_are_compared_with_one_added_for_they_may_be_zero():
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
-        # The simpler one is right more often.
-        ((5, 0.1, 0.99), (10, 0.5, 0.90), 1.0),
-        ((5, 0.1, 0.90), (10, 0.5, 0.99), 0.0),
-        # About as simple: the margin decides.
-        ((5, 0.1, 0.90), (5.5, 0.5, 0.99), 1.0),
-        ((5, 0.6, 0.90), (5.5, 0.5, 0.99), 0.0),
+        # The one with the smaller area and the wider margin is right more often, or less often.
+        ((0.5, 0.9, 0.99), (1.5, 0.5, 0.90), 1.0),
+        ((0.5, 0.9, 0.90), (1.5, 0.5, 0.99), 0.0),
+        # Areas that no interval tells apart: the margin decides.
+        ((0.5, 0.1, 0.90), (0.52, 0.5, 0.99), 1.0),
+        # The smaller area has the narrower margin: none is preferred.
+        ((0.5, 0.1, 0.99), (1.5, 0.5, 0.90), 0.5),
         # As right as each other.
-        ((5, 0.6, 0.9), (10, 0.5, 0.9), 0.5),
+        ((0.5, 0.9, 0.9), (1.5, 0.5, 0.9), 0.5),
     ],
 )
-def test_the_preferred_minimum_is_the_simpler_then_the_wider(first, second, expected):
+def test_the_preferred_minimum_has_the_smaller_area_or_the_wider_margin(first, second, expected):
     found = claim(8, "blobs")
-    names = ("effective_number", "margin", "accuracy")
     measured = {
-        ("minimum", config): dict(zip(names, values, strict=True))
-        for config, values in (("blobs-normal", first), ("blobs-adversarial", second))
+        ("minimum", config): {
+            **with_interval("boundary_area", area, (0.9 * area, 1.1 * area)),
+            **with_interval("median_margin", margin, (0.9 * margin, 1.1 * margin)),
+            **of_smallest_margin(0.1, certain=True),
+            "accuracy": accuracy,
+        }
+        for config, (area, margin, accuracy) in (
+            ("blobs-normal", first),
+            ("blobs-adversarial", second),
+        )
     }
     assert found.effect(measured) == expected
 
@@ -285,7 +298,7 @@ def counted(outliers: float, resolved: float = 1.0) -> dict[str, float]:
     ("number", "dataset", "measure"),
     [
         (2, "blobs-normal → blobs-large-norm", "ratio of outliers"),
-        (3, "hierarchical-two → circles-normal", "outliers"),
+        (3, "hierarchical-two → circles-normal", "difference in outliers"),
     ],
 )
 def test_seeds_whose_outliers_are_only_bounded_are_left_out(number, dataset, measure):
@@ -304,7 +317,7 @@ def test_seeds_whose_outliers_are_only_bounded_are_left_out(number, dataset, mea
 
 
 def test_a_judgement_counts_its_seeds_and_states_its_interval():
-    found = claim(3, "hierarchical-two → circles-normal")
+    found = claim(3, "hierarchical-two → circles-normal", "difference in outliers")
     keys = [("outliers", config) for config in ("circles-normal", "hierarchical-two")]
     measured = [{keys[0]: counted(5.0 + seed % 2), keys[1]: counted(2.0)} for seed in range(8)]
     result = claims.judge(found, measured)

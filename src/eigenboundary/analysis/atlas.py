@@ -111,15 +111,16 @@ def smallest_margin(
     seed: int = 0,
     **options: Any,
 ) -> SmallestMargin:
-    r"""Find the narrowest margin of the training samples where eigenvectors point.
+    r"""Find the narrowest margin of the training samples, first where eigenvectors point.
 
     Parameters
     ----------
     model, data, k, norm, box, seed, **options
         See :func:`boundary_sections`.
     budget : int, optional
-        Most samples whose distance to the boundary is searched for; default: 12 % of them, but at
-        least two and no more than twenty an eigenvector.
+        Most samples whose distance to the boundary is searched for; default: all where that takes
+        no more than 10¹¹ operations, else 12 % of them, but at least two and no more than twenty an
+        eigenvector.
 
     Returns
     -------
@@ -143,7 +144,7 @@ def smallest_margin(
     >>> model.weight.data, model.bias.data = torch.eye(2), torch.zeros(2)
     >>> found = eb.smallest_margin(model, (x, x.argmax(1)), k=2)
     >>> found.n_examined, found.converged
-    (7, True)
+    (60, True)
     >>> distances = (x[:, 0] - x[:, 1]).abs() / 2**0.5
     >>> bool(abs(found.value - distances[found.sample_index]) < 1e-5)
     True
@@ -153,8 +154,9 @@ def smallest_margin(
     geometry = Geometry(as_norm(norm), as_box(box))
     with preserved_random_state(seed), deferred_interrupts():
         problem, directions = _searched(model, data, k, geometry, seed, options)
-        most = most_examined(*directions.cosines.shape) if budget is None else budget
-        return smallest_of(problem, directions.cosines, geometry, most, seed)
+        cosines, flops = directions.cosines, problem.signature.flops
+        most = most_examined(len(cosines), len(cosines.T), flops) if budget is None else budget
+        return smallest_of(problem, cosines, geometry, most, seed)
 
 
 def _searched(

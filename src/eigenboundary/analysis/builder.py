@@ -22,6 +22,7 @@ from eigenboundary.analysis.margins import find_margins, find_planes, note_on_bu
 from eigenboundary.analysis.provenance import Provenance
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.analysis.settings import Settings
+from eigenboundary.boundary.area import affordable_segments, boundary_area
 from eigenboundary.boundary.arguments import why_no_boundary
 from eigenboundary.boundary.complexity import boundary_complexity
 from eigenboundary.boundary.planes import plane_of_inputs
@@ -210,7 +211,10 @@ class Builder:
         seed = self.settings.seed
         reason = why_no_boundary(problem)
         if reason:
-            self.notes.append(f"No points of the boundary: {reason}")
+            self.notes.append(f"No boundary to measure: {reason}")
+        else:
+            segments = affordable_segments(problem)
+            self.fields["boundary_area"] = boundary_area(problem, segments=segments, seed=seed)
         try:
             found = boundary_complexity(problem, vectors=pairs.vectors, seed=seed)
         except InvalidInputError as error:  # no reason to lose the eigenvectors

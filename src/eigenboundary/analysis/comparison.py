@@ -1,16 +1,8 @@
-r"""Several trained networks side by side: which has little mass outside and a wide margin.
+r"""Several trained networks side by side: what is certain of them, and which is better altogether.
 
-The rule, stated beforehand:
-
-1. Networks that fit the training data worse than the best by more than a point of accuracy are
-   left out: a network that has learnt nothing has the simplest boundary of all.
-2. The simplest boundary is the one of whose squared alignment the least lies outside the same
-   number of eigenvectors; networks within five points of it count as equally simple.
-3. The network among them with the widest smallest margin is recommended.
-
-Simplicity comes first because a margin is local, and complexity is of the boundary as a whole
-(arXiv:2306.07104). The mass outside hardly follows the length of boundaries that are known: its
-Kendall's τ is 0.11 (docs/complexity.md), so the rule is the paper's and is not validated.
+Networks are compared by held-out accuracy, by the area of the boundary, and by the median and the
+smallest margin (:mod:`~eigenboundary.analysis.qualities`). A network is recommended only where it
+is better altogether than each other one; what no interval tells apart decides nothing.
 """
 
 from __future__ import annotations
@@ -18,37 +10,52 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
+from eigenboundary.analysis.qualities import (
+    BOUNDARY,
+    HELD_OUT,
+    TRAINING,
+    Quality,
+    better_altogether,
+    known,
+    of_smallest_margin,
+    with_interval,
+)
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.runtime.errors import InvalidInputError
-from eigenboundary.runtime.formats import percent
+from eigenboundary.runtime.formats import format_number, percent
 from eigenboundary.runtime.hooks import reach
-
-#: How much worse than the best a network may fit, and how much larger the share of its squared
-#: alignment outside the eigenvectors may be than that of the simplest network.
-_AS_ACCURATE = 0.01
-_AS_SIMPLE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Several networks side by side, and the recommended network.
+    """Several networks side by side, and the network that is better altogether, if there is one.
 
     Attributes
     ----------
     table : DataFrame
-        One row a network: complexity (``mass_outside``, ``effective_number`` and
-        ``participation_number`` with their intervals, ``generalization``, ``outliers``), margins
-        (``smallest_margin``, ``median_margin`` of its sections, ``unexplained`` share of the
-        boundary), flatness (``largest_eigenvalue``, ``eigenvalue_sum`` of the common k), and
-        ``loss``, ``accuracy``, ``test_accuracy``. NaN where a number is not known.
-    best : str
-        The recommended network.
+        One row a network; NaN where a number is not known, and ``_low``, ``_high`` for the ends of
+        intervals. The boundary: ``boundary_area``, ``boundary_dimension``, ``boundary_count``,
+        ``boundary_rank``, ``encoded``. Margins: ``smallest_margin``, ``median_margin`` and
+        ``five_percent_margin`` of samples, ``section_margin`` (median of its sections),
+        ``unexplained`` share of the boundary. Alignment: ``mass_outside`` the common k
+        eigenvectors, ``effective_number``, ``participation_number``, ``generalization``,
+        ``outliers``. Flatness: ``largest_eigenvalue``, ``eigenvalue_sum`` of the common k. And
+        ``loss``, ``accuracy``, ``test_accuracy``.
+    differences : DataFrame
+        One row a quality and pair of networks, ``one`` and ``other``: which is ``better``, empty
+        where the intervals overlap.
+    front : tuple of str
+        Networks that no other one is better than altogether.
+    best : str or None
+        The network that is better altogether than each other one.
     reasons : tuple of str
         How the rule came to it.
     caveats : tuple of str
@@ -60,11 +67,20 @@ class Comparison:
     """
 
     table: pd.DataFrame = field(repr=False)
-    best: str
+    differences: pd.DataFrame = field(repr=False)
+    front: tuple[str, ...]
+    best: str | None
     reasons: tuple[str, ...]
     caveats: tuple[str, ...]
     k: int
     analyses: Mapping[str, Analysis] = field(repr=False)
+
+    @property
+    def verdict(self) -> str:
+        """The network that is better altogether, or those of the front, in words."""
+        if self.best is not None:
+            return f"Better altogether: {self.best}"
+        return f"None is better altogether; on the front: {_listed(self.front)}"
 
     @property
     def plot(self) -> Any:
@@ -84,12 +100,12 @@ class Comparison:
         reach("report")(self.analyses, path, title=title, overwrite=overwrite)
 
     def __str__(self) -> str:
-        lines = [f"Recommended: {self.best}", *(f"  {reason}" for reason in self.reasons)]
+        lines = [self.verdict, *(f"  {reason}" for reason in self.reasons)]
         return "\n".join(lines + [f"  Note: {caveat}" for caveat in self.caveats])
 
 
 def compare(analyses: Mapping[str, Analysis]) -> Comparison:
-    """Compare analyses of trained networks and recommend one, with reasons.
+    """Compare analyses of trained networks, and say which is better altogether, if one is.
 
     Parameters
     ----------
@@ -112,13 +128,17 @@ def compare(analyses: Mapping[str, Analysis]) -> Comparison:
     --------
     >>> import torch
     >>> import eigenboundary as eb
-    >>> x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
-    >>> y = x.argmax(1)
-    >>> straight, shifted = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
-    >>> for model, offset in ((straight, 0.0), (shifted, 0.5)):
-    ...     model.weight.data, model.bias.data = torch.eye(2), torch.tensor([offset, 0.0])
-    >>> runs = {"straight": straight, "shifted": shifted}
-    >>> comparison = eb.compare({n: eb.analyze(m, (x, y), k=3, grid=0) for n, m in runs.items()})
+    >>> x = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    >>> straight = torch.nn.Linear(2, 2)
+    >>> straight.weight.data, straight.bias.data = torch.eye(2), torch.zeros(2)
+    >>> class Striped(torch.nn.Linear):
+    ...     def forward(self, x):
+    ...         return super().forward((3 * x).sin())
+    >>> striped = Striped(2, 2)
+    >>> runs = {"straight": straight, "striped": striped}
+    >>> comparison = eb.compare(
+    ...     {n: eb.analyze(m, (x, x.argmax(1)), k=3, grid=0) for n, m in runs.items()}
+    ... )
     >>> comparison.best
     'straight'
     """
@@ -128,10 +148,25 @@ def compare(analyses: Mapping[str, Analysis]) -> Comparison:
         if len(values) > 1:
             raise InvalidInputError("analyses", f"all have the same {what}", f"{sorted(values)}")
     k = min(analysis.k for analysis in analyses.values())
-    rows = {str(name): _row(analysis, k) for name, analysis in analyses.items()}
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    best, reasons = _recommended(table, k)
-    return Comparison(table, best, tuple(reasons), tuple(_caveats(analyses, table)), k, analyses)
+    numbers = {str(name): _numbers(analysis, k) for name, analysis in analyses.items()}
+    accuracy = HELD_OUT if known(HELD_OUT, numbers.values()) else TRAINING
+    qualities = [q for q in (accuracy, *BOUNDARY) if known(q, numbers.values())]
+    front = [
+        name
+        for name, own in numbers.items()
+        if not any(better_altogether(other, own, qualities) for other in numbers.values())
+    ]
+    best = _best(numbers, qualities)
+    return Comparison(
+        table=pd.DataFrame.from_dict(numbers, orient="index"),
+        differences=_differences(numbers, qualities),
+        front=tuple(front),
+        best=best,
+        reasons=tuple(_reasons(numbers, qualities, best)),
+        caveats=tuple(_caveats(analyses, qualities)),
+        k=k,
+        analyses=analyses,
+    )
 
 
 def check_analyses(analyses: Any, at_least: int) -> None:
@@ -146,76 +181,125 @@ def check_analyses(analyses: Any, at_least: int) -> None:
             raise InvalidInputError("analyses", "hold Analysis objects", came)
 
 
-def _row(analysis: Analysis, k: int) -> dict[str, float]:
+def _numbers(analysis: Analysis, k: int) -> dict[str, float]:
     """Return the numbers of an analysis, of its first k eigenvectors where these are compared."""
-    numbers, sections, smallest = analysis.complexity, analysis.sections, analysis.smallest_margin
-    spread: dict[str, float] = {}
-    for name in ("effective_number", "participation_number"):
-        low, high = getattr(numbers, f"{name}_interval")
-        spread |= {name: getattr(numbers, name), f"{name}_low": low, f"{name}_high": high}
+    numbers, sections, count = analysis.complexity, analysis.sections, analysis.outlier_count
     inside = np.square(analysis.training_alignment[:, :k]).sum(1)
     margins = [s.margin for s in sections or () if s.share > 0 and not math.isnan(s.margin)]
     return {
-        "mass_outside": float((1 - inside).clip(0).mean()),
-        **spread,
-        "generalization": numbers.generalization("random").value,
-        "outliers": analysis.outliers,
-        "smallest_margin": math.nan if smallest is None else smallest.value,
-        "median_margin": float(np.median(margins)) if margins else math.nan,
+        **_boundary(analysis),
+        **_margins(analysis),
+        "section_margin": float(np.median(margins)) if margins else math.nan,
         "unexplained": math.nan if sections is None else sections.unexplained,
+        "mass_outside": float((1 - inside).clip(0).mean()),
+        **_known_within(numbers, "effective_number"),
+        **_known_within(numbers, "participation_number"),
+        "generalization": numbers.generalization("random").value,
+        **with_interval("outliers", count.count, count.interval),
         "largest_eigenvalue": float(analysis.eigenvalues[0]),
         "eigenvalue_sum": float(analysis.eigenvalues[:k].sum()),
         "loss": analysis.loss_value,
-        "accuracy": analysis.accuracy,
-        "test_accuracy": math.nan if analysis.test_accuracy is None else analysis.test_accuracy,
+        **_share("accuracy", analysis.accuracy, analysis.n_samples),
+        **_share("test_accuracy", analysis.test_accuracy, analysis.n_test_samples),
     }
 
 
-def _recommended(table: pd.DataFrame, k: int) -> tuple[str, list[str]]:
-    fitted = table[table["accuracy"] >= table["accuracy"].max() - _AS_ACCURATE]
+def _boundary(analysis: Analysis) -> dict[str, float]:
+    """Return area, dimension, count, rank and encoded share of the boundary."""
+    area, found = analysis.boundary_area, analysis.boundary_complexity
+    numbers = _missing("boundary_area")
+    if area is not None:
+        numbers = with_interval("boundary_area", area.value, area.interval)
+    for name in ("dimension", "count", "rank"):
+        known_one = found is not None and not math.isnan(getattr(found, name))
+        of_name = _known_within(found, name) if known_one else _missing(name)
+        numbers |= {f"boundary_{key}": value for key, value in of_name.items()}
+    encoded = np.zeros(0) if found is None else found.encoded
+    return {**numbers, "encoded": float(encoded[-1]) if len(encoded) else math.nan}
+
+
+def _margins(analysis: Analysis) -> dict[str, float]:
+    """Return smallest, median and 5 % margin."""
+    smallest, of_samples = analysis.smallest_margin, analysis.sample_margins
+    numbers = _missing("smallest_margin")
+    if smallest is not None:
+        certain = smallest.complete and smallest.converged
+        numbers = of_smallest_margin(smallest.value, certain=certain)
+    for name, share in (("median_margin", 0.5), ("five_percent_margin", 0.05)):
+        numbers |= (
+            _missing(name)
+            if of_samples is None
+            else with_interval(
+                name, of_samples.quantile(share), of_samples.quantile_interval(share)
+            )
+        )
+    return numbers
+
+
+def _known_within(found: Any, name: str) -> dict[str, float]:
+    return with_interval(name, getattr(found, name), getattr(found, f"{name}_interval"))
+
+
+def _missing(name: str) -> dict[str, float]:
+    return with_interval(name, math.nan, (math.nan, math.nan))
+
+
+def _share(name: str, share: float | None, n: int) -> dict[str, float]:
+    """Return a share of n samples with Wilson's 95 % interval."""
+    if share is None:
+        return _missing(name)
+    found = binomtest(round(share * n), n).proportion_ci(method="wilson")
+    return with_interval(name, share, (found.low, found.high))
+
+
+def _differences(numbers: Mapping[str, Any], qualities: list[Quality]) -> pd.DataFrame:
+    rows = []
+    for quality in qualities:
+        for one, other in combinations(numbers, 2):
+            better = {1: one, 0: "", -1: other}[quality.better(numbers[one], numbers[other])]
+            rows.append((quality.name, one, other, better))
+    return pd.DataFrame(rows, columns=["number", "one", "other", "better"])
+
+
+def _best(numbers: Mapping[str, Any], qualities: list[Quality]) -> str | None:
+    """Return the network that is better altogether than each other one, if there is one."""
+    for name, own in numbers.items():
+        others = [of_other for other, of_other in numbers.items() if other != name]
+        if all(better_altogether(own, of_other, qualities) for of_other in others):
+            return name
+    return None
+
+
+def _reasons(numbers: Mapping[str, Any], qualities: list[Quality], best: str | None) -> list[str]:
     reasons = []
-    if len(fitted) < len(table):
-        left_out = [name for name in table.index if name not in fitted.index]
-        reasons.append(
-            f"{_listed(left_out)} left out: the training accuracy is more than a point below the "
-            f"best, {percent(table['accuracy'].max())}."
-        )
-    outside = fitted["mass_outside"]
-    simple = fitted[outside <= outside.min() + _AS_SIMPLE]
-    simplest_first = outside.sort_values().items()
-    shares = ", ".join(f"{name} {percent(value)}" for name, value in simplest_first)
-    reasons.append(
-        f"Mass outside: {shares} of the squared alignment lies outside the {k} sharpest "
-        "eigenvectors. The rule takes less for simpler, although this share hardly follows the "
-        "length of boundaries that are known (Kendall's τ 0.11)."
-    )
-    known = simple["smallest_margin"].dropna()
-    if len(simple) == 1:
-        best = str(simple.index[0])
-        margin = f"; its smallest margin is {known.iloc[0]:.4g}" if len(known) else ""
-        reasons.append(f"{best} is the simplest, by more than five points{margin}.")
-    elif len(known) < len(simple):
-        best = str(simple["mass_outside"].idxmin())
-        unknown = [name for name in simple.index if name not in known.index]
-        reasons.append(
-            f"{_listed(list(simple.index))} are equally simple, but the margin of "
-            f"{_listed(unknown)} is not known: the simplest is taken."
-        )
+    for quality in qualities:
+        values = {name: of_name[quality.name] for name, of_name in numbers.items()}
+        order = sorted(values, key=lambda name: values[name], reverse=quality.more_is_better)
+        write = percent if quality in (HELD_OUT, TRAINING) else format_number
+        shown = ", ".join(f"{name} {write(values[name])}" for name in order)
+        first = order[0]
+        over = [n for n in order[1:] if quality.better(numbers[first], numbers[n]) > 0]
+        said = f"{first} is clearly better than {_listed(over)}" if over else "no clear difference"
+        reasons.append(f"{quality.text[0].upper()}{quality.text[1:]}: {shown}; {said}.")
+    if best is not None:
+        reasons.append(f"{best} is clearly worse than none in any of these.")
     else:
-        best = str(known.idxmax())
-        widest_first = known.sort_values(ascending=False).items()
-        widths = ", ".join(f"{name} {value:.4g}" for name, value in widest_first)
-        reasons.append(f"Wide margin among the equally simple: the smallest margins are {widths}.")
-    return best, reasons
+        reasons.append("None is clearly better than each other one and clearly worse in nothing.")
+    return reasons
 
 
-def _caveats(analyses: Mapping[str, Analysis], table: pd.DataFrame) -> list[str]:
+def _caveats(analyses: Mapping[str, Analysis], qualities: list[Quality]) -> list[str]:
     every = list(analyses.values())
     margins = {name: a.smallest_margin for name, a in analyses.items()}
     uncertain = [name for name, found in margins.items() if found and not found.converged]
+    partly = [n for n, found in margins.items() if found and found.converged and not found.complete]
     caveats = {  # each with whether it holds
-        "The networks were analysed on different samples; margins and alignments then differ by "
-        "the data too.": any(not np.array_equal(a.labels, every[0].labels) for a in every),
+        "No held-out accuracy is known of all (test_data= of eb.analyze): a simple boundary with a "
+        "wide margin may still be a wrong one.": HELD_OUT not in qualities,
+        "The networks were analysed on different samples; margins, areas and alignments then "
+        "differ by the data too.": any(
+            not np.array_equal(a.labels, every[0].labels) for a in every
+        ),
         "The networks differ in size, and so in how their gradients can spread.": (
             len({a.n_parameters for a in every}) > 1
         ),
@@ -224,12 +308,15 @@ def _caveats(analyses: Mapping[str, Analysis], table: pd.DataFrame) -> list[str]
         "a margin.": len({a.sections.box for a in every if a.sections is not None}) > 1,
         f"The smallest margin of {_listed(uncertain)} is not certain: searches that did not "
         "converge came nearer, or all failed.": bool(uncertain),
+        f"The smallest margin of {_listed(partly)} is an upper bound: not all samples were "
+        "examined.": bool(partly),
         "Margins are missing where an analysis has none (analysis.find_sections() searches for "
-        "them), or no search converged.": bool(table["smallest_margin"].isna().any()),
+        "them), or no search converged.": any(found is None for found in margins.values())
+        or any(found is not None and math.isnan(found.value) for found in margins.values()),
     }
     return [caveat for caveat, holds in caveats.items() if holds]
 
 
-def _listed(names: list[Any]) -> str:
+def _listed(names: Any) -> str:
     names = [str(name) for name in names]
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

@@ -12,16 +12,19 @@ from eigenboundary.boundary.planes import Plane, planes_of_sections
 from eigenboundary.boundary.search.annealing import affordable_walks
 from eigenboundary.boundary.search.norms import Geometry
 from eigenboundary.boundary.sections import BoundarySections, Directions, sections_of
-from eigenboundary.boundary.smallest_margin import SmallestMargin, most_examined, smallest_of
+from eigenboundary.boundary.smallest_margin import (
+    SmallestMargin,
+    most_examined,
+    smallest_of,
+    usually_examined,
+)
 from eigenboundary.problem.problem import Problem
 
 #: Points to sample the boundary with.
 BOUNDARY_POINTS = 1000
 _LEAST_POINTS = 100
-# Floating-point operations for all points, and for all samples whose distances are searched for;
-# and the forward passes that each takes, a backward pass counted as two.
+# Floating-point operations for all points, and the forward passes that each takes.
 _POINTS_FLOPS, _POINT_PASSES = 1e13, 100
-_SEARCH_FLOPS, _SEARCH_PASSES = 2e13, 3 * 600
 # Work for the points of three planes, with their alignments.
 _PLANE_FLOPS, _PLANE_PASSES = 2e13, 3 * 100
 _LEAST_RESOLUTION = 16
@@ -38,8 +41,10 @@ def find_margins(
     """Find the sections and the smallest margin, within a budget of work."""
     points = affordable_points(problem) if n_points is None else n_points
     sections = sections_of(problem, directions, geometry, points, seed, progress)
-    budget = affordable_samples(problem, len(directions.values))
-    return sections, smallest_of(problem, directions.cosines, geometry, budget, seed)
+    cosines = directions.cosines
+    budget = most_examined(problem.n_samples, len(cosines.T), problem.signature.flops)
+    smallest = smallest_of(problem, cosines, geometry, budget, seed, draw=True)
+    return sections, smallest
 
 
 def affordable_points(problem: Problem) -> int:
@@ -48,18 +53,13 @@ def affordable_points(problem: Problem) -> int:
     return problem.network.inputs_at_most(min(BOUNDARY_POINTS, max(_LEAST_POINTS, by_work)))
 
 
-def affordable_samples(problem: Problem, k: int) -> int:
-    """Return how many samples' distances to search for, with k eigenvectors."""
-    by_work = int(_SEARCH_FLOPS / (_SEARCH_PASSES * max(problem.signature.flops, 1)))
-    return min(most_examined(problem.n_samples, k), max(2, by_work))
-
-
 def note_on_budget(problem: Problem, k: int) -> tuple[str, ...]:
     """Return a note, where the network is too large for the usual searches."""
-    flops, samples = problem.signature.flops, most_examined(problem.n_samples, k)
+    flops, usual = problem.signature.flops, usually_examined(problem.n_samples, k)
+    samples = min(usual, most_examined(problem.n_samples, k, flops))
     points = affordable_points(problem)
     searches = {
-        "the smallest margin from {} samples": (affordable_samples(problem, k), samples),
+        "the smallest margin from {} samples": (samples, usual),
         "sections are told from {} points of the boundary": (points, BOUNDARY_POINTS),
         "distances from {} walks": (affordable_walks(flops), affordable_walks(0)),
         "boundary points x_b from {} rounds": (affordable_rounds(flops), affordable_rounds(0)),

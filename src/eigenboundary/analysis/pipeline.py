@@ -162,11 +162,11 @@ def analyze(
         if margins:
             check_has_boundary(problem, geometry)
         first = processes.agree(lambda: _start_vectors(start, problem))
-        test_accuracy = None if test_data is None else _accuracy(problem, test_data)
+        tested = {} if test_data is None else _tested(problem, test_data)
         operator, rest = CURVATURES[curvature](problem), FunctionalHessianOperator(problem)
         job = partial(builder.build, problem, operator, rest, first, geometry if margins else None)
         analysis = processes.led(job, problem, operator, rest)
-    return replace(analysis, test_accuracy=test_accuracy, attached=problem)
+    return replace(analysis, **tested, attached=problem)
 
 
 def _check_call(
@@ -188,9 +188,10 @@ def _start_vectors(start: Analysis | Any, problem: Problem) -> Tensor | None:
     return as_start(vectors, problem.n_parameters).to(problem.device, problem.dtype)
 
 
-def _accuracy(problem: Problem, test_data: Any) -> float:
-    """Return the accuracy of samples not trained on, which are looked at once."""
+def _tested(problem: Problem, test_data: Any) -> dict[str, Any]:
+    """Return accuracy and number of samples not trained on, which are looked at once."""
     try:
-        return problem.with_data(test_data).accuracy
+        tested = problem.with_data(test_data)
+        return {"test_accuracy": tested.accuracy, "n_test_samples": tested.n_samples}
     except InvalidInputError as error:
         raise error.renamed(error.name.replace("data", "test_data", 1)) from error

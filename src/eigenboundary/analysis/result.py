@@ -18,9 +18,11 @@ from eigenboundary.analysis.margins import find_margins, find_planes, note_on_bu
 from eigenboundary.analysis.provenance import Provenance
 from eigenboundary.analysis.settings import check_grid
 from eigenboundary.analysis.storage import save
+from eigenboundary.boundary.area import BoundaryArea
 from eigenboundary.boundary.arguments import check_has_boundary
 from eigenboundary.boundary.complexity import BoundaryComplexity
 from eigenboundary.boundary.planes import Plane
+from eigenboundary.boundary.sample_margins import SampleMargins
 from eigenboundary.boundary.search.norms import Geometry, as_box, as_norm
 from eigenboundary.boundary.sections import WEAK_SIDE, BoundarySections, Directions
 from eigenboundary.boundary.smallest_margin import SmallestMargin
@@ -79,6 +81,8 @@ class Analysis:
         What is known of the network's inputs, classes and costs.
     class_names, feature_names : tuple of str
         Names of the C classes and of the entries of an input; empty where there are none.
+    boundary_area : BoundaryArea or None
+        How large the boundary is where the data are; None where a note says why.
     boundary_complexity : BoundaryComplexity or None
         How many directions of θ move the boundary, and what the eigenvectors hold of them; None
         where a note says why.
@@ -99,6 +103,8 @@ class Analysis:
         Where it was asked for: trace and density of the spectrum.
     test_accuracy : float or None
         Accuracy of samples not trained on, where they were given.
+    n_test_samples : int
+        Number of these samples.
     notes : tuple of str
     provenance : Provenance
     """
@@ -129,6 +135,7 @@ class Analysis:
     provenance: Provenance
     class_names: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
+    boundary_area: BoundaryArea | None = None
     boundary_complexity: BoundaryComplexity | None = None
     grid: Plane | None = None
     controls: dict[str, Annotated[Array, "n", "k"]] = field(default_factory=dict)
@@ -137,6 +144,7 @@ class Analysis:
     planes: tuple[Plane, ...] = ()
     bulk: Bulk | None = None
     test_accuracy: float | None = None
+    n_test_samples: int = 0
     attached: Problem | None = field(default=None, metadata=UNSTORED)
 
     def __post_init__(self) -> None:
@@ -185,6 +193,11 @@ class Analysis:
     def outliers(self) -> int:
         """Number of eigenvalues above ‖H − G‖ (see `outlier_count`)."""
         return self.outlier_count.count
+
+    @property
+    def sample_margins(self) -> SampleMargins | None:
+        """Distances of samples drawn at random from the boundary, where margins are known."""
+        return None if self.smallest_margin is None else self.smallest_margin.sample_margins
 
     @property
     def complexity(self) -> Complexity:
@@ -346,6 +359,7 @@ class Analysis:
         return {
             **{name: getattr(self, name) for name in single},
             **{n: getattr(self, n).tolist() for n in ("eigenvalues", "residuals", "converged")},
+            **self._area_summary(),
             "boundary_complexity": _summary_of_boundary(self.boundary_complexity),
             "outliers": self.outliers,
             "outliers_interval": list(self.outlier_count.interval),
@@ -367,9 +381,16 @@ class Analysis:
         """Return thresholds with the least and greatest number of eigenvalues above each."""
         return [] if self.bulk is None else self.bulk.counts_above(float(self.eigenvalues[0]))
 
+    def _area_summary(self) -> dict[str, Any]:
+        area = self.boundary_area
+        if area is None:
+            return {"boundary_area": None, "boundary_area_interval": None}
+        return {"boundary_area": area.value, "boundary_area_interval": list(area.interval)}
+
     def _margin_summary(self) -> dict[str, Any]:
         if self.sections is None or self.smallest_margin is None:
-            return {"sections": None, "smallest_margin": None}
+            missing = ("sections", "smallest_margin", "median_margin", "five_percent_margin")
+            return dict.fromkeys(missing)
         rows = self.sections.to_dataframe().reset_index().to_dict(orient="records")
         found = self.smallest_margin
         return {
@@ -380,8 +401,22 @@ class Analysis:
                 "sample": found.sample_index,
                 "classes": list(found.classes),
                 "n_examined": found.n_examined,
+                "n_samples": found.n_samples,
                 "converged": found.converged,
             },
+            **self._sample_margin_summary(),
+        }
+
+    def _sample_margin_summary(self) -> dict[str, Any]:
+        found = self.sample_margins
+        if found is None:
+            return {"median_margin": None, "five_percent_margin": None}
+        five, of_five = found.quantile(0.05), found.quantile_interval(0.05)
+        return {
+            "median_margin": found.median,
+            "median_margin_interval": [_plain(end) for end in found.median_interval],
+            "five_percent_margin": five,
+            "five_percent_margin_interval": [_plain(end) for end in of_five],
         }
 
     # -------------------------------------------------------------------------- input, output
@@ -429,6 +464,7 @@ class Analysis:
             f"n = {self.n_samples:,} samples",
             f"  loss             {self.loss_value:.4g} ({self.loss}), "
             f"accuracy {percent(self.accuracy)}",
+            *_lines_of_area(self.boundary_area),
             *_lines_of_boundary(self.boundary_complexity),
             f"  {self.curvature + ' λ':<16} {values}{', …' if self.k > 5 else ''} "
             f"({int(self.converged.sum())} of {self.k} converged, "
@@ -460,6 +496,14 @@ def _summary_of_boundary(found: BoundaryComplexity | None) -> dict[str, Any] | N
         "rank_interval": [_plain(bound) for bound in found.rank_interval],
         **{name: getattr(found, name).tolist() for name in ("encoded", "best")},
     }
+
+
+def _lines_of_area(found: BoundaryArea | None) -> list[str]:
+    if found is None:
+        return []
+    low, high = found.interval
+    of_plane = "a plane through the middle of Gaussian data has 0.4"
+    return [f"  boundary area    {found.value:.3g}, in [{low:.3g}, {high:.3g}]; {of_plane}"]
 
 
 def _lines_of_boundary(found: BoundaryComplexity | None) -> list[str]:

@@ -14,7 +14,7 @@ from eigenboundary.runtime.files import new_file, replaced_when_complete
 from eigenboundary.runtime.records import Arrays, pack
 
 #: Raised by one with every change that an older reader would misread.
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 _KEY = "eigenboundary"
 
 

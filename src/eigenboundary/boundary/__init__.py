@@ -26,6 +26,7 @@ from eigenboundary.boundary.planes import Plane
 from eigenboundary.boundary.points import BoundaryPoints, boundary_points
 from eigenboundary.boundary.projection import BoundaryProjection, project_to_boundary
 from eigenboundary.boundary.rank import BoundaryRank, boundary_rank
+from eigenboundary.boundary.sample_margins import SampleMargins
 from eigenboundary.boundary.search.nearest import BoundaryDistance
 from eigenboundary.boundary.sections import BoundarySections, Section
 from eigenboundary.boundary.smallest_margin import SmallestMargin
@@ -41,6 +42,7 @@ __all__ = [
     "BoundarySections",
     "ComplexityAtLevel",
     "Plane",
+    "SampleMargins",
     "Section",
     "SectionMargins",
     "SmallestMargin",

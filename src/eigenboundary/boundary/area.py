@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eigenboundary.boundary.arguments import problem_with_pool
-from eigenboundary.problem.problem import Model
+from eigenboundary.problem.problem import Model, Problem
 from eigenboundary.runtime.arguments import check_integer, check_number, check_seed
 from eigenboundary.runtime.interrupts import safe_point
 from eigenboundary.runtime.precision import full_precision
@@ -40,6 +40,8 @@ SEGMENTS = 2000
 _ALONG = 9
 # Segments that are held at once.
 _AT_ONCE = 512
+# Floating-point operations for all segments of an analysis, and fewest segments.
+_FLOPS, _FEWEST = 1e13, 100
 _NORMAL, _NONE_SEEN = 1.96, 3.69  # of 95 % confidence, both sides
 
 
@@ -146,6 +148,12 @@ def boundary_area(
         changes.append((classes[1:] != classes[:-1]).sum(0).cpu())
     samples = pool.indices[near].cpu().numpy()
     return _area_of(torch.cat(changes).numpy(), samples, scale)
+
+
+def affordable_segments(problem: Problem) -> int:
+    """Return how many segments to draw in an analysis."""
+    by_work = int(_FLOPS / (_ALONG * max(problem.signature.flops, 1)))
+    return min(SEGMENTS, max(_FEWEST, by_work))
 
 
 def _step(n: int, m: int, generator: torch.Generator) -> Tensor:

@@ -136,7 +136,7 @@ def show(shell: Terminal, run: Path, outputs: Outputs) -> None:
 
 
 def compare(shell: Terminal, runs: list[str], outputs: Outputs) -> None:
-    """Compare saved analyses and recommend one."""
+    """Compare saved analyses, and say which is better altogether."""
     paths = _named(runs)
     outputs.check(*paths.values())
     analyses = {name: _load(path, "RUN") for name, path in paths.items()}
@@ -150,15 +150,17 @@ def compare(shell: Terminal, runs: list[str], outputs: Outputs) -> None:
     if outputs.as_json:
         found = {
             "best": comparison.best,
+            "front": comparison.front,
             "k": comparison.k,
             "networks": json.loads(comparison.table.to_json(orient="index")),
+            "differences": comparison.differences.to_dict(orient="records"),
             "reasons": comparison.reasons,
             "caveats": comparison.caveats,
         }
         typer.echo(json.dumps(found))
         return
     shell.show(tables.comparison(analyses))
-    shell.out.print(Text.assemble(("Recommended: ", "bold"), (comparison.best, "bold green")))
+    shell.out.print(Text(comparison.verdict, style="bold green" if comparison.best else "bold"))
     for reason in comparison.reasons:
         shell.out.print(Text(reason))
     _print_notes(shell, comparison.caveats)

@@ -230,7 +230,7 @@ def show(
         commands.show(shell, run, outputs)
 
 
-@app.command(epilog=_EXIT_CODES, short_help="Compare analyses and recommend a network.")
+@app.command(epilog=_EXIT_CODES, short_help="Compare analyses of several networks.")
 def compare(
     runs: options.Runs,
     report: options.Report = None,
@@ -238,9 +238,10 @@ def compare(
     as_json: options.AsJson = False,
     force: options.Force = False,
 ) -> None:
-    """Compare saved analyses of trained networks and recommend one, with reasons.
+    """Compare saved analyses of trained networks: numbers, and what is certain of them.
 
-    Little mass outside is preferred, then a wide margin: save the analyses with --margins.
+    A network is recommended where it is better altogether: by held-out accuracy, boundary area and
+    margins. Save the analyses with --margins and --test-data.
     """
     from eigenboundary.cli import commands, terminal
 

@@ -1,4 +1,4 @@
-"""Several networks side by side: complexity, margins, flatness and accuracy."""
+"""Several networks side by side: boundary, margins, flatness and accuracy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ComparisonDisplay(Display):
-    """One row a network, one panel a kind of number; the recommended network stands out.
+    """One row a network, one panel a kind of number; the networks on the front stand out.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ class ComparisonDisplay(Display):
     Attributes
     ----------
     axes_
-        Those of the squared alignment outside, the effective number with its interval, the smallest
-        margin (dot) and the median margin of the sections (bar), the largest eigenvalue, and the
-        accuracy (test: filled, training: hollow).
+        Those of the boundary's area with its interval, its dimension with its interval, the
+        smallest margin (dot) and the median margin with its interval (bar), the largest eigenvalue,
+        and the accuracy (test: filled, training: hollow).
 
     Examples
     --------
@@ -54,15 +54,15 @@ class ComparisonDisplay(Display):
     def _draw(self) -> None:
         table = self.comparison.table
         panels = (
-            (f"A² outside the\n{self.comparison.k} sharpest", self._outside),
-            ("effective number\n(interval)", self._effective),
+            ("boundary area\n(interval)", self._area),
+            ("boundary\ndimension", self._dimension),
             ("margin:\nsmallest ●  median |", self._margins),
             ("largest\neigenvalue λ₁", self._sharpness),
             ("accuracy:\ntest ●  training ○", self._accuracy),
         )
-        names, best = table.index, self.comparison.best
+        names, front = table.index, self.comparison.front
         self._rows = np.arange(len(table))
-        self._colors = [style.ACCENT if name == best else style.SECOND for name in names]
+        self._colors = [style.ACCENT if name in front else style.SECOND for name in names]
         for ax, (title, draw) in zip(self.axes_, panels, strict=True):
             draw(ax)
             ax.set_title(title, fontsize="medium")
@@ -71,8 +71,10 @@ class ComparisonDisplay(Display):
             ax.tick_params(axis="y", length=0)
         self.ax_.set_yticks(self._rows, [str(name) for name in names])
         for label in self.ax_.get_yticklabels():
-            if label.get_text() == best:
-                label.set(fontweight="bold", color=style.ACCENT)
+            if label.get_text() in front:
+                label.set(color=style.ACCENT)
+            if label.get_text() == self.comparison.best:
+                label.set(fontweight="bold")
         self.ax_.set_ylim(len(table) - 0.5, -0.5)
 
     def _values(self, name: str) -> np.ndarray:
@@ -85,18 +87,22 @@ class ComparisonDisplay(Display):
         for row in np.flatnonzero(np.isnan(values)).tolist():
             ax.text(0.5, row, "not known", transform=ax.get_yaxis_transform(), color="0.45", **how)
 
-    def _outside(self, ax: Axes) -> None:
-        ax.barh(self._rows, self._values("mass_outside"), color=self._colors, height=0.55)
-        ax.set_xlim(left=0)
-        ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    def _interval(self, ax: Axes, name: str) -> None:
+        low, high = self._values(f"{name}_low"), self._values(f"{name}_high")
+        ax.hlines(self._rows, low, high, colors=self._colors, linewidth=5, alpha=0.5)
 
-    def _effective(self, ax: Axes) -> None:
-        low, high = self._values("effective_number_low"), self._values("effective_number_high")
-        ax.hlines(self._rows, low, high, colors=self._colors, linewidth=5, alpha=0.85)
-        ax.scatter(low, self._rows, c=self._colors, s=28, zorder=3)
-        ax.set_xscale("log")
+    def _area(self, ax: Axes) -> None:
+        self._interval(ax, "boundary_area")
+        self._dots(ax, "boundary_area")
+        ax.set_xlim(left=0)
+
+    def _dimension(self, ax: Axes) -> None:
+        self._interval(ax, "boundary_dimension")
+        self._dots(ax, "boundary_dimension")
+        ax.set_xlim(left=0)
 
     def _margins(self, ax: Axes) -> None:
+        self._interval(ax, "median_margin")
         self._dots(ax, "smallest_margin")
         median = self._values("median_margin")
         ax.scatter(median, self._rows, c=self._colors, marker="|", s=160, linewidth=2)

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from eigenboundary.analysis.comparison import Comparison, check_analyses, compare
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.displays.style import styled
@@ -113,19 +111,16 @@ def _render(analyses: Mapping[str, Analysis], title: str | None) -> str:
         version=__version__,
         several=several,
         comparison=tables.comparison(analyses) if several else None,
-        recommended=_recommended(analyses) if several else None,
+        compared=_compared(analyses) if several else None,
         sections=[_section(str(name), analysis, f"a{i}") for i, (name, analysis) in named],
         glossary=words.GLOSSARY,
     )
 
 
-def _recommended(analyses: Mapping[str, Analysis]) -> Comparison | None:
-    """Return the comparison, or None where margins are missing or the samples differ."""
-    every = list(analyses.values())
-    known = all(analysis.smallest_margin is not None for analysis in every)
-    alike = all(np.array_equal(every[0].labels, analysis.labels) for analysis in every)
+def _compared(analyses: Mapping[str, Analysis]) -> Comparison | None:
+    """Return the comparison, or None where the analyses are of different things."""
     try:
-        return compare(analyses) if known and alike else None
+        return compare(analyses)
     except InvalidInputError:
         return None
 

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from eigenboundary.analysis.result import Analysis
+from eigenboundary.boundary.area import BoundaryArea
 from eigenboundary.boundary.complexity import BoundaryComplexity
 from eigenboundary.report.model import Cell, Column, Mark, Table
 from eigenboundary.report.words import count, curvature_name, interval, is_narrow
@@ -20,6 +21,7 @@ _EPSILONS: tuple[tuple[float | Literal["random"], str], ...] = (
     (1e-2, "G_θ, ε = 10⁻²"),
     ("random", "G_θ, ε = random"),
 )
+_AREA_OF_A_PLANE = "a plane has 0.4"
 _MIXED = " The analyses differ in curvature or loss: their numbers cannot be compared."
 
 
@@ -29,6 +31,7 @@ def numbers(analysis: Analysis) -> Table:
     rows = [
         ("loss", format_number(analysis.loss_value, 4), "", analysis.loss),
         ("accuracy", percent(analysis.accuracy), "", "of these samples"),
+        *_area(analysis.boundary_area),
         *_boundary(analysis.boundary_complexity),
         ("outliers", _outliers(analysis), "", f"eigenvalues of the {matrix} above ‖H − G‖"),
         (
@@ -117,7 +120,9 @@ def sections(analysis: Analysis) -> Table:
         f"to none of them. Margins are {kind} distances."
     )
     if smallest is not None:
-        sample = f"sample #{smallest.sample_index}, of {smallest.n_examined:,} examined"
+        whole = smallest.n_samples
+        of = f"all {whole:,}" if smallest.complete else f"{smallest.n_examined:,} of {whole:,}"
+        sample = f"sample #{smallest.sample_index}, of {of} examined"
         caption += f" Smallest margin: {_smallest_margin(analysis)} ({sample})."
     margins = ("margin", "linearised", "‖x_t − x_b‖")
     return Table(
@@ -146,6 +151,7 @@ def sections(analysis: Analysis) -> Table:
 def comparison(analyses: Mapping[str, Analysis]) -> Table:
     """Return one row a number, one column an analysis; intervals where a number is only bounded."""
     shown: dict[str, Callable[[Analysis], str | Cell]] = {
+        "boundary area": _of_area,
         "boundary dimension": partial(_of_boundary, "dimension"),
         "boundary count": partial(_of_boundary, "count"),
         "boundary rank": partial(_of_boundary, "rank"),
@@ -158,6 +164,8 @@ def comparison(analyses: Mapping[str, Analysis]) -> Table:
         **{name: partial(_generalization, epsilon) for epsilon, name in _EPSILONS},
         "mass outside": lambda a: percent(a.complexity.mass_outside),
         "smallest margin": _smallest_margin,
+        "5 % margin": partial(_margin_at, 0.05),
+        "median margin": partial(_margin_at, 0.5),
         "boundary unexplained": lambda a: _share(getattr(a.sections, "unexplained", None)),
         "λ_1": lambda a: format_number(float(a.eigenvalues[0])),
         "loss": lambda a: format_number(a.loss_value),
@@ -206,10 +214,32 @@ def headline(analysis: Analysis) -> list[tuple[str, Cell]]:
     """Return the numbers to see first, by name."""
     loss = f"loss {format_number(analysis.loss_value)} ({analysis.loss})"
     return [
+        *_area_headline(analysis.boundary_area),
         *_boundary_headline(analysis.boundary_complexity),
-        ("outliers", Cell(_outliers(analysis), "eigenvalues above ‖H − G‖")),
         ("accuracy", Cell(percent(analysis.accuracy), loss)),
     ]
+
+
+def _area(found: BoundaryArea | None) -> list[tuple[str, str, str, str]]:
+    """Return the row of the boundary's area."""
+    if found is None:
+        return []
+    meaning = f"near the data, by crossings of short segments; {_AREA_OF_A_PLANE}"
+    return [("boundary area", format_number(found.value), interval(found.interval), meaning)]
+
+
+def _of_area(analysis: Analysis) -> str | Cell:
+    found = analysis.boundary_area
+    if found is None:
+        return "–"
+    return Cell(format_number(found.value), f"in {interval(found.interval)}")
+
+
+def _area_headline(found: BoundaryArea | None) -> list[tuple[str, Cell]]:
+    if found is None:
+        return []
+    detail = f"in {interval(found.interval)}; {_AREA_OF_A_PLANE}"
+    return [("boundary area", Cell(format_number(found.value), detail))]
 
 
 def _boundary(found: BoundaryComplexity | None) -> list[tuple[str, str, str, str]]:
@@ -268,11 +298,21 @@ def _boundary_headline(found: BoundaryComplexity | None) -> list[tuple[str, Cell
 
 
 def _smallest_margin(analysis: Analysis) -> str:
-    """Return the smallest margin found, marked where its search did not converge."""
+    """Return the smallest margin, marked where it is an upper bound or did not converge."""
     found = analysis.smallest_margin
     if found is None:
         return "–"
-    return format_number(found.value, 4) + ("" if found.converged else " (not converged)")
+    bound = "" if found.complete else "≤ "
+    return f"{bound}{format_number(found.value, 4)}{'' if found.converged else ' (not converged)'}"
+
+
+def _margin_at(share: float, analysis: Analysis) -> str | Cell:
+    """Return a quantile of the samples' margins with its interval."""
+    found = analysis.sample_margins
+    if found is None:
+        return "–"
+    bounds = interval(found.quantile_interval(share))
+    return Cell(format_number(found.quantile(share)), f"in {bounds}")
 
 
 def _outliers(analysis: Analysis) -> str:

@@ -17,6 +17,9 @@ GLOSSARY = {
     "section of the decision boundary that vᵢ encodes.",
     "Mass": "Mean of Aᵢ(x)² over the training samples, the squared alignment. Over all p "
     "eigenvectors the shares sum to 100 %.",
+    "Boundary area": "How large the decision boundary is where the data are: crossings of short "
+    "segments near the samples, in units of the data's spread. A plane through the middle of "
+    "Gaussian data has 0.4, and four such planes have 1.6.",
     "Boundary dimension, count": "Directions of θ that move the decision boundary. Outputs are "
     "scaled so that the loss of the network's own predictions is L; the count is the number of "
     "eigenvalues of the Gauss–Newton matrix G above L, the dimension counts them smoothly.",
@@ -60,7 +63,7 @@ def curvature_name(analysis: Analysis) -> str:
 
 def summary(analysis: Analysis) -> list[str]:
     """Return the findings, a sentence a list entry."""
-    parts = (_network, _boundary, _outliers, _effective, _generalization)
+    parts = (_network, _area, _boundary, _outliers, _effective, _generalization)
     sentences = [sentence for say in parts if (sentence := say(analysis))]
     return [*sentences, *_bulk(analysis), *_sections(analysis)]
 
@@ -90,6 +93,14 @@ def _network(analysis: Analysis) -> str:
         f"{percent(analysis.accuracy)} of the {analysis.n_samples:,} analysed samples of "
         f"{analysis.n_classes} classes, at a loss of {format_number(analysis.loss_value)}."
     )
+
+
+def _area(analysis: Analysis) -> str:
+    found = analysis.boundary_area
+    if found is None:
+        return ""
+    size = format_number(found.value)
+    return f"The boundary near the samples has an area of {size}, in {interval(found.interval)}."
 
 
 def _boundary(analysis: Analysis) -> str:

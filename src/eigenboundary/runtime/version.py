@@ -10,6 +10,6 @@ __version__ = "0.2.0"
 #: The weights that a training ends at, and so when it ends: its targets, its evaluation.
 TRAINING_ALGORITHM = 1
 #: The numbers of an analysis.
-ANALYSIS_ALGORITHM = 2
+ANALYSIS_ALGORITHM = 3
 #: The measures of a network by which claims are tested.
-MEASURES_ALGORITHM = 2
+MEASURES_ALGORITHM = 3

@@ -14,6 +14,7 @@ from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
+from eigenboundary.analysis.qualities import BOUNDARY, better_altogether
 from eigenboundary.experiments.claims.measures import MEASURES, Numbers
 from eigenboundary.experiments.claims.statistics import Threshold, bootstrap_interval, verdict
 
@@ -96,9 +97,13 @@ def _largest_control(mass: Numbers) -> float:
 
 def _log_ratio(name: str, above: Numbers, below: Numbers) -> float:
     # One is added to counts, which may be zero.
-    added = 1 if name in ("outliers", "eigenvectors_for_95") else 0
+    added = 1 if name in ("outliers", "boundary_count", "eigenvectors_for_95") else 0
     known = name != "outliers" or not math.isnan(_more_outliers(above, below))
     return math.log2((above[name] + added) / (below[name] + added)) if known else math.nan
+
+
+def _more(name: str, above: Numbers, below: Numbers) -> float:
+    return _more_outliers(above, below) if name == "outliers" else above[name] - below[name]
 
 
 def _more_outliers(above: Numbers, below: Numbers) -> float:
@@ -109,11 +114,9 @@ def _more_outliers(above: Numbers, below: Numbers) -> float:
 
 def _preference(one: Numbers, other: Numbers) -> float:
     """Return 1 where the rule prefers the minimum that is right more often, 0.5 for a draw."""
-    if one["accuracy"] == other["accuracy"]:
+    first = better_altogether(one, other, BOUNDARY)
+    if one["accuracy"] == other["accuracy"] or first == better_altogether(other, one, BOUNDARY):
         return 0.5
-    # The simpler boundary, or the wider margin where complexities are within a fifth.
-    ratio = one["effective_number"] / other["effective_number"]
-    first = one["margin"] > other["margin"] if 1 / 1.2 <= ratio <= 1.2 else ratio < 1
     return float(first == (one["accuracy"] > other["accuracy"]))
 
 
@@ -130,6 +133,10 @@ def _claims() -> Iterator[Claim]:
     regimes = ("blobs-adversarial", "blobs-large-norm", "blobs-normal")
     for more, less in reversed(list(pairwise(regimes))):
         for name, text in (
+            ("boundary_area", "the boundary's area"),
+            ("boundary_dimension", "boundary dimension"),
+            ("boundary_count", "boundary count"),
+            ("boundary_rank", "boundary rank"),
             ("outliers", "outliers"),
             ("generalization", "G_θ (ε = 1e-3)"),
             ("effective_number", "effective number"),
@@ -145,8 +152,13 @@ def _claims() -> Iterator[Claim]:
         (same, "complexity", "blobs-adversarial", "blobs-normal"),
         (more_classes, "outliers", "hierarchical-four", "hierarchical-two"),
     ):
-        text = "difference in outliers"
-        yield _claim(3, statement, text, _more_outliers, above(0.0), *of_configs)
+        for name, text in (
+            ("boundary_area", "the boundary's area"),
+            ("boundary_count", "boundary count"),
+            ("outliers", "outliers"),
+        ):
+            effect, difference = partial(_more, name), f"difference in {text}"
+            yield _claim(3, statement, difference, effect, above(0.0), *of_configs)
     for name, what in (
         ("generalization", "G_θ (ε = 1e-2)"),
         ("effective_number", "effective number"),
@@ -175,7 +187,7 @@ def _claims() -> Iterator[Claim]:
             statement = f"½ t² Σ λ_i A_i² is the loss' change for a step of t = {step} along g"
             text, error = "median relative error", itemgetter(f"step_{step}")
             yield _claim(7, statement, text, error, below(0.1), "loss_change", config)
-    statement = "complexity, then margin, prefer the minimum that generalizes better"
+    statement = "the boundary's area and margins prefer the minimum that generalizes better"
     text = "share of seeds in which the preferred one is right more often on 20,000 fresh samples"
     for data, other in (("checkerboard", "wide"), ("blobs", "adversarial")):
         minima = ("minimum", f"{data}-normal", f"{data}-{other}")

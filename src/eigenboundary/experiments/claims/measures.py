@@ -20,7 +20,14 @@ from torch import Tensor
 from eigenboundary.alignment.complexity import Complexity
 from eigenboundary.alignment.error_bounds import alignment_errors
 from eigenboundary.alignment.reinforcing_gradients import alignments, training_alignment
-from eigenboundary.boundary import boundary_distance, boundary_points
+from eigenboundary.analysis.qualities import of_smallest_margin, with_interval
+from eigenboundary.boundary import (
+    SampleMargins,
+    boundary_area,
+    boundary_complexity,
+    boundary_distance,
+    boundary_points,
+)
 from eigenboundary.curvature import (
     Eigenpairs,
     FunctionalHessianOperator,
@@ -112,6 +119,18 @@ def _outliers(subject: Subject, pairs: Eigenpairs) -> Numbers:
     return {"outliers": found.count, "outliers_resolved": float(found.resolved)}
 
 
+def _boundary(subject: Subject) -> Numbers:
+    """Measure area, dimension, count and rank of the boundary."""
+    area = boundary_area(subject.problem, seed=subject.seed)
+    found = boundary_complexity(subject.problem, seed=subject.seed)
+    return {
+        "boundary_area": area.value,
+        "boundary_dimension": found.dimension,
+        "boundary_count": found.count,
+        "boundary_rank": found.rank,
+    }
+
+
 def _mass(problem: Problem, x: Tensor, vectors: Tensor) -> Array:
     """Return the mean squared alignment with each direction."""
     return np.asarray(alignments(problem, x, vectors).double().square().mean(0).cpu().numpy())
@@ -135,6 +154,7 @@ def complexity(subject: Subject) -> Numbers:
     mass = _mass(subject.problem, subject.points, pairs.vectors)
     reached = np.flatnonzero(np.cumsum(mass) >= 0.95)
     return {
+        **_boundary(subject),
         **_outliers(subject, pairs),
         "generalization": measure.value,
         "generalization_low": measure.interval[0],
@@ -149,8 +169,9 @@ def complexity(subject: Subject) -> Numbers:
 
 
 def outliers(subject: Subject) -> Numbers:
-    """Count the outliers alone."""
-    return _outliers(subject, _eigenpairs(subject.operator, _TOP, subject.seed, guard=20))
+    """Count the outliers, and measure the boundary beside them."""
+    pairs = _eigenpairs(subject.operator, _TOP, subject.seed, guard=20)
+    return {**_boundary(subject), **_outliers(subject, pairs)}
 
 
 def reparametrization(subject: Subject) -> Numbers:
@@ -220,14 +241,17 @@ def loss_change(subject: Subject) -> Numbers:
 
 
 def minimum(subject: Subject) -> Numbers:
-    """Measure the complexity and margin of a minimum, and its accuracy on fresh samples."""
+    """Measure the boundary's area and margins at a minimum, and its accuracy on fresh samples."""
     options = {**subject.trained.config.dataset, "samples": _FRESH_SAMPLES}
     fresh = datasets.load(**options, seed=_FRESH_SEED + subject.seed)
     parts = zip(fresh.train, fresh.validation, fresh.test, strict=True)
     x, y = (torch.cat(tensors) for tensors in parts)
+    area = boundary_area(subject.problem, seed=subject.seed)
+    margins = SampleMargins(np.arange(len(subject.distances)), subject.distances)
     return {
-        "effective_number": subject.complexity.effective_number,
-        "margin": float(subject.distances.min()),
+        **with_interval("boundary_area", area.value, area.interval),
+        **with_interval("median_margin", margins.median, margins.median_interval),
+        **of_smallest_margin(float(subject.distances.min()), certain=True),
         "accuracy": evaluate(subject.trained.model, (x, y))[1],
     }
 

@@ -1,0 +1,77 @@
+"""Which of two networks is clearly better: the rule of comparisons and of the claims' eighth.
+
+A *quality* is a number with an interval, of which more or less is better. One network is clearly
+better in it than another one where the intervals do not overlap; it is better *altogether* where it
+is so in at least one quality and clearly worse in none. Networks that no other one is better than
+altogether are the Pareto front.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+Numbers = Mapping[str, float]
+
+# Relative error of a smallest margin whose search converged.
+_MARGIN_ERROR = 0.01
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A number by which networks are compared; its interval has the suffixes _low and _high."""
+
+    name: str
+    text: str
+    more_is_better: bool
+
+    def better(self, one: Numbers, other: Numbers) -> int:
+        """Return 1 where the first network is clearly better, -1 where the second is, else 0."""
+        sign = 1 if self.more_is_better else -1
+        if one[f"{self.name}_low"] > other[f"{self.name}_high"]:
+            return sign
+        return -sign if one[f"{self.name}_high"] < other[f"{self.name}_low"] else 0
+
+
+HELD_OUT = Quality("test_accuracy", "held-out accuracy", more_is_better=True)
+TRAINING = Quality("accuracy", "training accuracy", more_is_better=True)
+#: What the boundary itself tells of a network.
+BOUNDARY = (
+    Quality("boundary_area", "boundary area", more_is_better=False),
+    Quality("median_margin", "median margin", more_is_better=True),
+    Quality("smallest_margin", "smallest margin", more_is_better=True),
+)
+
+
+def better_altogether(one: Numbers, other: Numbers, qualities: Iterable[Quality]) -> bool:
+    """Tell whether a network is clearly better in a quality, and clearly worse in none.
+
+    Examples
+    --------
+    >>> area = BOUNDARY[0]
+    >>> simple, complex = (
+    ...     {"boundary_area_low": low, "boundary_area_high": low + 0.1} for low in (0.4, 1.2)
+    ... )
+    >>> better_altogether(simple, complex, [area]), better_altogether(complex, simple, [area])
+    (True, False)
+    """
+    found = [quality.better(one, other) for quality in qualities]
+    return max(found, default=0) > 0 and min(found) >= 0
+
+
+def with_interval(name: str, value: float, interval: tuple[float, float]) -> dict[str, float]:
+    """Return a number with the ends of its interval, by their names."""
+    low, high = interval
+    return {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+def of_smallest_margin(value: float, *, certain: bool) -> dict[str, float]:
+    """Return the smallest margin; it is known from above only, unless it is certain."""
+    ends = value * (1 - _MARGIN_ERROR) if certain else 0 * value, value * (1 + _MARGIN_ERROR)
+    return with_interval("smallest_margin", value, ends)
+
+
+def known(quality: Quality, every: Iterable[Numbers]) -> bool:
+    """Tell whether all networks have a quality."""
+    return not any(math.isnan(numbers[quality.name]) for numbers in every)
