@@ -59,8 +59,8 @@ def smallest_margin() -> dict[str, object]:
             arrays = {key: stored[key] for key in stored.files}
         true, data = arrays["true_margin"], (arrays["x"], arrays["y"])
         analysis = eb.analyze(_network(arrays), data, k=_K, dtype="float64", grid=0)
-        seconds, found = timed(lambda a=analysis: eb.smallest_margin(a))
         budget = int(_SHARE * len(true))
+        seconds, found = timed(lambda a=analysis, b=budget: eb.smallest_margin(a, budget=b))
         logits = np.sort(arrays["logits"], axis=1)
         orders = {
             "logit_gap": np.argsort(logits[:, -1] - logits[:, -2]),

@@ -200,7 +200,7 @@ def test_all_eigenpairs_are_asked_for_by_all(small_model: nn.Module, blobs: Blob
     for k in ("al", 0, 2.5, np.array([1, 2]), [3]):
         with pytest.raises(eb.InvalidInputError, match=r"k must be an integer .* or 'all'; got"):
             eb.top_eigenpairs(operator, k)
-        with pytest.raises(eb.InvalidInputError, match=r"k must be an integer .* or 'all'; got"):
+        with pytest.raises(eb.InvalidInputError, match=r"k must .* 1, 'all' or 'auto'; got"):
             eb.analyze(small_model, blobs, k=k)
 
 

@@ -530,8 +530,8 @@ def test_force_overwrites(folder):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--k", "many"), "--k must be an integer of at least 1 or 'all'; got 'many'."),
-        (("--k", "0"), "--k must be an integer of at least 1 or 'all'; got '0'."),
+        (("--k", "many"), "--k must be an integer of at least 1, 'all' or 'auto'; got 'many'."),
+        (("--k", "0"), "--k must be an integer of at least 1, 'all' or 'auto'; got '0'."),
         (("--k", "34"), "--k must be at most p = 33, the matrix' size; got 34."),
         (
             ("--curvature", "fisher"),
@@ -639,7 +639,6 @@ def test_the_demo_prints_one_row_a_network_and_makes_one_report(
         if r.name != "digits"
     )
     monkeypatch.setattr(demo, "RUNS", runs)
-    monkeypatch.setattr(demo, "_EIGENPAIRS", 3)
     monkeypatch.setattr(demo, "_CONTROLS", ())
     without_margins = partial(demo.analyze, grid=10)
     monkeypatch.setattr(demo, "analyze", lambda *a, margins, **k: without_margins(*a, **k))

@@ -53,7 +53,6 @@ def quick_runs(monkeypatch, asked):
         quickly(blobs),
     )
     monkeypatch.setattr(demo, "RUNS", runs)
-    monkeypatch.setattr(demo, "_EIGENPAIRS", 3)
     monkeypatch.setattr(demo, "_CONTROLS", ("random_directions",))
     return runs
 

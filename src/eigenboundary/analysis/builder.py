@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,14 +19,16 @@ from torch import Tensor
 from eigenboundary.alignment.complexity import Complexity
 from eigenboundary.alignment.error_bounds import alignment_errors
 from eigenboundary.alignment.reinforcing_gradients import Alignment, training_alignment
+from eigenboundary.analysis.enough import affordable_number, wanted_number, what_is_missing
 from eigenboundary.analysis.margins import find_margins, find_planes, note_on_budget
 from eigenboundary.analysis.provenance import Provenance
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.analysis.settings import Settings
 from eigenboundary.boundary.area import affordable_segments, boundary_area
 from eigenboundary.boundary.arguments import why_no_boundary
-from eigenboundary.boundary.complexity import boundary_complexity
+from eigenboundary.boundary.complexity import complexity_and_gradients
 from eigenboundary.boundary.planes import plane_of_inputs
+from eigenboundary.boundary.rank import BoundaryGradients
 from eigenboundary.boundary.search.norms import Geometry
 from eigenboundary.boundary.sections import Directions
 from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs
@@ -67,6 +70,10 @@ class Builder:
         self.notes: list[str] = []
         self.seconds: dict[str, float] = {}
         self.interrupted = False
+        self.pairs: Eigenpairs
+        self.products = 0  # of all searches for eigenpairs
+        self.norm: tuple[float, float] | None = None  # of the functional Hessian, with its residual
+        self.gradients: BoundaryGradients | None = None
 
     def _report(self, stage: str, done: int, total: int) -> None:
         if self.progress is not None:
@@ -87,17 +94,23 @@ class Builder:
         settings = self.settings
         self._describe(problem)
         with self.stage("eigenpairs"):
-            pairs = self._eigenpairs(problem, operator, start)
-        self.fields["outlier_count"] = OutlierCount(0, (0, problem.n_parameters), math.nan, False)
-        if pairs.outcome is not Outcome.INTERRUPTED:
+            pairs = self.pairs = self._eigenpairs(problem, operator, settings.k, start)
+        self.interrupted = pairs.outcome is Outcome.INTERRUPTED
+        if not self.interrupted:
             with self.stage("outliers", "outliers were counted: they are missing"):
-                self._outliers(problem, pairs, rest)
-        with self.stage("alignment"):
-            directions = self._align(problem, pairs)
+                self._functional_norm(rest)
+        self._count_outliers(problem, pairs)
         if not self.interrupted:
             doing = "the boundary's complexity was computed: it is missing"
             with self.stage("boundary", doing):
                 self._boundary(problem, pairs)
+        if settings.automatic and settings.target is None and not self.interrupted:
+            with self.stage("more eigenpairs", "more eigenvectors were computed"):
+                self._grow(problem, operator)
+        pairs = self.pairs
+        with self.stage("alignment"):
+            directions = self._align(problem, pairs)
+        self._note_on_outliers(pairs)
         with self.stage("pictures"):
             self._pictures(problem, pairs)
         if settings.controls and not self.interrupted:
@@ -154,21 +167,26 @@ class Builder:
             self.notes.append(f"An input holds several tensors, one after the other: {layout}.")
 
     def _eigenpairs(
-        self, problem: Problem, operator: ProblemOperator, start: Tensor | None
+        self, problem: Problem, operator: ProblemOperator, k: int | None, start: Tensor | None
     ) -> Eigenpairs:
         settings, target = self.settings, self.settings.target
         pairs = top_eigenpairs(
             operator,
-            None if target else settings.k,
+            None if target else k,
             method=settings.method,
             tolerance=settings.tolerance,
-            guard=max(_GUARD, _SPECTRUM - (settings.k or _SPECTRUM)),
+            guard=max(_GUARD, _SPECTRUM - (k or _SPECTRUM)),
             max_products=settings.max_products,
             start=start,
             seed=settings.seed,
             progress=self._eigenpairs_found,
             enough=target.enough(problem) if target else None,
         )
+        self.products += pairs.products
+        return pairs
+
+    def _keep(self, pairs: Eigenpairs) -> None:
+        """Keep the eigenpairs as fields of the analysis."""
         if not len(pairs.values):
             wanted = "be a number where no eigenpair is known not to be null"
             because = "in this precision the loss has none (dtype='float64' may see some)"
@@ -181,22 +199,27 @@ class Builder:
             "vector_errors": _numpy(pairs.vector_errors),
             "next_eigenvalues": _numpy(pairs.next_values),
         }
-        return pairs
 
-    def _outliers(self, problem: Problem, pairs: Eigenpairs, rest: ProblemOperator) -> None:
-        """Count the eigenvalues that the functional Hessian cannot have made."""
-        norm, residual = spectral_norm(rest, seed=self.settings.seed)
+    def _functional_norm(self, rest: ProblemOperator) -> None:
+        """Compute the norm of the functional Hessian, and its residual."""
+        self.norm = spectral_norm(rest, seed=self.settings.seed)
         rest.forget()
-        noise = float(pairs.residuals.max()) * pairs.scale
-        norm = max(norm, noise)  # where H = G, eigenvalues of zero are not outliers
-        found = count_outliers(
-            _numpy(pairs.all_values),
-            norm,
-            size=problem.n_parameters,
-            uncertainty=residual + noise,
-        )
+
+    def _count_outliers(self, problem: Problem, pairs: Eigenpairs) -> OutlierCount:
+        """Count the eigenvalues that the functional Hessian cannot have made."""
+        p = problem.n_parameters
+        found = OutlierCount(0, (0, p), math.nan, False)
+        if self.norm is not None:
+            norm, residual = self.norm
+            noise = float(pairs.residuals.max()) * pairs.scale
+            norm = max(norm, noise)  # where H = G, eigenvalues of zero are not outliers
+            values, uncertainty = _numpy(pairs.all_values), residual + noise
+            found = count_outliers(values, norm, size=p, uncertainty=uncertainty)
         self.fields["outlier_count"] = found
-        largest = float(pairs.values[0])
+        return found
+
+    def _note_on_outliers(self, pairs: Eigenpairs) -> None:
+        norm, largest = self.fields["outlier_count"].threshold, float(pairs.values[0])
         if norm > _SAYS_LITTLE * largest > 0:
             self.notes.append(
                 f"The functional Hessian has {percent(norm / largest)} of the largest eigenvalue: "
@@ -207,6 +230,34 @@ class Builder:
         _log.debug("eigenpairs: %d of %d after %d products", converged, wanted, products)
         self._report("eigenpairs", converged, wanted)
 
+    def _grow(self, problem: Problem, operator: ProblemOperator) -> None:
+        """Compute more eigenpairs until they are enough, or more would take too much."""
+        complexity = self.fields.get("boundary_complexity")
+        best = complexity.best_of_all if complexity is not None else ()
+        while True:
+            pairs, outliers = self.pairs, self._count_outliers(problem, self.pairs).count
+            k, held = len(pairs.values), self._held(problem, pairs)
+            wanted = min(wanted_number(k, held, best, outliers), problem.n_parameters)
+            if wanted == k:
+                return
+            if wanted > affordable_number(problem, operator, k):
+                self.notes += what_is_missing(k, held, outliers)
+                return
+            found = self._eigenpairs(problem, operator, wanted, pairs.vectors)
+            if found.outcome is Outcome.INTERRUPTED:
+                raise KeyboardInterrupt
+            self.pairs = found
+
+    def _held(self, problem: Problem, pairs: Eigenpairs) -> float:
+        """Return the share of the boundary's gradients, or of the samples', that pairs hold."""
+        complexity = self.fields.get("boundary_complexity")
+        if complexity is None or self.gradients is None:
+            cosines = training_alignment(problem, pairs.vectors).cosines.double()
+            return float(cosines.square().sum(1).mean())
+        encoded = self.gradients.held_by(problem, pairs.vectors)
+        self.fields["boundary_complexity"] = replace(complexity, encoded=encoded)
+        return float(encoded[-1])
+
     def _boundary(self, problem: Problem, pairs: Eigenpairs) -> None:
         seed = self.settings.seed
         reason = why_no_boundary(problem)
@@ -216,17 +267,20 @@ class Builder:
             segments = affordable_segments(problem)
             self.fields["boundary_area"] = boundary_area(problem, segments=segments, seed=seed)
         try:
-            found = boundary_complexity(problem, vectors=pairs.vectors, seed=seed)
+            found, self.gradients = complexity_and_gradients(problem, seed=seed)
         except InvalidInputError as error:  # no reason to lose the eigenvectors
             self.notes.append(f"The boundary's complexity is missing: {error}")
             return
         self.fields["boundary_complexity"] = found
+        if self.gradients is not None:
+            self._held(problem, pairs)
         if found.n_samples < problem.n_samples:
             self.notes.append(
                 f"The boundary's complexity is that of {found.n_samples:,} of the samples."
             )
 
     def _align(self, problem: Problem, pairs: Eigenpairs) -> Directions:
+        self._keep(pairs)
         aligned = training_alignment(problem, pairs.vectors)
         cosines = _numpy(aligned.cosines.double())
         self.fields |= {
@@ -254,7 +308,6 @@ class Builder:
             f"for one that is missing: {pairs.message}.": unsure,
         }
         self.notes += [note for note, holds in notes.items() if holds]
-        self.interrupted = pairs.outcome is Outcome.INTERRUPTED
 
     def _controls(
         self, problem: Problem, operator: ProblemOperator, directions: Directions
@@ -310,7 +363,7 @@ class Builder:
             solver=pairs.method,
             reason=pairs.reason,
             tolerance=pairs.tolerance,
-            products=pairs.products,
+            products=self.products,
             seconds={name: round(s, 4) for name, s in self.seconds.items()},
             outcome=outcome,
             message=outcome.text if self.interrupted else pairs.message,

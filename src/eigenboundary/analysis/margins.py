@@ -20,6 +20,8 @@ from eigenboundary.boundary.smallest_margin import (
 )
 from eigenboundary.problem.problem import Problem
 
+# Eigenvectors whose sections are found.
+_SECTIONS = 20
 #: Points to sample the boundary with.
 BOUNDARY_POINTS = 1000
 _LEAST_POINTS = 100
@@ -40,7 +42,8 @@ def find_margins(
 ) -> tuple[BoundarySections, SmallestMargin]:
     """Find the sections and the smallest margin, within a budget of work."""
     points = affordable_points(problem) if n_points is None else n_points
-    sections = sections_of(problem, directions, geometry, points, seed, progress)
+    sharpest = directions.first(_SECTIONS)
+    sections = sections_of(problem, sharpest, geometry, points, seed, progress)
     cosines = directions.cosines
     budget = most_examined(problem.n_samples, len(cosines.T), problem.signature.flops)
     smallest = smallest_of(problem, cosines, geometry, budget, seed, draw=True)

@@ -32,7 +32,7 @@ from eigenboundary.problem.network import Signature
 from eigenboundary.problem.problem import Problem, as_problem
 from eigenboundary.runtime.arguments import check_integer, check_progress, check_seed
 from eigenboundary.runtime.errors import InvalidInputError
-from eigenboundary.runtime.formats import percent
+from eigenboundary.runtime.formats import format_known, percent
 from eigenboundary.runtime.hooks import reach
 from eigenboundary.runtime.interrupts import deferred_interrupts
 from eigenboundary.runtime.precision import full_precision
@@ -470,8 +470,10 @@ class Analysis:
             f"({int(self.converged.sum())} of {self.k} converged, "
             f"residual ≤ {self.residuals.max():.0e})",
             f"  outliers         {outliers} above ‖H − G‖ = {found.threshold:.2g}",
-            f"  effective number {numbers.effective_number:.3g}, in [{low:.3g}, {high:.3g}]",
-            f"  G_θ (ε = 1e-3)   {g.value:.3g}, in [{g_low:.3g}, {g_high:.3g}]",
+            f"  effective number {format_known(numbers.effective_number, (low, high))}, "
+            f"in [{low:.3g}, {high:.3g}]",
+            f"  G_θ (ε = 1e-3)   {format_known(g.value, g.interval)}, "
+            f"in [{g_low:.3g}, {g_high:.3g}]",
             f"  mass outside     {percent(numbers.mass_outside)} of the squared alignment lies "
             f"outside these {self.k} eigenvectors",
             *([] if self.bulk is None else self.bulk.lines(self.eigenvalues)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -13,9 +13,10 @@ import torch
 from eigenboundary.alignment.complexity import Complexity, Generalization
 from eigenboundary.alignment.error_bounds import mixture_errors
 from eigenboundary.alignment.reinforcing_gradients import training_alignment
+from eigenboundary.analysis.enough import FIRST
 from eigenboundary.curvature import CURVATURES
 from eigenboundary.curvature.eigensolvers.range_finder import Enough, LeadingPairs
-from eigenboundary.curvature.eigensolvers.solve import METHODS, wanted_number
+from eigenboundary.curvature.eigensolvers.solve import METHODS, check_k, wanted_number
 from eigenboundary.curvature.spectrum.controls import CONTROLS
 from eigenboundary.problem.network import Signature
 from eigenboundary.problem.problem import Problem
@@ -39,6 +40,7 @@ class Settings:
     """What :func:`~eigenboundary.analyze` was asked to compute."""
 
     k: int | None
+    automatic: bool  # whether k is only the number to begin with
     curvature: str
     method: str
     tolerance: float | None
@@ -54,11 +56,12 @@ class Settings:
     @classmethod
     def of(cls, asked: Mapping[str, Any]) -> Settings:
         """Return the checked settings among the arguments of :func:`~eigenboundary.analyze`."""
-        k = wanted_number(asked["k"])
+        automatic = isinstance(asked["k"], str) and asked["k"] == "auto"
+        k = FIRST if automatic else _number(asked["k"])
         target = _target_of(asked["complexity_tolerance"], asked["epsilon"], k)
         names = {name: _as_names(asked[name], name) for name in ("class_names", "feature_names")}
         same = {item.name: asked[item.name] for item in fields(cls) if item.name in asked}
-        settings = cls(**(same | names | {"k": k, "target": target}))
+        settings = cls(**(same | names | {"k": k, "automatic": automatic, "target": target}))
         settings._check()
         return settings
 
@@ -82,6 +85,13 @@ class Settings:
             check_choice(kind, "controls", CONTROLS)
         check_grid(self.grid)
 
+    def for_parameters(self, p: int) -> Settings:
+        """Return the settings for p parameters, or raise InvalidInputError if k is too large."""
+        if self.automatic and self.k is not None and self.k > p:
+            return replace(self, k=p)
+        check_k(self.k, p)
+        return self
+
     def check_names(self, signature: Signature) -> None:
         """Raise InvalidInputError unless there is a name for each class and entry, or none."""
         for name, names, wanted in (
@@ -96,6 +106,14 @@ def check_grid(grid: Any) -> None:
     """Raise InvalidInputError unless a plane can have so many points a side, or none."""
     if not isinstance(grid, int) or isinstance(grid, bool) or grid < 0 or grid == 1:
         raise InvalidInputError("grid", "be 0 or an integer of at least 2", repr(grid))
+
+
+def _number(k: Any) -> int | None:
+    try:
+        return wanted_number(k)
+    except InvalidInputError as error:
+        wanted = error.wanted.replace(" or 'all'", ", 'all' or 'auto'")
+        raise InvalidInputError("k", wanted, error.got) from None
 
 
 def _as_names(value: Any, name: str) -> tuple[str, ...]:

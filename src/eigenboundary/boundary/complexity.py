@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -28,13 +28,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eigenboundary.boundary.arguments import why_no_boundary
-from eigenboundary.boundary.points import boundary_points
 from eigenboundary.boundary.rank import (
+    BoundaryGradients,
     BoundaryRank,
-    boundary_alignment,
-    gradient_kernel,
-    lengths_of,
+    boundary_gradients,
     rank_of,
 )
 from eigenboundary.boundary.standard_confidence import contrasts, curvature_roots, temperature
@@ -56,9 +53,9 @@ from eigenboundary.runtime.precision import full_precision
 
 Array = NDArray[np.float64]
 
-#: Levels L at which complexity is computed unless others are asked for.
-LEVELS = (0.1, 0.03, 0.01)
-LEVEL = 0.03
+#: Levels L at which complexity is computed unless others are asked for, first the one to show.
+LEVELS = (0.03, 0.1, 0.01)
+LEVEL = LEVELS[0]
 #: Points of the boundary at which gradients are compared.
 POINTS = 200
 # Rows of a matrix to decompose.
@@ -151,7 +148,12 @@ class BoundaryComplexity:
     @property
     def best(self) -> Array:
         """Most that any i directions could hold, beside :attr:`encoded`, shape (k,)."""
-        return np.zeros(0) if self.spread is None else self.spread.best[: len(self.encoded)]
+        return self.best_of_all[: len(self.encoded)]
+
+    @property
+    def best_of_all(self) -> Array:
+        """Most that any i directions could hold, up to as many as there are points."""
+        return np.zeros(0) if self.spread is None else self.spread.best
 
     @property
     def rank(self) -> float:
@@ -282,18 +284,27 @@ def boundary_complexity(
     check_integer(samples, "samples", 2, optional=True)
     problem = as_problem(model, data, **options)
     directions = None if vectors is None else _orthonormal(vectors, problem)
-    most = affordable_samples(problem) if samples is None else samples
-    if samples is None and most < min(_LEAST_SAMPLES, problem.n_samples):
-        raise InvalidInputError(
-            "samples",
-            "be given for a network of this size",
-            because=f"the gradients of {most} samples alone take {KEPT_BYTES >> 20} MB",
-        )
+    found, gradients = complexity_and_gradients(problem, wanted, samples, points, seed)
+    if gradients is None or directions is None:
+        return found
+    return replace(found, encoded=gradients.held_by(problem, directions))
+
+
+def complexity_and_gradients(
+    problem: Problem,
+    levels: Sequence[float] = LEVELS,
+    samples: int | None = None,
+    points: int = POINTS,
+    seed: int = 0,
+) -> tuple[BoundaryComplexity, BoundaryGradients | None]:
+    """Return the complexity without the directions' share, and the gradients that tell it."""
+    most = _affordable_samples(problem) if samples is None else samples
     outputs, kernel = _outputs_and_kernel(problem, most)
     rounding = _ROUNDING * torch.finfo(problem.dtype).eps
-    found = tuple(_at_level(outputs, kernel, each, rounding) for each in wanted)
-    spread, encoded = _spread(problem, points, directions, seed)
-    return BoundaryComplexity(found, len(outputs), spread, encoded)
+    found = tuple(_at_level(outputs, kernel, level, rounding) for level in levels)
+    gradients = boundary_gradients(problem, points, seed)
+    spread = None if gradients is None else rank_of(gradients.kernel, seed)
+    return BoundaryComplexity(found, len(outputs), spread), gradients
 
 
 def _orthonormal(vectors: Any, problem: Problem) -> Tensor:
@@ -309,33 +320,20 @@ def _orthonormal(vectors: Any, problem: Problem) -> Tensor:
     return found
 
 
-def affordable_samples(problem: Problem) -> int:
+def _affordable_samples(problem: Problem) -> int:
     """Return how many samples' kernel to compute and decompose."""
     network = problem.network
     x, cotangents = _inputs_and_contrasts(problem, 2)
     formed = network.dtype.itemsize * max(1, formed_parameters(network, x, cotangents))
     rows = min(_MOST_ROWS, network.memory.at_most(KEPT_BYTES) // formed)
-    return max(1, min(problem.n_samples, rows // cotangents.shape[1]))
-
-
-def _spread(
-    problem: Problem, n: int, directions: Tensor | None, seed: int
-) -> tuple[BoundaryRank | None, Array]:
-    """Return how gradients at points of the boundary spread, and what the directions hold."""
-    nothing: tuple[BoundaryRank | None, Array] = (None, np.zeros(0))
-    if not n or why_no_boundary(problem):
-        return nothing
-    points = boundary_points(problem, n=n, seed=seed)
-    kernel = gradient_kernel(problem, points) if len(points) else torch.zeros(0, 0)
-    lengths = lengths_of(kernel)
-    if not (lengths > 0).any():
-        return nothing
-    spread = rank_of(kernel, seed)
-    if directions is None:
-        return spread, nothing[1]
-    cosines = boundary_alignment(problem, points, directions, lengths)
-    held = cosines.square().sum(0).cumsum(0) / max(1, spread.n_points)
-    return spread, held.clamp_max(1).cpu().numpy()
+    most = max(1, min(problem.n_samples, rows // cotangents.shape[1]))
+    if most < min(_LEAST_SAMPLES, problem.n_samples):
+        raise InvalidInputError(
+            "samples",
+            "be given for a network of this size",
+            because=f"the gradients of {most} samples alone take {KEPT_BYTES >> 20} MB",
+        )
+    return most
 
 
 def _outputs_and_kernel(problem: Problem, samples: int) -> tuple[Tensor, Tensor]:

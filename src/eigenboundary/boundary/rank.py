@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from scipy.special import entr, ndtri
 from torch import Tensor
 
+from eigenboundary.boundary.arguments import why_no_boundary
 from eigenboundary.boundary.points import BoundaryPoints, boundary_points
 from eigenboundary.curvature.operators.tangent_kernel import tangent_kernel
 from eigenboundary.problem.derivatives import pushforward
@@ -153,6 +154,31 @@ def rank_of(kernel: Tensor, seed: int) -> BoundaryRank:
         )
     cosines = (kernel / lengths.unsqueeze(1) / lengths)[there][:, there]
     return _rank_of(cosines, int((~there).sum()), seed)
+
+
+@dataclass(frozen=True, eq=False)
+class BoundaryGradients:
+    """Gradients of f_a - f_b at points of the boundary, by their inner products (m, m)."""
+
+    points: BoundaryPoints
+    kernel: Tensor
+
+    def held_by(self, problem: Problem, vectors: Tensor) -> Array:
+        """Return the share of unit gradients that the first i of k directions hold, (k,)."""
+        lengths = lengths_of(self.kernel)
+        cosines = boundary_alignment(problem, self.points, vectors, lengths)
+        held = cosines.square().sum(0).cumsum(0) / max(1, int((lengths > 0).sum()))
+        shares: Array = held.clamp_max(1).cpu().numpy()
+        return shares
+
+
+def boundary_gradients(problem: Problem, n: int, seed: int) -> BoundaryGradients | None:
+    """Compute gradients at n points of the boundary; None where all vanish or there is none."""
+    if not n or why_no_boundary(problem):
+        return None
+    points = boundary_points(problem, n=n, seed=seed)
+    kernel = gradient_kernel(problem, points) if len(points) else torch.zeros(0, 0)
+    return BoundaryGradients(points, kernel) if (kernel.diagonal() > 0).any() else None
 
 
 @full_precision()

@@ -97,8 +97,8 @@ def analyze(shell: Terminal, given: dict[str, Any], outputs: Outputs) -> None:
 def _read(given: dict[str, Any], progress: StageProgress) -> dict[str, Any]:
     """Return the arguments that are read from modules, files and lists of names."""
     k, loss, hook = given["k"], given["loss"], given["output_hook"]
-    if k != "all" and not (k.isdecimal() and int(k)):
-        raise InvalidInputError("--k", "be an integer of at least 1 or 'all'", repr(k))
+    if k not in ("auto", "all") and not (k.isdecimal() and int(k)):
+        raise InvalidInputError("--k", "be an integer of at least 1, 'all' or 'auto'", repr(k))
     class_names, feature_names = (
         tuple(name.strip() for name in given[names].split(",")) if given[names] else ()
         for names in ("class_names", "feature_names")
@@ -119,7 +119,7 @@ def _read(given: dict[str, Any], progress: StageProgress) -> dict[str, Any]:
     return {
         "model": model,
         "data": samples.data,
-        "k": k if k == "all" else int(k),
+        "k": int(k) if k.isdecimal() else k,
         "loss": sources.resolve(loss, "--loss") if ":" in loss else loss,
         "output": sources.resolve(hook, "--output-hook") if hook else None,
         "start": start,

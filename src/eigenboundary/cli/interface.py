@@ -97,7 +97,7 @@ def analyze(
     weights: options.Weights = None,
     class_names: options.ClassNames = None,
     feature_names: options.FeatureNames = None,
-    k: options.Eigenpairs = "10",
+    k: options.Eigenpairs = "auto",
     curvature: options.Curvature = "hessian",
     loss: options.LossName = "cross_entropy",
     output_hook: options.OutputHook = None,

@@ -94,7 +94,13 @@ FeatureNames = Annotated[
     str | None, _option("Names of the features; default: the data's columns.", "A,B,...")
 ]
 Eigenpairs = Annotated[
-    str, _option("Number of eigenpairs, or 'all'.", "INTEGER", ("all",), "--k", "-k")
+    str,
+    _option(
+        "Number of eigenpairs, 'all', or 'auto' for as many as hold the boundary.",
+        "INTEGER",
+        ("auto", "all"),
+        *("--k", "-k"),
+    ),
 ]
 Curvature = Annotated[str, _option(f"{_or(CURVATURES)}.", "NAME", CURVATURES)]
 LossName = Annotated[

@@ -19,7 +19,6 @@ from eigenboundary.experiments.training import train
 from eigenboundary.runtime.arguments import check_seed
 from eigenboundary.runtime.version import ANALYSIS_ALGORITHM, TRAINING_ALGORITHM
 
-_EIGENPAIRS = 20
 _CONTROLS = ("lowest", "random_directions")
 
 
@@ -76,7 +75,7 @@ def run_demo(
     splits, files = {}, {}
     for run in RUNS:
         splits[run.name] = datasets.load(run.dataset, seed=seed)
-        settings = {**vars(run), "seed": seed, "k": _EIGENPAIRS, "controls": _CONTROLS}
+        settings = {**vars(run), "seed": seed, "controls": _CONTROLS}
         key = Key(settings, fingerprint("", splits[run.name].train), algorithms)
         files[run.name] = f"{run.name}.safetensors", key
     kept, results = archive.find(files, strict=True), {}
@@ -98,7 +97,7 @@ def _train_and_analyze(
     model = networks.build(run.network, seed=seed, **run.network_options)
     settings: dict[str, Any] = {**run.training_options, "target_accuracy": 1.0, "seed": seed}
     trained = train(model, split.train, **settings, progress=partial(report, "training"))
-    options: dict[str, Any] = {"k": _EIGENPAIRS, "controls": _CONTROLS, "margins": True}
+    options: dict[str, Any] = {"controls": _CONTROLS, "margins": True}
     options |= {"dtype": "float64", "seed": seed, "test_data": split.test}
     analysis = analyze(model, split.train, **options, progress=report)
     # An interrupted analysis is not finished: the next run has to compute it again.

@@ -12,8 +12,8 @@ from eigenboundary.analysis.result import Analysis
 from eigenboundary.boundary.area import BoundaryArea
 from eigenboundary.boundary.complexity import BoundaryComplexity
 from eigenboundary.report.model import Cell, Column, Mark, Table
-from eigenboundary.report.words import count, curvature_name, interval, is_narrow
-from eigenboundary.runtime.formats import format_number, percent
+from eigenboundary.report.words import count, curvature_name, interval
+from eigenboundary.runtime.formats import format_known, format_number, is_narrow, percent
 
 _MOST_ROWS = 30
 _EPSILONS: tuple[tuple[float | Literal["random"], str], ...] = (
@@ -35,12 +35,13 @@ def numbers(analysis: Analysis) -> Table:
         *_boundary(analysis.boundary_complexity),
         ("outliers", _outliers(analysis), "", f"eigenvalues of the {matrix} above ‖H − G‖"),
         (
-            *("effective number", format_number(c.effective_number)),
+            *("effective number", format_known(c.effective_number, c.effective_number_interval)),
             interval(c.effective_number_interval),
             "of eigenvectors that the reinforcing gradients spread over, exp(entropy)",
         ),
         (
-            *("participation number", format_number(c.participation_number)),
+            "participation number",
+            format_known(c.participation_number, c.participation_number_interval),
             interval(c.participation_number_interval),
             "the same with less weight on small shares, 1 / Σ share²",
         ),
@@ -49,7 +50,7 @@ def numbers(analysis: Analysis) -> Table:
         g = c.generalization(epsilon)
         level = f" = {format_number(g.epsilon)}" if epsilon == "random" else ""
         meaning = f"share of eigenvectors with mean |A| > ε{level}; {g.count} of {k} computed"
-        rows.append((name, format_number(g.value), interval(g.interval), meaning))
+        rows.append((name, format_known(g.value, g.interval), interval(g.interval), meaning))
     outside = f"of A² lies outside the {k} eigenvectors"
     rows.append(("mass outside", percent(c.mass_outside), "", outside))
     if analysis.test_accuracy is not None:
@@ -179,8 +180,8 @@ def comparison(analyses: Mapping[str, Analysis]) -> Table:
     return Table(
         (Column("", "head"), *names),
         [(name, *map(cell, analyses.values())) for name, cell in shown.items()],
-        caption="“a to b” bounds the number for all p eigenvectors; below it stands the value of "
-        f"the computed ones.{_MIXED if mixed else ''}",
+        caption="“a to b” bounds the number for all p eigenvectors; it is not determined where the "
+        f"bounds are more than a factor of ten apart.{_MIXED if mixed else ''}",
     )
 
 
@@ -330,11 +331,10 @@ def _generalization(epsilon: float | Literal["random"], analysis: Analysis) -> C
 
 
 def _known(value: float, bounds: tuple[float, float]) -> Cell:
-    """Return the value where it is known, or else its interval: a lower end is no value."""
-    if is_narrow(bounds):
-        return Cell(format_number(value), f"in {interval(bounds)}")
-    low, high = (format_number(bound) for bound in bounds)
-    return Cell(f"{low} to {high}", f"{format_number(value)} computed")
+    """Return the number as far as it is known, its interval, and what those computed give."""
+    inside = f"in {interval(bounds)}"
+    detail = inside if is_narrow(bounds) else f"{inside}; {format_number(value)} computed"
+    return Cell(format_known(value, bounds), detail)
 
 
 def _share(share: float | None) -> str:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from eigenboundary.analysis.result import Analysis
-from eigenboundary.runtime.formats import format_number, percent
-
-#: An interval this narrow relative to its upper end counts as known.
-_NARROW = 0.1
+from eigenboundary.runtime.formats import format_number, is_narrow, percent
 
 GLOSSARY = {
     "Eigenpair (λᵢ, vᵢ)": "A direction vᵢ in parameter space and the curvature λᵢ of the training "
@@ -48,11 +45,6 @@ def interval(bounds: tuple[float, float]) -> str:
 def count(low: int, high: int) -> str:
     """Format a number that lies between two, e.g. ``11 to 12``."""
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def is_narrow(bounds: tuple[float, float]) -> bool:
-    """Return whether an interval is narrow enough to speak of one number."""
-    return bounds[1] - bounds[0] <= _NARROW * bounds[1]
 
 
 def curvature_name(analysis: Analysis) -> str:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 
+# Width of an interval, relative to its upper end, within which a number is known; and the ratio of
+# its ends beyond which the number is not determined.
+_NARROW, _WIDE = 0.1, 10
+UNKNOWN = "not determined"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -27,6 +31,33 @@ def format_number(value: float, digits: int = 3) -> str:
     if "." in mantissa:
         mantissa = mantissa.rstrip("0").rstrip(".")
     return f"{sign}{mantissa}·10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+
+
+def is_narrow(bounds: tuple[float, float]) -> bool:
+    """Return whether an interval is narrow enough to speak of one number.
+
+    Examples
+    --------
+    >>> is_narrow((9.5, 10.0)), is_narrow((5.0, 10.0))
+    (True, False)
+    """
+    return bounds[1] - bounds[0] <= _NARROW * bounds[1]
+
+
+def format_known(value: float, bounds: tuple[float, float]) -> str:
+    """Write a number as far as its interval determines it: as value, as range, or not at all.
+
+    Examples
+    --------
+    >>> format_known(6.28, (6.27, 6.3)), format_known(6.28, (6.27, 16.9))
+    ('6.28', '6.27 to 16.9')
+    >>> format_known(0.0009, (0.0009, 1.0))
+    'not determined'
+    """
+    low, high = bounds
+    if is_narrow(bounds):
+        return format_number(value)
+    return f"{format_number(low)} to {format_number(high)}" if high <= _WIDE * low else UNKNOWN
 
 
 def percent(share: float) -> str:
