@@ -39,6 +39,13 @@ _IMAGES, _MOONS, _TESTED = 400, 200, 5000
 _RADIUS = {"digits": 0.5, "mnist": 0.5, "moons, ReLU": 0.15, "moons, tanh": 0.15}
 
 
+def lacking() -> str:
+    """What this machine lacks to run it; empty if nothing."""
+    if "EIGENBOUNDARY_DATA" not in os.environ:
+        return "EIGENBOUNDARY_DATA must name the folder with mnist/; it is not set."
+    return ""
+
+
 @dataclass(frozen=True)
 class Case:
     """One network: its data, and what makes its boundary more or less complex."""

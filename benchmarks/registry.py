@@ -12,16 +12,19 @@ from benchmarks import (
     class_pairs,
     complexity,
     growth,
+    intervals,
     jobs,
     margins,
     memory,
     minimal_norm,
+    orders,
     paper,
     processes,
     products,
     resnet18,
     robustness,
     solvers,
+    stability,
     training,
 )
 
@@ -49,12 +52,16 @@ JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "resnet18": resnet18.resnet18,
     "robustness": robustness.robustness,
     "complexity": complexity.complexity,
+    "complexity-intervals": intervals.intervals,
+    "complexity-orders": orders.orders,
+    "complexity-stability": stability.stability,
 }
 
 #: What a machine may lack for one of them, as a function that says it.
 LACKING: dict[str, Callable[[], str]] = {
     "attacks": attacks.lacking,
     "class-pairs": class_pairs.lacking,
+    "complexity-orders": orders.lacking,
     "product": solvers.lacking_cifar10,
     "resnet18": solvers.lacking_cifar10,
     "solvers-lenet5": solvers.lacking_cifar10,

@@ -19,6 +19,7 @@ rank.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -212,9 +213,10 @@ def _rows(problem: Problem, points: BoundaryPoints) -> tuple[Tensor, Tensor]:
 def _rank_of(cosines: Tensor, vanished: int, seed: int) -> BoundaryRank:
     """Return the rank of unit gradients with these inner products, and its interval.
 
-    The rank of m points is too small by about c/m. Halves of the points, drawn without repeats,
-    show both errors: their mean lies below the rank by the bias that the rank itself has, and they
-    scatter around their mean as the rank does over draws of m points.
+    The rank of m points is too small, by a bias that falls like 1/m for few directions and like
+    1/√m for many. Halves of the points, drawn without repeats, show both errors: they scatter
+    around their mean as the rank does over draws of m points, and their mean lies below the rank by
+    b where the bias is b, or b/(√2 − 1) where it falls slowly; the interval takes the latter.
     """
     m = len(cosines)
     shares = _shares(cosines)
@@ -226,7 +228,7 @@ def _rank_of(cosines: Tensor, vanished: int, seed: int) -> BoundaryRank:
         [_effective_number(_shares(cosines[half][:, half])) for half in _halves(m, rng)]
     )
     spread = float(ndtri(0.5 + 0.5 * _CONFIDENCE) * halves.std(ddof=1))
-    bias = max(0.0, rank - float(halves.mean()))
+    bias = max(0.0, rank - float(halves.mean())) / (math.sqrt(2) - 1)
     interval = (max(1.0, rank - spread), rank + bias + spread)
     return BoundaryRank(rank, interval, shares, m, vanished)
 
