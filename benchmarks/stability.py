@@ -29,7 +29,7 @@ _TASKS = (
     Task("stripes", 4, seed=1),
     Task("checkerboard", 3, seed=2),
     Task("cells", 6, seed=3),
-    Task("blobs", 6, seed=4),
+    Task("polygon", 5, seed=4),
     Task("star", 5, seed=5),
     Task("rings", 3, seed=6),
 )
