@@ -279,6 +279,7 @@ def test_the_preferred_minimum_has_the_smaller_area_or_the_wider_margin(first, s
         ("minimum", config): {
             **with_interval("boundary_area", area, (0.9 * area, 1.1 * area)),
             **with_interval("median_margin", margin, (0.9 * margin, 1.1 * margin)),
+            **with_interval("five_percent_margin", 0.2, (0.1, 0.3)),
             **of_smallest_margin(0.1, certain=True),
             "accuracy": accuracy,
         }

@@ -1,8 +1,8 @@
 r"""Several trained networks side by side: what is certain of them, and which is better altogether.
 
-Networks are compared by held-out accuracy, by the area of the boundary, and by the median and the
-smallest margin (:mod:`~eigenboundary.analysis.qualities`). A network is recommended only where it
-is better altogether than each other one; what no interval tells apart decides nothing.
+Networks are compared by held-out accuracy, by the area of the boundary, and by the median, the 5 %
+and the smallest margin (:mod:`~eigenboundary.analysis.qualities`). A network is recommended only
+where it is better altogether than each other one; what no interval tells apart decides nothing.
 """
 
 from __future__ import annotations

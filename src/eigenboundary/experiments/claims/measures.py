@@ -251,6 +251,9 @@ def minimum(subject: Subject) -> Numbers:
     return {
         **with_interval("boundary_area", area.value, area.interval),
         **with_interval("median_margin", margins.median, margins.median_interval),
+        **with_interval(
+            "five_percent_margin", margins.quantile(0.05), margins.quantile_interval(0.05)
+        ),
         **of_smallest_margin(float(subject.distances.min()), certain=True),
         "accuracy": evaluate(subject.trained.model, (x, y))[1],
     }
