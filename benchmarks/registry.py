@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from benchmarks import (
     attacks,
+    boundary_speed,
     class_pairs,
     complexity,
     growth,
@@ -52,6 +53,7 @@ JOBS: dict[str, Callable[[], dict[str, object]]] = {
     "memory": memory.memory,
     "resnet18": resnet18.resnet18,
     "robustness": robustness.robustness,
+    "boundary-speed": boundary_speed.boundary_speed,
     "complexity": complexity.complexity,
     "complexity-kernel": kernel.kernel,
     "complexity-intervals": intervals.intervals,
