@@ -170,7 +170,8 @@ def ordered_pairs() -> Iterator[tuple[str, Case, Case]]:
             continue
         more_classes = dict(pairwise(_CLASSES)).get(case.classes)
         if more_classes is not None:
-            yield f"{case.data}: more classes", case, replace(case, classes=more_classes)
+            labels = "wrong labels" if case.noise else "right labels"
+            yield f"{case.data}: more classes, {labels}", case, replace(case, classes=more_classes)
         more_noise = dict(pairwise(_NOISES)).get(case.noise)
         if more_noise is not None:
             yield f"{case.data}: more wrong labels", case, replace(case, noise=more_noise)
