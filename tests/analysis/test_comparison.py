@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 import eigenboundary as eb
@@ -13,7 +15,9 @@ from eigenboundary.analysis.qualities import (
     BOUNDARY,
     HELD_OUT,
     better_altogether,
+    front_of,
     of_smallest_margin,
+    with_interval,
 )
 from eigenboundary.problem.network import Network
 from tests.references import Golden
@@ -90,14 +94,74 @@ def test_the_rule_is_followed(one, other, best, front) -> None:
     numbers = {"one": numbers_of(*one), "other": numbers_of(*other)}
     qualities = [HELD_OUT, *BOUNDARY]
     assert _best(numbers, qualities) == best
-    better = [
-        name
-        for name, own in numbers.items()
-        if not any(better_altogether(o, own, qualities) for o in numbers.values())
-    ]
-    assert better == front
+    assert list(front_of(numbers, qualities)) == front
     reasons = " ".join(_reasons(numbers, qualities, best))
     assert ("clearly worse than none" in reasons) == (best is not None)
+
+
+def test_a_circle_of_networks_is_on_the_front_together() -> None:
+    within = {n: {"accuracy": (0.5, 0.9), "area": (0.5, 2.0), "median": (0.1, 0.9)} for n in "abcd"}
+    within["a"]["area"], within["b"]["area"] = (0.5, 0.6), (0.9, 2.0)  # a is better than b
+    within["b"]["median"], within["c"]["median"] = (0.8, 0.9), (0.1, 0.2)  # b than c
+    within["c"]["accuracy"], within["a"]["accuracy"] = (0.8, 0.9), (0.5, 0.6)  # c than a
+    within["d"] = {"accuracy": (0.7, 0.75), "area": (3.0, 4.0), "median": (0.3, 0.7)}
+    names = {"accuracy": "test_accuracy", "area": "boundary_area", "median": "median_margin"}
+    numbers = {
+        network: {
+            k: v for n, ends in found.items() for k, v in with_interval(names[n], 0.5, ends).items()
+        }
+        for network, found in within.items()
+    }
+    qualities = [HELD_OUT, BOUNDARY[0], BOUNDARY[1]]
+    assert better_altogether(numbers["a"], numbers["b"], qualities)
+    assert better_altogether(numbers["b"], numbers["c"], qualities)
+    assert better_altogether(numbers["c"], numbers["a"], qualities)
+    assert front_of(numbers, qualities) == ("a", "b", "c")
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 5)] * 6), min_size=1, max_size=5))
+def test_the_front_is_never_empty(ends) -> None:
+    names = ("test_accuracy", "boundary_area", "median_margin")
+    numbers = {}
+    for i, six in enumerate(ends):
+        pairs = [sorted(six[2 * j : 2 * j + 2]) for j in range(3)]
+        parts = [with_interval(n, 0.0, tuple(p)) for n, p in zip(names, pairs, strict=True)]
+        numbers[str(i)] = parts[0] | parts[1] | parts[2]
+    qualities = [HELD_OUT, BOUNDARY[0], BOUNDARY[1]]
+    front = front_of(numbers, qualities)
+    assert front
+    for name in front:
+        above = [o for o in numbers if better_altogether(numbers[o], numbers[name], qualities)]
+        assert len(numbers) > 2 or not above
+
+
+def test_every_clear_difference_is_said() -> None:
+    accuracy = {"a": (0.95, (0.5, 1.0)), "b": (0.9, (0.85, 0.95)), "c": (0.5, (0.45, 0.55))}
+    numbers = {n: with_interval("test_accuracy", *found) for n, found in accuracy.items()}
+    (first, _) = _reasons(numbers, [HELD_OUT], None)
+    assert first == "Held-out accuracy: a 95 %, b 90 %, c 50 %; b is clearly better than c."
+
+
+def test_a_network_without_a_boundary_leaves_the_others_compared(with_margins) -> None:
+    area = with_margins.boundary_area
+    larger = replace(area, value=3 * area.value, interval=(2.9 * area.value, 3.1 * area.value))
+    runs = {
+        "simple": with_margins,
+        "winding": replace(with_margins, boundary_area=larger),
+        "none": replace(with_margins, boundary_area=None),
+    }
+    found = eb.compare(runs)
+    better = found.differences.set_index(["number", "one", "other"])["better"]
+    assert better["boundary_area", "simple", "winding"] == "simple"
+    assert better["boundary_area", "simple", "none"] == ""
+    assert "The boundary area of none is not known." in found.caveats
+
+
+def test_margins_in_different_norms_are_not_compared(with_margins) -> None:
+    other = replace(with_margins, sections=replace(with_margins.sections, norm=float("inf")))
+    found = eb.compare({"a": with_margins, "b": other})
+    assert not any("margin" in name for name in found.differences["number"])
+    assert any("different norms" in caveat for caveat in found.caveats)
 
 
 def test_of_three_networks_one_must_be_better_than_each_other_one() -> None:

@@ -7,7 +7,7 @@ from torch import nn
 
 import eigenboundary as eb
 from eigenboundary.analysis import enough
-from eigenboundary.analysis.enough import wanted_number, what_is_missing
+from eigenboundary.analysis.enough import enough_of, wanted_number, what_is_missing
 from tests.references import Golden
 
 
@@ -28,6 +28,10 @@ def memorised(noise: float) -> tuple[nn.Module, tuple[torch.Tensor, torch.Tensor
     return model, (x, y)
 
 
+def rising(k: int, held: float) -> np.ndarray:
+    return np.linspace(held / 2, held, k)
+
+
 @pytest.mark.parametrize(
     ("k", "held", "best", "outliers", "wanted"),
     [
@@ -40,7 +44,14 @@ def memorised(noise: float) -> tuple[nn.Module, tuple[torch.Tensor, torch.Tensor
     ],
 )
 def test_more_are_wanted_until_enough_is_held(k, held, best, outliers, wanted) -> None:
-    assert wanted_number(k, held, best, outliers) == wanted
+    assert wanted_number(rising(k, held), np.array(best), outliers) == wanted
+
+
+def test_enough_are_the_first_that_hold_ninety_percent_and_all_outliers() -> None:
+    shares = np.linspace(0.01, 1, 100)
+    assert enough_of(shares, 3) == 90
+    assert enough_of(shares, 95) == 95
+    assert enough_of(np.ones(20), 3) == 10
 
 
 def test_a_network_that_learnt_by_heart_needs_more_eigenvectors_than_ten() -> None:
@@ -50,7 +61,7 @@ def test_a_network_that_learnt_by_heart_needs_more_eigenvectors_than_ten() -> No
     assert analysis.k > 10
     assert encoded[-1] >= 0.9
     assert analysis.outliers <= analysis.k
-    assert not any("asks for more" in note for note in analysis.notes)
+    assert not any("eigenvectors computed hold" in note for note in analysis.notes)
     asked = eb.analyze(model, data, k=analysis.k, grid=0, dtype="float64")
     np.testing.assert_allclose(analysis.eigenvalues, asked.eigenvalues, rtol=1e-8)
     np.testing.assert_allclose(encoded, asked.boundary_complexity.encoded, rtol=1e-5)
@@ -75,9 +86,10 @@ def test_a_budget_that_is_spent_is_said(monkeypatch) -> None:
     monkeypatch.setattr(enough, "_MOST", 12)
     analysis = eb.analyze(model, data, grid=0)
     held = analysis.boundary_complexity.encoded[-1]
-    assert analysis.k == 10
+    assert analysis.k == 12
     assert held < 0.9
-    said = what_is_missing(10, held, analysis.outliers)
+    shares = analysis.boundary_complexity.encoded
+    said = what_is_missing(shares, "the boundary's", analysis.outliers)
     assert said
     assert set(said) <= set(analysis.notes)
 
@@ -88,7 +100,7 @@ def test_neither_work_nor_memory_grow_beyond_their_bounds(monkeypatch, name) -> 
     monkeypatch.setattr(enough, name, 1)
     analysis = eb.analyze(model, data, grid=0)
     assert analysis.k == 10
-    assert any("asks for more" in note for note in analysis.notes)
+    assert any("eigenvectors computed hold" in note for note in analysis.notes)
 
 
 def test_fewer_parameters_than_ten_are_all_computed() -> None:
@@ -118,9 +130,53 @@ def test_an_interrupt_keeps_the_eigenpairs_known_before(monkeypatch) -> None:
     monkeypatch.setattr("eigenboundary.analysis.builder.affordable_number", interrupted)
     analysis = eb.analyze(model, data, grid=0)
     assert len(calls) == 1
-    assert analysis.k == 10
+    assert analysis.k == len(analysis.boundary_complexity.encoded) == 10
     assert analysis.provenance.outcome is eb.Outcome.INTERRUPTED
-    assert any("Interrupted while more eigenvectors" in note for note in analysis.notes)
+    assert any("Interrupted while what eigenvectors hold" in note for note in analysis.notes)
+
+
+def test_products_are_counted_over_all_searches_and_converged_pairs_are_kept() -> None:
+    model, data = memorised(0.1)
+    alone = eb.analyze(model, data, k=10, grid=0, method="krylov")
+    most = alone.provenance.products + 20
+    analysis = eb.analyze(model, data, grid=0, method="krylov", max_products=most)
+    assert analysis.k == 10
+    assert analysis.converged.all()
+    assert analysis.provenance.products <= 1.2 * most
+    assert any("did not converge" in note for note in analysis.notes)
+
+
+@pytest.mark.parametrize("method", ["dense", "gram"])
+def test_null_vectors_are_not_computed_for_more(method: str) -> None:
+    x = torch.randn(12, 2, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 40), nn.Tanh(), nn.Linear(40, 3))
+    y = torch.arange(12) % 3
+    how = {"curvature": "gauss_newton", "method": method, "dtype": "float64"}
+    analysis = eb.analyze(model, (x, y), grid=0, **how)
+    assert analysis.k <= 24  # n (C - 1): all others are null
+    assert (analysis.eigenvalues[10:] > 1e-12).all()
+    every = eb.analyze(model, (x, y), k="all", grid=0, **how)
+    np.testing.assert_allclose(analysis.eigenvalues, every.eigenvalues[: analysis.k], rtol=1e-6)
+
+
+def test_where_nothing_is_left_to_see_all_eigenpairs_are_refused() -> None:
+    x = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 200), nn.ReLU(), nn.Linear(200, 2))
+    model[-1].weight.data *= 1e6
+    with pytest.raises(eb.InvalidInputError, match="no eigenpair is known not to be null"):
+        eb.analyze(model, (x, model(x).argmax(1)), k="all", grid=0)
+
+
+def test_one_sample_of_another_class_that_is_not_looked_at_loses_no_analysis() -> None:
+    x = torch.zeros(10_002, 1)
+    x[1] = 1.0
+    model = nn.Linear(1, 2)
+    model.weight.data, model.bias.data = torch.tensor([[0.0], [2.0]]), torch.tensor([0.5, 0.0])
+    analysis = eb.analyze(model, (x, model(x).argmax(1)), grid=0, k=2)
+    assert analysis.boundary_area is None
+    assert any("No boundary to measure" in note for note in analysis.notes)
 
 
 @pytest.mark.parametrize("wrong", ["some", 0, 2.5, True])

@@ -267,8 +267,8 @@ def test_counts_are_compared_with_one_added_for_they_may_be_zero():
         ((0.5, 0.9, 0.90), (1.5, 0.5, 0.99), 0.0),
         # Areas that no interval tells apart: the margin decides.
         ((0.5, 0.1, 0.90), (0.52, 0.5, 0.99), 1.0),
-        # The smaller area has the narrower margin: none is preferred.
-        ((0.5, 0.1, 0.99), (1.5, 0.5, 0.90), 0.5),
+        # The smaller area has the narrower margin: none is preferred, which is no evidence.
+        ((0.5, 0.1, 0.99), (1.5, 0.5, 0.90), math.nan),
         # As right as each other.
         ((0.5, 0.9, 0.9), (1.5, 0.5, 0.9), 0.5),
     ],
@@ -288,7 +288,15 @@ def test_the_preferred_minimum_has_the_smaller_area_or_the_wider_margin(first, s
             ("blobs-adversarial", second),
         )
     }
-    assert found.effect(measured) == expected
+    np.testing.assert_equal(found.effect(measured), expected)
+
+
+def test_an_area_of_which_no_crossing_was_seen_has_no_ratio():
+    found = claim(2, "blobs-normal → blobs-large-norm", "ratio of the boundary's area")
+    keys = [("complexity", f"blobs-{kind}") for kind in ("normal", "large-norm")]
+    for areas in ((0.0, 0.5), (0.5, 0.0)):
+        measured = {key: {"boundary_area": a} for key, a in zip(keys, areas, strict=True)}
+        assert math.isnan(found.effect(measured))
 
 
 def counted(outliers: float, resolved: float = 1.0) -> dict[str, float]:

@@ -14,18 +14,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from eigenboundary.alignment.complexity import Complexity
 from eigenboundary.alignment.error_bounds import alignment_errors
 from eigenboundary.alignment.reinforcing_gradients import Alignment, training_alignment
-from eigenboundary.analysis.enough import affordable_number, wanted_number, what_is_missing
+from eigenboundary.analysis.enough import (
+    affordable_number,
+    enough_of,
+    wanted_number,
+    what_is_missing,
+)
 from eigenboundary.analysis.margins import find_margins, find_planes, note_on_budget
 from eigenboundary.analysis.provenance import Provenance
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.analysis.settings import Settings
 from eigenboundary.boundary.area import affordable_segments, boundary_area
-from eigenboundary.boundary.arguments import why_no_boundary
 from eigenboundary.boundary.complexity import complexity_and_gradients
 from eigenboundary.boundary.planes import plane_of_inputs
 from eigenboundary.boundary.rank import BoundaryGradients
@@ -33,6 +38,7 @@ from eigenboundary.boundary.search.norms import Geometry
 from eigenboundary.boundary.sections import Directions
 from eigenboundary.curvature.eigensolvers.eigenpairs import Eigenpairs
 from eigenboundary.curvature.eigensolvers.outcome import Outcome
+from eigenboundary.curvature.eigensolvers.range_finder import Enough
 from eigenboundary.curvature.eigensolvers.solve import top_eigenpairs
 from eigenboundary.curvature.operators.hessian import ProblemOperator
 from eigenboundary.curvature.spectrum.bulk import estimate_bulk
@@ -55,6 +61,8 @@ _SPECTRUM = 20
 # Size of the functional Hessian, relative to λ₁, from which outliers say little.
 _SAYS_LITTLE = 0.03
 _KEPT_INPUTS = 2000
+# Rounding of eigenvalues, relative to the largest, below which they are null.
+_NULL = 1e2
 
 
 class Builder:
@@ -74,6 +82,7 @@ class Builder:
         self.products = 0  # of all searches for eigenpairs
         self.norm: tuple[float, float] | None = None  # of the functional Hessian, with its residual
         self.gradients: BoundaryGradients | None = None
+        self.shares: NDArray[np.float64] = np.zeros(0)  # of gradients that eigenvectors hold
 
     def _report(self, stage: str, done: int, total: int) -> None:
         if self.progress is not None:
@@ -94,19 +103,25 @@ class Builder:
         settings = self.settings
         self._describe(problem)
         with self.stage("eigenpairs"):
-            pairs = self.pairs = self._eigenpairs(problem, operator, settings.k, start)
-        self.interrupted = pairs.outcome is Outcome.INTERRUPTED
+            self.pairs = self._first_eigenpairs(problem, operator, start)
+        self.interrupted = self.pairs.outcome is Outcome.INTERRUPTED
         if not self.interrupted:
             with self.stage("outliers", "outliers were counted: they are missing"):
                 self._functional_norm(rest)
-        self._count_outliers(problem, pairs)
+        self.fields["outlier_count"] = self._count_outliers(problem, self.pairs)
+        if not self.interrupted:
+            doing = "the boundary's area was measured: it is missing, as is its complexity"
+            with self.stage("area", doing):
+                self._area(problem)
         if not self.interrupted:
             doing = "the boundary's complexity was computed: it is missing"
             with self.stage("boundary", doing):
-                self._boundary(problem, pairs)
-        if settings.automatic and settings.target is None and not self.interrupted:
-            with self.stage("more eigenpairs", "more eigenvectors were computed"):
-                self._grow(problem, operator)
+                self._boundary(problem)
+        if not self.interrupted:
+            with self.stage("encoded", "what eigenvectors hold of the boundary was computed"):
+                self._adopt(problem, self.pairs)
+                if settings.automatic and settings.target is None:
+                    self._grow(problem, operator)
         pairs = self.pairs
         with self.stage("alignment"):
             directions = self._align(problem, pairs)
@@ -166,31 +181,45 @@ class Builder:
         if layout is not None and layout.several:
             self.notes.append(f"An input holds several tensors, one after the other: {layout}.")
 
-    def _eigenpairs(
-        self, problem: Problem, operator: ProblemOperator, k: int | None, start: Tensor | None
+    def _first_eigenpairs(
+        self, problem: Problem, operator: ProblemOperator, start: Tensor | None
     ) -> Eigenpairs:
         settings, target = self.settings, self.settings.target
+        k = None if target else settings.k
+        enough = target.enough(problem) if target else None
+        pairs = self._eigenpairs(operator, k, start, settings.max_products, enough)
+        if not len(pairs.values):
+            wanted = "be a number where no eigenpair is known not to be null"
+            because = "in this precision the loss has none (dtype='float64' may see some)"
+            raise InvalidInputError("k", wanted, because=because)
+        return pairs
+
+    def _eigenpairs(
+        self,
+        operator: ProblemOperator,
+        k: int | None,
+        start: Tensor | None,
+        max_products: int | None,
+        enough: Enough | None = None,
+    ) -> Eigenpairs:
+        settings = self.settings
         pairs = top_eigenpairs(
             operator,
-            None if target else k,
+            k,
             method=settings.method,
             tolerance=settings.tolerance,
             guard=max(_GUARD, _SPECTRUM - (k or _SPECTRUM)),
-            max_products=settings.max_products,
+            max_products=max_products,
             start=start,
             seed=settings.seed,
             progress=self._eigenpairs_found,
-            enough=target.enough(problem) if target else None,
+            enough=enough,
         )
         self.products += pairs.products
         return pairs
 
     def _keep(self, pairs: Eigenpairs) -> None:
         """Keep the eigenpairs as fields of the analysis."""
-        if not len(pairs.values):
-            wanted = "be a number where no eigenpair is known not to be null"
-            because = "in this precision the loss has none (dtype='float64' may see some)"
-            raise InvalidInputError("k", wanted, because=because)
         self.fields |= {
             "eigenvalues": _numpy(pairs.values),
             "residuals": _numpy(pairs.residuals),
@@ -215,7 +244,6 @@ class Builder:
             norm = max(norm, noise)  # where H = G, eigenvalues of zero are not outliers
             values, uncertainty = _numpy(pairs.all_values), residual + noise
             found = count_outliers(values, norm, size=p, uncertainty=uncertainty)
-        self.fields["outlier_count"] = found
         return found
 
     def _note_on_outliers(self, pairs: Eigenpairs) -> None:
@@ -231,49 +259,95 @@ class Builder:
         self._report("eigenpairs", converged, wanted)
 
     def _grow(self, problem: Problem, operator: ProblemOperator) -> None:
-        """Compute more eigenpairs until they are enough, or more would take too much."""
-        complexity = self.fields.get("boundary_complexity")
-        best = complexity.best_of_all if complexity is not None else ()
-        while True:
-            pairs, outliers = self.pairs, self._count_outliers(problem, self.pairs).count
-            k, held = len(pairs.values), self._held(problem, pairs)
-            wanted = min(wanted_number(k, held, best, outliers), problem.n_parameters)
-            if wanted == k:
+        """Compute more eigenpairs until they are enough, or no more can be had."""
+        direct = self.pairs.method in ("dense", "gram")  # which take as long for any number
+        while self.pairs.converged.all():
+            k, shares = len(self.pairs.values), self.shares
+            outliers = self.fields["outlier_count"].count
+            wanted, most = wanted_number(shares, self.best, outliers), self._most(problem, operator)
+            if wanted <= k:
                 return
-            if wanted > affordable_number(problem, operator, k):
-                self.notes += what_is_missing(k, held, outliers)
+            if most <= k:
+                break
+            found = self._more(operator, most if direct else min(wanted, most))
+            if found is None:
                 return
-            found = self._eigenpairs(problem, operator, wanted, pairs.vectors)
+            # Null vectors are arbitrary.
+            known = int((found.values > _NULL * torch.finfo(problem.dtype).eps * found.scale).sum())
+            if direct:
+                of_all = self._shares(problem, found)
+                known = min(known, enough_of(of_all, self._count_outliers(problem, found).count))
+            self._adopt(problem, found.first(max(k, known)))
+            if known < min(wanted, most):
+                break
+        self.notes += what_is_missing(
+            self.shares, self._of_what, self.fields["outlier_count"].count
+        )
+
+    def _most(self, problem: Problem, operator: ProblemOperator) -> int:
+        return affordable_number(problem, operator, len(self.pairs.values), self.products)
+
+    def _more(self, operator: ProblemOperator, k: int) -> Eigenpairs | None:
+        """Return more eigenpairs; None, with a note, where they do not converge."""
+        most = self.settings.max_products
+        left = None if most is None else most - self.products
+        found = None
+        if left is None or left > 0:
+            found = self._eigenpairs(operator, k, self.pairs.vectors, left)
             if found.outcome is Outcome.INTERRUPTED:
                 raise KeyboardInterrupt
-            self.pairs = found
+        if found is None or not found.converged.all():
+            why = "max_products was reached" if found is None else found.message
+            self.notes.append(f"More eigenvectors were wanted, but did not converge: {why}.")
+            return None
+        return found
 
-    def _held(self, problem: Problem, pairs: Eigenpairs) -> float:
+    def _adopt(self, problem: Problem, pairs: Eigenpairs) -> None:
+        """Take eigenpairs for those of the analysis, with all that depends on them."""
+        outliers, shares = self._count_outliers(problem, pairs), self._shares(problem, pairs)
+        self.pairs, self.shares, self.fields["outlier_count"] = pairs, shares, outliers
+        self._encode()
+
+    def _shares(self, problem: Problem, pairs: Eigenpairs) -> NDArray[np.float64]:
         """Return the share of the boundary's gradients, or of the samples', that pairs hold."""
-        complexity = self.fields.get("boundary_complexity")
-        if complexity is None or self.gradients is None:
-            cosines = training_alignment(problem, pairs.vectors).cosines.double()
-            return float(cosines.square().sum(1).mean())
-        encoded = self.gradients.held_by(problem, pairs.vectors)
-        self.fields["boundary_complexity"] = replace(complexity, encoded=encoded)
-        return float(encoded[-1])
+        if self.gradients is not None:
+            return self.gradients.held_by(problem, pairs.vectors)
+        cosines = training_alignment(problem, pairs.vectors).cosines.double()
+        found: NDArray[np.float64] = _numpy(cosines.square().mean(0).cumsum(0))
+        return found
 
-    def _boundary(self, problem: Problem, pairs: Eigenpairs) -> None:
-        seed = self.settings.seed
-        reason = why_no_boundary(problem)
-        if reason:
-            self.notes.append(f"No boundary to measure: {reason}")
-        else:
-            segments = affordable_segments(problem)
-            self.fields["boundary_area"] = boundary_area(problem, segments=segments, seed=seed)
+    @property
+    def best(self) -> NDArray[np.float64]:
+        """The most of the boundary's gradients that any directions could hold."""
+        found = self.fields.get("boundary_complexity")
+        return np.zeros(0) if found is None else found.best_of_all
+
+    @property
+    def _of_what(self) -> str:
+        return "the boundary's" if self.gradients is not None else "the samples'"
+
+    def _encode(self) -> None:
+        """Tell the boundary's complexity what the eigenvectors hold of its gradients."""
+        found = self.fields.get("boundary_complexity")
+        if found is not None and self.gradients is not None:
+            self.fields["boundary_complexity"] = replace(found, encoded=self.shares)
+
+    def _area(self, problem: Problem) -> None:
+        seed, segments = self.settings.seed, affordable_segments(problem)
         try:
-            found, self.gradients = complexity_and_gradients(problem, seed=seed)
+            area = boundary_area(problem, segments=segments, seed=seed)
+        except InvalidInputError as error:  # no reason to lose the eigenvectors
+            self.notes.append(f"No boundary to measure: {error}")
+            return
+        self.fields["boundary_area"] = area
+
+    def _boundary(self, problem: Problem) -> None:
+        try:
+            found, gradients = complexity_and_gradients(problem, seed=self.settings.seed)
         except InvalidInputError as error:  # no reason to lose the eigenvectors
             self.notes.append(f"The boundary's complexity is missing: {error}")
             return
-        self.fields["boundary_complexity"] = found
-        if self.gradients is not None:
-            self._held(problem, pairs)
+        self.fields["boundary_complexity"], self.gradients = found, gradients
         if found.n_samples < problem.n_samples:
             self.notes.append(
                 f"The boundary's complexity is that of {found.n_samples:,} of the samples."

@@ -24,9 +24,10 @@ from eigenboundary.analysis.qualities import (
     TRAINING,
     Quality,
     better_altogether,
-    known,
+    front_of,
     of_smallest_margin,
     with_interval,
+    without,
 )
 from eigenboundary.analysis.result import Analysis
 from eigenboundary.runtime.errors import InvalidInputError
@@ -149,21 +150,18 @@ def compare(analyses: Mapping[str, Analysis]) -> Comparison:
             raise InvalidInputError("analyses", f"all have the same {what}", f"{sorted(values)}")
     k = min(analysis.k for analysis in analyses.values())
     numbers = {str(name): _numbers(analysis, k) for name, analysis in analyses.items()}
-    accuracy = HELD_OUT if known(HELD_OUT, numbers.values()) else TRAINING
-    qualities = [q for q in (accuracy, *BOUNDARY) if known(q, numbers.values())]
-    front = [
-        name
-        for name, own in numbers.items()
-        if not any(better_altogether(other, own, qualities) for other in numbers.values())
-    ]
+    accuracy = TRAINING if without(HELD_OUT, numbers) else HELD_OUT
+    norms = {a.sections.norm for a in analyses.values() if a.sections is not None}
+    margins = [quality for quality in BOUNDARY if "margin" in quality.name]
+    qualities = [q for q in (accuracy, *BOUNDARY) if len(norms) < 2 or q not in margins]
     best = _best(numbers, qualities)
     return Comparison(
         table=pd.DataFrame.from_dict(numbers, orient="index"),
         differences=_differences(numbers, qualities),
-        front=tuple(front),
+        front=front_of(numbers, qualities),
         best=best,
         reasons=tuple(_reasons(numbers, qualities, best)),
-        caveats=tuple(_caveats(analyses, qualities)),
+        caveats=tuple(_caveats(analyses, numbers, qualities)),
         k=k,
         analyses=analyses,
     )
@@ -245,9 +243,11 @@ def _missing(name: str) -> dict[str, float]:
 
 
 def _share(name: str, share: float | None, n: int) -> dict[str, float]:
-    """Return a share of n samples with Wilson's 95 % interval."""
+    """Return a share of n samples with Wilson's 95 % interval; 0 to 1 where n is not known."""
     if share is None:
         return _missing(name)
+    if not n:
+        return with_interval(name, share, (0.0, 1.0))
     found = binomtest(round(share * n), n).proportion_ci(method="wilson")
     return with_interval(name, share, (found.low, found.high))
 
@@ -273,13 +273,19 @@ def _best(numbers: Mapping[str, Any], qualities: list[Quality]) -> str | None:
 def _reasons(numbers: Mapping[str, Any], qualities: list[Quality], best: str | None) -> list[str]:
     reasons = []
     for quality in qualities:
-        values = {name: of_name[quality.name] for name, of_name in numbers.items()}
+        unknown = without(quality, numbers)
+        values = {n: of_n[quality.name] for n, of_n in numbers.items() if n not in unknown}
+        if not values:
+            continue
         order = sorted(values, key=lambda name: values[name], reverse=quality.more_is_better)
         write = percent if quality in (HELD_OUT, TRAINING) else format_number
         shown = ", ".join(f"{name} {write(values[name])}" for name in order)
-        first = order[0]
-        over = [n for n in order[1:] if quality.better(numbers[first], numbers[n]) > 0]
-        said = f"{first} is clearly better than {_listed(over)}" if over else "no clear difference"
+        clear = [
+            f"{name} is clearly better than {_listed(worse)}"
+            for name in order
+            if (worse := [o for o in order if quality.better(numbers[name], numbers[o]) > 0])
+        ]
+        said = "; ".join(clear) or "no clear difference"
         reasons.append(f"{quality.text[0].upper()}{quality.text[1:]}: {shown}; {said}.")
     if best is not None:
         reasons.append(f"{best} is clearly worse than none in any of these.")
@@ -288,11 +294,15 @@ def _reasons(numbers: Mapping[str, Any], qualities: list[Quality], best: str | N
     return reasons
 
 
-def _caveats(analyses: Mapping[str, Analysis], qualities: list[Quality]) -> list[str]:
+def _caveats(
+    analyses: Mapping[str, Analysis], numbers: Mapping[str, Any], qualities: list[Quality]
+) -> list[str]:
     every = list(analyses.values())
     margins = {name: a.smallest_margin for name, a in analyses.items()}
     uncertain = [name for name, found in margins.items() if found and not found.converged]
     partly = [n for n, found in margins.items() if found and found.converged and not found.complete]
+    no_area = without(BOUNDARY[0], numbers)
+    norms = {a.sections.norm for a in every if a.sections is not None}
     caveats = {  # each with whether it holds
         "No held-out accuracy is known of all (test_data= of eb.analyze): a simple boundary with a "
         "wide margin may still be a wrong one.": HELD_OUT not in qualities,
@@ -304,6 +314,8 @@ def _caveats(analyses: Mapping[str, Analysis], qualities: list[Quality]) -> list
             len({a.n_parameters for a in every}) > 1
         ),
         "Some eigenpairs did not converge.": not all(a.converged.all() for a in every),
+        f"The boundary area of {_listed(no_area)} is not known.": bool(no_area),
+        "Margins were measured in different norms: they are not compared.": len(norms) > 1,
         "Margins were searched for in different boxes, or in one and in none: a box can only widen "
         "a margin.": len({a.sections.box for a in every if a.sections is not None}) > 1,
         f"The smallest margin of {_listed(uncertain)} is not certain: searches that did not "

@@ -2,12 +2,11 @@
 
 Eigenvectors are enough where the outliers are all among them, and where they hold 90 % of the unit
 gradients at points of the boundary, or of the reinforcing gradients where there are no points. More
-are computed until then, or until that takes too much work or memory.
+are computed until then, or until no more can be had: for work, memory, their number, or because all
+others are null.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,8 @@ from numpy.typing import NDArray
 from eigenboundary.curvature.operators.base import SymmetricOperator
 from eigenboundary.problem.problem import Problem
 from eigenboundary.runtime.formats import percent
+
+Array = NDArray[np.float64]
 
 #: Eigenvectors to begin with.
 FIRST = 10
@@ -26,37 +27,42 @@ _FLOPS, _PASSES = 2e13, 10
 _BYTES, _COPIES = 2**30, 4
 
 
-def wanted_number(
-    k: int, held: float, best: Sequence[float] | NDArray[np.float64], outliers: int
-) -> int:
-    """Return how many eigenvectors to compute next, k if k are enough.
+def enough_of(shares: Array, outliers: int) -> int:
+    """Return how many eigenvectors are enough; more than there are where all are too few.
 
-    ``held`` is the share that k of them hold, ``best`` the most that any i directions could hold,
-    and ``outliers`` the number of outliers known.
+    ``shares`` (k,) are those that the first i eigenvectors hold; ``outliers`` is the number of
+    outliers known.
     """
-    if held >= _HELD and outliers <= k:
+    return max(FIRST, outliers, int((shares < _HELD).sum()) + 1)
+
+
+def wanted_number(shares: Array, best: Array, outliers: int) -> int:
+    """Return how many eigenvectors to compute next, no more than there are if they are enough.
+
+    ``best`` are the most that any i directions could hold.
+    """
+    k = len(shares)
+    if shares[-1] >= _HELD and outliers <= k:
         return k
     # No fewer directions than these can hold enough.
-    least = next((i for i, share in enumerate(best, start=1) if share >= _HELD), k)
+    least = int((best < _HELD).sum()) + 1 if len(best) else k
     return max(2 * k, least, outliers)
 
 
-def affordable_number(problem: Problem, operator: SymmetricOperator, k: int) -> int:
-    """Return how many eigenvectors can be computed next, after k of them took all products yet."""
+def affordable_number(problem: Problem, operator: SymmetricOperator, k: int, products: int) -> int:
+    """Return how many eigenvectors can be computed, after k of them took so many products."""
     flops = _PASSES * max(problem.signature.flops, 1) * problem.n_samples
-    by_work = int(k * (_FLOPS / flops / max(operator.products, 1) - 1))
-    vector = operator.size * 8
-    by_memory = operator.memory.at_most(_BYTES) // (_COPIES * vector)
+    by_work = int(k * (_FLOPS / flops / max(products, 1) - 1))
+    by_memory = operator.memory.at_most(_BYTES) // (_COPIES * operator.size * 8)
     return min(_MOST, operator.size, by_work, by_memory)
 
 
-def what_is_missing(k: int, held: float, outliers: int) -> list[str]:
-    """Return what k eigenvectors do not tell, as sentences."""
-    advice = "; k= asks for more"
-    said = []
-    if held < _HELD:
-        share = f"{percent(held)} of the boundary's gradients, less than {percent(_HELD)}"
-        said.append(f"The {k} eigenvectors computed hold {share}{advice}.")
+def what_is_missing(shares: Array, of_what: str, outliers: int) -> list[str]:
+    """Return what eigenvectors do not tell, as sentences."""
+    k, said = len(shares), []
+    if shares[-1] < _HELD:
+        share = f"{percent(shares[-1])} of {of_what} gradients, less than {percent(_HELD)}"
+        said.append(f"The {k} eigenvectors computed hold {share}.")
     if outliers > k:
-        said.append(f"Eigenvectors of {k} of at least {outliers} outliers were computed{advice}.")
+        said.append(f"Eigenvectors of {k} of at least {outliers} outliers were computed.")
     return said

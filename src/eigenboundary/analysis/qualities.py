@@ -2,15 +2,18 @@
 
 A *quality* is a number with an interval, of which more or less is better. One network is clearly
 better in it than another one where the intervals do not overlap; it is better *altogether* where it
-is so in at least one quality and clearly worse in none. Networks that no other one is better than
-altogether are the Pareto front.
+is so in at least one quality and clearly worse in none. Intervals that overlap can make a circle of
+networks, each better than the next one. The front are the networks that no other one is better
+than, directly or by way of others, except for others of a circle with them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 Numbers = Mapping[str, float]
 
@@ -28,7 +31,10 @@ class Quality:
     more_is_better: bool
 
     def better(self, one: Numbers, other: Numbers) -> int:
-        """Return 1 where the first network is clearly better, -1 where the second is, else 0."""
+        """Return 1 where the first network is clearly better, -1 where the second is, else 0.
+
+        An unknown number, NaN, is neither.
+        """
         sign = 1 if self.more_is_better else -1
         if one[f"{self.name}_low"] > other[f"{self.name}_high"]:
             return sign
@@ -62,6 +68,17 @@ def better_altogether(one: Numbers, other: Numbers, qualities: Iterable[Quality]
     return max(found, default=0) > 0 and min(found) >= 0
 
 
+def front_of(numbers: Mapping[str, Numbers], qualities: Sequence[Quality]) -> tuple[str, ...]:
+    """Return the networks of the front, at least one, in their order."""
+    names = list(numbers)
+    better = np.array(
+        [[better_altogether(numbers[a], numbers[b], qualities) for b in names] for a in names]
+    )
+    for _ in names:  # by way of others
+        better = better | (better @ better)
+    return tuple(name for i, name in enumerate(names) if not (better[:, i] & ~better[i, :]).any())
+
+
 def with_interval(name: str, value: float, interval: tuple[float, float]) -> dict[str, float]:
     """Return a number with the ends of its interval, by their names."""
     low, high = interval
@@ -78,6 +95,6 @@ def of_smallest_margin(value: float, *, certain: bool) -> dict[str, float]:
     return with_interval("smallest_margin", value, ends)
 
 
-def known(quality: Quality, every: Iterable[Numbers]) -> bool:
-    """Tell whether all networks have a quality."""
-    return not any(math.isnan(numbers[quality.name]) for numbers in every)
+def without(quality: Quality, numbers: Mapping[str, Numbers]) -> list[str]:
+    """Return the networks that a quality is not known of."""
+    return [name for name, of_name in numbers.items() if math.isnan(of_name[quality.name])]

@@ -389,8 +389,8 @@ class Analysis:
 
     def _margin_summary(self) -> dict[str, Any]:
         if self.sections is None or self.smallest_margin is None:
-            missing = ("sections", "smallest_margin", "median_margin", "five_percent_margin")
-            return dict.fromkeys(missing)
+            missing = ("sections", "boundary_unexplained", "smallest_margin")
+            return {**dict.fromkeys(missing), **self._sample_margin_summary()}
         rows = self.sections.to_dataframe().reset_index().to_dict(orient="records")
         found = self.smallest_margin
         return {
@@ -410,7 +410,8 @@ class Analysis:
     def _sample_margin_summary(self) -> dict[str, Any]:
         found = self.sample_margins
         if found is None:
-            return {"median_margin": None, "five_percent_margin": None}
+            names = ("median_margin", "five_percent_margin")
+            return dict.fromkeys(part for name in names for part in (name, f"{name}_interval"))
         five, of_five = found.quantile(0.05), found.quantile_interval(0.05)
         return {
             "median_margin": found.median,

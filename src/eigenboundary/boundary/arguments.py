@@ -76,15 +76,6 @@ def check_has_boundary(problem: Problem, geometry: Geometry) -> None:
             geometry.check_inside(x, "data")
 
 
-def why_no_boundary(problem: Problem) -> str:
-    """Return why no boundary can be looked for between the samples; empty if one can."""
-    try:
-        check_has_boundary(problem, Geometry())
-    except InvalidInputError as error:
-        return str(error)
-    return ""
-
-
 def _check_continuous(problem: Problem, name: str) -> None:
     if not problem.signature.floating_inputs:
         layout = problem.signature.layout

@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 from scipy.special import entr, ndtri
 from torch import Tensor
 
-from eigenboundary.boundary.arguments import why_no_boundary
 from eigenboundary.boundary.points import BoundaryPoints, boundary_points
 from eigenboundary.curvature.operators.tangent_kernel import tangent_kernel
 from eigenboundary.problem.derivatives import pushforward
@@ -175,10 +174,15 @@ class BoundaryGradients:
 
 def boundary_gradients(problem: Problem, n: int, seed: int) -> BoundaryGradients | None:
     """Compute gradients at n points of the boundary; None where all vanish or there is none."""
-    if not n or why_no_boundary(problem):
+    if not n:
         return None
-    points = boundary_points(problem, n=n, seed=seed)
-    kernel = gradient_kernel(problem, points) if len(points) else torch.zeros(0, 0)
+    try:
+        points = boundary_points(problem, n=n, seed=seed)
+    except InvalidInputError:  # no boundary can be looked for between the samples
+        return None
+    if not len(points):
+        return None
+    kernel = gradient_kernel(problem, points)
     return BoundaryGradients(points, kernel) if (kernel.diagonal() > 0).any() else None
 
 

@@ -56,7 +56,7 @@ class SmallestMargin:
     lower_estimate : float
         Distance of the sample for the linearised network: an estimate, no bound.
     examined : array of int, shape (n_examined,)
-        The samples, in the order of the eigenvectors.
+        The samples, in the order of the eigenvectors, then those drawn at random.
     distances : array, shape (n_examined,)
         Distances of these samples; NaN where the search did not converge.
     drawn : array of bool, shape (n_examined,)
@@ -82,7 +82,7 @@ class SmallestMargin:
 
     @property
     def sample_margins(self) -> SampleMargins | None:
-        """Distances of the samples drawn at random; None where no search converged."""
+        """Distances of the samples drawn at random; None where none was, or no search converged."""
         known = self.drawn & ~np.isnan(self.distances)
         return SampleMargins(self.examined[known], self.distances[known]) if known.any() else None
 

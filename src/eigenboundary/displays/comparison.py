@@ -89,6 +89,9 @@ class ComparisonDisplay(Display):
 
     def _interval(self, ax: Axes, name: str) -> None:
         low, high = self._values(f"{name}_low"), self._values(f"{name}_high")
+        # An open end goes beyond all that is shown.
+        known = self._values(name)[np.isfinite(self._values(name))]
+        high = np.where(np.isinf(high), 3 * known.max(initial=0.0), high)
         ax.hlines(self._rows, low, high, colors=self._colors, linewidth=5, alpha=0.5)
 
     def _area(self, ax: Axes) -> None:

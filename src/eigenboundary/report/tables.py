@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal
@@ -303,7 +304,7 @@ def _smallest_margin(analysis: Analysis) -> str:
     found = analysis.smallest_margin
     if found is None:
         return "–"
-    bound = "" if found.complete else "≤ "
+    bound = "" if found.complete or math.isnan(found.value) else "≤ "
     return f"{bound}{format_number(found.value, 4)}{'' if found.converged else ' (not converged)'}"
 
 

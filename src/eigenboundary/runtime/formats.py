@@ -38,10 +38,10 @@ def is_narrow(bounds: tuple[float, float]) -> bool:
 
     Examples
     --------
-    >>> is_narrow((9.5, 10.0)), is_narrow((5.0, 10.0))
-    (True, False)
+    >>> is_narrow((9.5, 10.0)), is_narrow((5.0, 10.0)), is_narrow((1.0, math.inf))
+    (True, False, False)
     """
-    return bounds[1] - bounds[0] <= _NARROW * bounds[1]
+    return math.isfinite(bounds[1]) and bounds[1] - bounds[0] <= _NARROW * bounds[1]
 
 
 def format_known(value: float, bounds: tuple[float, float]) -> str:

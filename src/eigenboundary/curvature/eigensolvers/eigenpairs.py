@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -65,6 +65,24 @@ class Eigenpairs:
     next_values: Tensor = _NO_VALUES
     next_residuals: Tensor = _NO_VALUES
     rest: tuple[float, float] | None = None
+
+    def first(self, k: int) -> Eigenpairs:
+        """Return the first k pairs; the eigenvalues of the others become estimates."""
+        after = self.values[k:]
+        if not len(after):
+            return self
+        bounds = [float(after.min()), float((after + self.residual_norms[k:]).max())]
+        bounds += [] if self.rest is None else self.rest
+        return replace(
+            self,
+            values=self.values[:k],
+            vectors=self.vectors[:, :k],
+            residuals=self.residuals[:k],
+            converged=self.converged[:k],
+            next_values=torch.cat([after, self.next_values]),
+            next_residuals=torch.cat([self.residuals[k:], self.next_residuals]),
+            rest=(min(bounds), max(bounds)),
+        )
 
     @property
     def message(self) -> str:

@@ -97,6 +97,8 @@ def _largest_control(mass: Numbers) -> float:
 
 def _log_ratio(name: str, above: Numbers, below: Numbers) -> float:
     # One is added to counts, which may be zero.
+    if not above[name] * below[name] and name == "boundary_area":
+        return math.nan  # no crossing was seen
     added = 1 if name in ("outliers", "boundary_count", "eigenvectors_for_95") else 0
     known = name != "outliers" or not math.isnan(_more_outliers(above, below))
     return math.log2((above[name] + added) / (below[name] + added)) if known else math.nan
@@ -113,9 +115,11 @@ def _more_outliers(above: Numbers, below: Numbers) -> float:
 
 
 def _preference(one: Numbers, other: Numbers) -> float:
-    """Return 1 where the rule prefers the minimum that is right more often, 0.5 for a draw."""
+    """Return 1 where the rule prefers the minimum that is right more often, NaN for none."""
     first = better_altogether(one, other, BOUNDARY)
-    if one["accuracy"] == other["accuracy"] or first == better_altogether(other, one, BOUNDARY):
+    if first == better_altogether(other, one, BOUNDARY):
+        return math.nan
+    if one["accuracy"] == other["accuracy"]:
         return 0.5
     return float(first == (one["accuracy"] > other["accuracy"]))
 
@@ -144,8 +148,8 @@ def _claims() -> Iterator[Claim]:
         ):
             effect, text = partial(_log_ratio, name), f"log₂ ratio of {text}"
             yield _claim(2, statement, text, effect, above(0.0), "complexity", more, less)
-    same = "with as many classes, a more complex boundary has more outliers"
-    more_classes = "with more classes on the same data there are more outliers"
+    same = "with as many classes, a more complex boundary has more of it"
+    more_classes = "with more classes on the same data there is more of it"
     for statement, *of_configs in (
         (same, "outliers", "circles-normal", "hierarchical-two"),
         (same, "outliers", "half-moons-normal", "hierarchical-two"),
@@ -188,7 +192,7 @@ def _claims() -> Iterator[Claim]:
             text, error = "median relative error", itemgetter(f"step_{step}")
             yield _claim(7, statement, text, error, below(0.1), "loss_change", config)
     statement = "the boundary's area and margins prefer the minimum that generalizes better"
-    text = "share of seeds in which the preferred one is right more often on 20,000 fresh samples"
+    text = "share, of seeds with a preference, in which that one is right more often on fresh data"
     for data, other in (("checkerboard", "wide"), ("blobs", "adversarial")):
         minima = ("minimum", f"{data}-normal", f"{data}-{other}")
         yield _claim(8, statement, text, _preference, above(0.5), *minima, dataset=data)

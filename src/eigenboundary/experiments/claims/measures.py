@@ -22,6 +22,7 @@ from eigenboundary.alignment.error_bounds import alignment_errors
 from eigenboundary.alignment.reinforcing_gradients import alignments, training_alignment
 from eigenboundary.analysis.qualities import of_smallest_margin, with_interval
 from eigenboundary.boundary import (
+    BoundaryDistance,
     SampleMargins,
     boundary_area,
     boundary_complexity,
@@ -88,10 +89,15 @@ class Subject:
         return torch.as_tensor(found.points)
 
     @cached_property
+    def nearest(self) -> BoundaryDistance:
+        """The boundary nearest to the first training samples."""
+        x = self.trained.data.train[0][:_MARGIN_SAMPLES].double()
+        return boundary_distance(self.problem, x, seed=self.seed)
+
+    @property
     def distances(self) -> Array:
         """Distances of the first training samples to the boundary."""
-        x = self.trained.data.train[0][:_MARGIN_SAMPLES].double()
-        return np.asarray(boundary_distance(self.problem, x, seed=self.seed).value)
+        return np.asarray(self.nearest.value)
 
     @cached_property
     def complexity(self) -> Complexity:
@@ -247,14 +253,16 @@ def minimum(subject: Subject) -> Numbers:
     parts = zip(fresh.train, fresh.validation, fresh.test, strict=True)
     x, y = (torch.cat(tensors) for tensors in parts)
     area = boundary_area(subject.problem, seed=subject.seed)
-    margins = SampleMargins(np.arange(len(subject.distances)), subject.distances)
+    known = subject.nearest.converged
+    margins = SampleMargins(np.flatnonzero(known), subject.distances[known])
+    certain = bool(known.all()) and len(known) == len(subject.trained.data.train[0])
     return {
         **with_interval("boundary_area", area.value, area.interval),
         **with_interval("median_margin", margins.median, margins.median_interval),
         **with_interval(
             "five_percent_margin", margins.quantile(0.05), margins.quantile_interval(0.05)
         ),
-        **of_smallest_margin(float(subject.distances.min()), certain=True),
+        **of_smallest_margin(float(margins.distances.min()), certain=certain),
         "accuracy": evaluate(subject.trained.model, (x, y))[1],
     }
 
