@@ -33,7 +33,7 @@ _TABLE = Path(__file__).parents[1] / "docs" / "orders.csv"
 _CLASSES = (2, 3, 5, 10)
 _NOISES = (0.0, 0.1, 0.3)
 _STARTS = ("normal", "large-norm", "adversarial")
-_SEEDS = {"digits": 4, "mnist": 4, "moons, ReLU": 20, "moons, tanh": 20, "starts": 10}
+_SEEDS = {"digits": 4, "mnist": 4, "moons, ReLU": 10, "moons, tanh": 10, "starts": 10}
 _IMAGES, _MOONS, _TESTED = 400, 200, 5000
 # Radius of the attacks in robust training, in inputs' units.
 _RADIUS = {"digits": 0.5, "mnist": 0.5, "moons, ReLU": 0.15, "moons, tanh": 0.15}
