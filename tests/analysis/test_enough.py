@@ -142,7 +142,7 @@ def test_products_are_counted_over_all_searches_and_converged_pairs_are_kept() -
     analysis = eb.analyze(model, data, grid=0, method="krylov", max_products=most)
     assert analysis.k == 10
     assert analysis.converged.all()
-    assert analysis.provenance.products <= 1.2 * most
+    assert analysis.provenance.products <= most + 40  # those that check residuals beside
     assert any("did not converge" in note for note in analysis.notes)
 
 

@@ -41,7 +41,7 @@ _ALONG = 9
 # Segments that are held at once.
 _AT_ONCE = 512
 # Floating-point operations for all segments of an analysis, and fewest segments.
-_FLOPS, _FEWEST = 1e13, 100
+_FLOPS, _FEWEST = 5e12, 100
 _NORMAL, _NONE_SEEN = 1.96, 3.69  # of 95 % confidence, both sides
 
 
