@@ -225,3 +225,17 @@ def test_a_fingerprint_tells_weights_and_buffers_apart(blobs: Blobs) -> None:
     assert eb.Problem(model, blobs).network.fingerprint() == first
     model[1].running_mean += 1
     assert eb.Problem(model, blobs).network.fingerprint() != first
+
+
+def test_sections_are_those_of_the_twenty_sharpest_eigenvectors(
+    small_model: nn.Module, blobs, tmp_path: Path
+) -> None:
+    analysis = eb.analyze(small_model, blobs, k=25, margins=True, grid=0)
+    assert analysis.sections is not None
+    assert len(analysis.sections) == 20
+    analysis.save(tmp_path / "a.safetensors")
+    loaded = eb.load(tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(loaded.sections.alignment, analysis.sections.alignment)
+    assert loaded.smallest_margin.value == analysis.smallest_margin.value
+    assert loaded.boundary_area.interval == analysis.boundary_area.interval
+    assert loaded.n_test_samples == 0

@@ -306,8 +306,8 @@ def _caveats(
     caveats = {  # each with whether it holds
         "No held-out accuracy is known of all (test_data= of eb.analyze): a simple boundary with a "
         "wide margin may still be a wrong one.": HELD_OUT not in qualities,
-        "The networks were analysed on different samples; margins, areas and alignments then "
-        "differ by the data too.": any(
+        "The networks were analysed on different samples or labels; margins, areas and alignments "
+        "then differ by the data too.": any(
             not np.array_equal(a.labels, every[0].labels) for a in every
         ),
         "The networks differ in size, and so in how their gradients can spread.": (

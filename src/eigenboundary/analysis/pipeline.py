@@ -109,8 +109,8 @@ def analyze(
         with ``margins``, inputs of more dimensions have the planes through
         :math:`x_t^+, x_t^-, x_b` of the first three sections, with at most 60 points a side.
     margins : bool
-        Also find the sections of the boundary that the eigenvectors encode, their margins and the
-        smallest margin (see :func:`~eigenboundary.boundary_sections`). The result then holds about
+        Also find the sections of the boundary that the first 20 eigenvectors encode, their margins,
+        and the margins of samples (see :func:`~eigenboundary.boundary_sections`). The result then holds about
         1,000 + 5k + 9 inputs more, and 3 · 60² · (C + 5) numbers for its planes. For networks of
         more than about 10⁸ operations an input fewer points and samples are looked at, with a note.
     bulk : bool

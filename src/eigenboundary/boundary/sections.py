@@ -156,7 +156,7 @@ class BoundarySections(Sequence[Section]):
 
     sections: tuple[Section, ...]
     points: BoundaryPoints
-    alignment: Annotated[Array, "m", "k"]
+    alignment: Annotated[Array, "m", "j"]
     norm: float = 2.0
     box: tuple[float, float] | None = None
 
