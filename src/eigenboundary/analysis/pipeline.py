@@ -110,9 +110,10 @@ def analyze(
         :math:`x_t^+, x_t^-, x_b` of the first three sections, with at most 60 points a side.
     margins : bool
         Also find the sections of the boundary that the first 20 eigenvectors encode, their margins,
-        and the margins of samples (see :func:`~eigenboundary.boundary_sections`). The result then holds about
-        1,000 + 5k + 9 inputs more, and 3 · 60² · (C + 5) numbers for its planes. For networks of
-        more than about 10⁸ operations an input fewer points and samples are looked at, with a note.
+        and the margins of samples (see :func:`~eigenboundary.boundary_sections`). The result then
+        holds about 1,000 + 5k + 9 inputs more, and 3 · 60² · (C + 5) numbers for its planes. For
+        networks of more than about 10⁸ operations an input fewer points and samples are looked at,
+        with a note.
     bulk : bool
         Also estimate the trace and the distribution of all p eigenvalues, by about 660 more
         products (see :func:`~eigenboundary.estimate_trace`,
