@@ -12,7 +12,7 @@ from tests.references import Golden
 @cache
 def analysis_of(golden: Golden, **options: Any) -> eb.Analysis:
     """An analysis of a reference network on its data, without a grid."""
-    return eb.analyze(golden.model(), golden.data, grid=0, **options)
+    return eb.analyze(golden.model(), golden.data, **{"k": 10, "grid": 0, **options})
 
 
 @cache

@@ -133,8 +133,10 @@ def test_progress_names_every_stage(small_model: nn.Module, blobs: Blobs) -> Non
         "data",
         "eigenpairs",
         "outliers",
-        "alignment",
+        "area",
         "boundary",
+        "encoded",
+        "alignment",
         "pictures",
     ]
     assert any(stage == "eigenpairs" and total > 1 for stage, _, total in seen)

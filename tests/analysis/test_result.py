@@ -120,8 +120,10 @@ def test_provenance_says_how_the_numbers_came_about(small_model: nn.Module, blob
         "data",
         "eigenpairs",
         "outliers",
-        "alignment",
+        "area",
         "boundary",
+        "encoded",
+        "alignment",
         "pictures",
     }
     assert set(made.versions) == {"eigenboundary", "torch", "numpy", "python"}

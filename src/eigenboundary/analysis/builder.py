@@ -123,9 +123,9 @@ class Builder:
                 if settings.automatic and settings.target is None:
                     self._grow(problem, operator)
         pairs = self.pairs
+        self._note_on_outliers(pairs)
         with self.stage("alignment"):
             directions = self._align(problem, pairs)
-        self._note_on_outliers(pairs)
         with self.stage("pictures"):
             self._pictures(problem, pairs)
         if settings.controls and not self.interrupted:
