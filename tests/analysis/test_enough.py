@@ -76,6 +76,15 @@ def test_ten_are_enough_for_a_simple_network(gauss_normal: Golden) -> None:
     assert analysis.outliers <= 10
 
 
+def test_no_more_are_computed_where_more_hold_hardly_more(gauss_adversarial: Golden) -> None:
+    """Much of the boundary lies in eigenvectors whose eigenvalues are nearly zero."""
+    analysis = eb.analyze(gauss_adversarial.model(), gauss_adversarial.data, grid=0)
+    encoded = analysis.boundary_complexity.encoded
+    assert analysis.k == 20
+    assert encoded[-1] < encoded[9] + 0.1 * (0.9 - encoded[9])
+    assert any("20 eigenvectors computed hold" in note for note in analysis.notes)
+
+
 def test_as_many_are_computed_as_asked_for() -> None:
     model, data = memorised(0.1)
     assert eb.analyze(model, data, k=3, grid=0).k == 3

@@ -156,7 +156,7 @@ def test_unconverged_pairs_are_noted(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k": 0}, "k must be an integer of at least 1 or 'all'; got 0"),
+        ({"k": 0}, "k must be an integer of at least 1, 'all' or 'auto'; got 0"),
         ({"k": 40}, "k must be at most p = 39"),
         ({"k": "ten"}, "k must be"),
         ({"curvature": "fisher"}, "curvature must be one of 'hessian', 'gauss_newton'"),

@@ -120,7 +120,7 @@ def completed(words):
         ("eigenboundary co", {"compare"}),
         ("eigenboundary analyze --cur", {"--curvature"}),
         ("eigenboundary analyze --method ", set(options.METHODS)),
-        ("eigenboundary analyze --k a", {"all"}),
+        ("eigenboundary analyze --k a", {"all", "auto"}),
         ("eigenboundary train blobs-n", {"blobs-nll", "blobs-normal"}),
         ("eigenboundary reproduce app", {"appendix"}),
     ],

@@ -173,7 +173,7 @@ def test_a_mistake_that_one_process_sees_is_said_by_all(
     assert {kind for kind, _ in said.values()} == {"InvalidInputError"}
     for name in ("label", "nan", "one class", "k", "sum", "start", "empty"):
         assert said[name] == alone["mistakes"][name]
-    assert said["k here"][1] == "k must be an integer of at least 1 or 'all'; got 0."
+    assert said["k here"][1] == "k must be an integer of at least 1, 'all' or 'auto'; got 0."
     assert said["model here"][1].endswith("got NoneType.")
     assert said["pair here"][1].startswith("data must be a pair (x, y)")
     assert "too many" in said["raises here"][1]
@@ -243,7 +243,11 @@ def test_commands_in_several_processes_print_once_and_leave_the_exit_code_to_the
         "built\n",
         "Error: --data must name something in 'my_model'; it has no 'nothing'.\n",
     )
-    assert none == (2, "", "Error: --k must be an integer of at least 1 or 'all'; got '0'.\n")
+    assert none == (
+        2,
+        "",
+        "Error: --k must be an integer of at least 1, 'all' or 'auto'; got '0'.\n",
+    )
     assert wrong[0] == 2
     assert "--wrong" in wrong[2]
     assert listed[0] == 0

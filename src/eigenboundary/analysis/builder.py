@@ -23,6 +23,7 @@ from eigenboundary.alignment.reinforcing_gradients import Alignment, training_al
 from eigenboundary.analysis.enough import (
     affordable_number,
     enough_of,
+    hardly_more,
     wanted_number,
     what_is_missing,
 )
@@ -278,7 +279,9 @@ class Builder:
                 of_all = self._shares(problem, found)
                 known = min(known, enough_of(of_all, self._count_outliers(problem, found).count))
             self._adopt(problem, found.first(max(k, known)))
-            if known < min(wanted, most):
+            outliers = self.fields["outlier_count"].count
+            in_vain = outliers <= len(self.shares) and hardly_more(shares[-1], self.shares[-1])
+            if known < min(wanted, most) or in_vain:
                 break
         self.notes += what_is_missing(
             self.shares, self._of_what, self.fields["outlier_count"].count

@@ -2,8 +2,8 @@
 
 Eigenvectors are enough where the outliers are all among them, and where they hold 90 % of the unit
 gradients at points of the boundary, or of the reinforcing gradients where there are no points. More
-are computed until then, or until no more can be had: for work, memory, their number, or because all
-others are null.
+are computed until then, or until no more can be had: for work, memory, their number, because all
+others are null, or because twice as many hold hardly more.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 FIRST = 10
 _HELD = 0.9
 _MOST = 160
+# Part of what is missing that more eigenvectors have to hold, for still more to be computed.
+_GAIN = 0.1
 # Floating-point operations for all products, and those of a product in forward passes.
 _FLOPS, _PASSES = 2e13, 10
 # Memory for eigenvectors and for the basis that they are found in, of about four vectors each.
@@ -47,6 +49,11 @@ def wanted_number(shares: Array, best: Array, outliers: int) -> int:
     # No fewer directions than these can hold enough.
     least = int((best < _HELD).sum()) + 1 if len(best) else k
     return max(2 * k, least, outliers)
+
+
+def hardly_more(before: float, after: float) -> bool:
+    """Tell whether more eigenvectors hold so little more that still more would not be enough."""
+    return after < _HELD and after - before < _GAIN * (_HELD - before)
 
 
 def affordable_number(problem: Problem, operator: SymmetricOperator, k: int, products: int) -> int:

@@ -78,8 +78,8 @@ def analyze(
     k : int, "auto" or "all"
         Eigenpairs to compute; "all" (or None) for all that are numerically non-null. "auto"
         computes 10, and more until the outliers are all in and 90 % of the boundary's gradients are
-        held; a note says where work, memory or 160 of them ended that before. With
-        ``complexity_tolerance`` it stands for 10.
+        held; a note says where they are not: where work, memory or 160 of them ended that before,
+        or twice as many held hardly more. With ``complexity_tolerance`` it stands for 10.
     curvature : {"hessian", "gauss_newton"}
     loss : {"cross_entropy", "nll", "mse"} or callable, optional
         Default: "cross_entropy". See :class:`~eigenboundary.Problem`, also for ``output``,
