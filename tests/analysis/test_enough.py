@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from eigenboundary.analysis.enough import enough_of, wanted_number, what_is_miss
 from tests.references import Golden
 
 
+@cache
 def memorised(noise: float) -> tuple[nn.Module, tuple[torch.Tensor, torch.Tensor]]:
     """A network that has learnt some wrong labels of two classes by heart."""
     generator = torch.Generator().manual_seed(0)
