@@ -1,8 +1,9 @@
 """What the Hessian of a classifier's loss knows about its decision boundary.
 
 The top eigenvectors of the training loss' Hessian encode the decision boundary
-(arXiv:2306.07104). :func:`analyze` computes them for any PyTorch classifier and says in how many
-directions the boundary can be moved, with error bounds and pictures.
+(arXiv:2306.07104). :func:`analyze` computes them for any PyTorch classifier, and says how large the
+boundary is near the data and in how many directions it can be moved, with error bounds and
+pictures.
 
 A name is imported when it is first used (PEP 562).
 """

@@ -265,7 +265,8 @@ class Builder:
         while self.pairs.converged.all():
             k, shares = len(self.pairs.values), self.shares
             outliers = self.fields["outlier_count"].count
-            wanted, most = wanted_number(shares, self.best, outliers), self._most(problem, operator)
+            wanted = wanted_number(shares, self._best, outliers)
+            most = affordable_number(problem, operator, k, self.products)
             if wanted <= k:
                 return
             if most <= k:
@@ -283,12 +284,9 @@ class Builder:
             in_vain = outliers <= len(self.shares) and hardly_more(shares[-1], self.shares[-1])
             if known < min(wanted, most) or in_vain:
                 break
-        self.notes += what_is_missing(
-            self.shares, self._of_what, self.fields["outlier_count"].count
-        )
-
-    def _most(self, problem: Problem, operator: ProblemOperator) -> int:
-        return affordable_number(problem, operator, len(self.pairs.values), self.products)
+        outliers = self.fields["outlier_count"].count
+        of_what = "the samples'" if self.gradients is None else "the boundary's"
+        self.notes += what_is_missing(self.shares, of_what, outliers)
 
     def _more(self, operator: ProblemOperator, k: int) -> Eigenpairs | None:
         """Return more eigenpairs; None, with a note, where they do not converge."""
@@ -309,7 +307,9 @@ class Builder:
         """Take eigenpairs for those of the analysis, with all that depends on them."""
         outliers, shares = self._count_outliers(problem, pairs), self._shares(problem, pairs)
         self.pairs, self.shares, self.fields["outlier_count"] = pairs, shares, outliers
-        self._encode()
+        found = self.fields.get("boundary_complexity")
+        if found is not None and self.gradients is not None:
+            self.fields["boundary_complexity"] = replace(found, encoded=shares)
 
     def _shares(self, problem: Problem, pairs: Eigenpairs) -> NDArray[np.float64]:
         """Return the share of the boundary's gradients, or of the samples', that pairs hold."""
@@ -320,20 +320,10 @@ class Builder:
         return found
 
     @property
-    def best(self) -> NDArray[np.float64]:
+    def _best(self) -> NDArray[np.float64]:
         """The most of the boundary's gradients that any directions could hold."""
         found = self.fields.get("boundary_complexity")
         return np.zeros(0) if found is None else found.best_of_all
-
-    @property
-    def _of_what(self) -> str:
-        return "the boundary's" if self.gradients is not None else "the samples'"
-
-    def _encode(self) -> None:
-        """Tell the boundary's complexity what the eigenvectors hold of its gradients."""
-        found = self.fields.get("boundary_complexity")
-        if found is not None and self.gradients is not None:
-            self.fields["boundary_complexity"] = replace(found, encoded=self.shares)
 
     def _area(self, problem: Problem) -> None:
         seed, segments = self.settings.seed, affordable_segments(problem)

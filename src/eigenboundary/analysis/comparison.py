@@ -288,9 +288,12 @@ def _reasons(numbers: Mapping[str, Any], qualities: list[Quality], best: str | N
         said = "; ".join(clear) or "no clear difference"
         reasons.append(f"{quality.text[0].upper()}{quality.text[1:]}: {shown}; {said}.")
     if best is not None:
-        reasons.append(f"{best} is clearly worse than none in any of these.")
+        reasons.append(f"In none of these is {best} clearly worse than another network.")
     else:
-        reasons.append("None is clearly better than each other one and clearly worse in nothing.")
+        reasons.append(
+            "No network is clearly better than every other one without being clearly worse in "
+            "something."
+        )
     return reasons
 
 

@@ -14,7 +14,13 @@ from eigenboundary.boundary.area import BoundaryArea
 from eigenboundary.boundary.complexity import BoundaryComplexity
 from eigenboundary.report.model import Cell, Column, Mark, Table
 from eigenboundary.report.words import count, curvature_name, interval
-from eigenboundary.runtime.formats import format_known, format_number, is_narrow, percent
+from eigenboundary.runtime.formats import (
+    UNKNOWN,
+    format_known,
+    format_number,
+    is_narrow,
+    percent,
+)
 
 _MOST_ROWS = 30
 _EPSILONS: tuple[tuple[float | Literal["random"], str], ...] = (
@@ -332,10 +338,10 @@ def _generalization(epsilon: float | Literal["random"], analysis: Analysis) -> C
 
 
 def _known(value: float, bounds: tuple[float, float]) -> Cell:
-    """Return the number as far as it is known, its interval, and what those computed give."""
-    inside = f"in {interval(bounds)}"
-    detail = inside if is_narrow(bounds) else f"{inside}; {format_number(value)} computed"
-    return Cell(format_known(value, bounds), detail)
+    """Return the number as far as it is known, and its interval where that says more."""
+    shown = format_known(value, bounds)
+    is_range = shown != UNKNOWN and not is_narrow(bounds)
+    return Cell(shown, "" if is_range else f"in {interval(bounds)}")
 
 
 def _share(share: float | None) -> str:

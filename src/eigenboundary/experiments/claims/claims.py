@@ -148,21 +148,22 @@ def _claims() -> Iterator[Claim]:
         ):
             effect, text = partial(_log_ratio, name), f"log₂ ratio of {text}"
             yield _claim(2, statement, text, effect, above(0.0), "complexity", more, less)
-    same = "with as many classes, a more complex boundary has more of it"
-    more_classes = "with more classes on the same data there is more of it"
+    same = "with as many classes, a more complex boundary has {}"
+    more_classes = "with more classes on the same data the boundary has {}"
     for statement, *of_configs in (
         (same, "outliers", "circles-normal", "hierarchical-two"),
         (same, "outliers", "half-moons-normal", "hierarchical-two"),
         (same, "complexity", "blobs-adversarial", "blobs-normal"),
         (more_classes, "outliers", "hierarchical-four", "hierarchical-two"),
     ):
-        for name, text in (
-            ("boundary_area", "the boundary's area"),
-            ("boundary_count", "boundary count"),
-            ("outliers", "outliers"),
+        for name, text, larger in (
+            ("boundary_area", "the boundary's area", "a larger area"),
+            ("boundary_count", "boundary count", "a higher count"),
+            ("outliers", "outliers", "more outliers"),
         ):
             effect, difference = partial(_more, name), f"difference in {text}"
-            yield _claim(3, statement, difference, effect, above(0.0), *of_configs)
+            said = statement.format(larger)
+            yield _claim(3, said, difference, effect, above(0.0), *of_configs)
     for name, what in (
         ("generalization", "G_θ (ε = 1e-2)"),
         ("effective_number", "effective number"),
