@@ -122,3 +122,25 @@ def test_points_must_be_boundary_points() -> None:
     model = nn.Linear(2, 2)
     with pytest.raises(eb.InvalidInputError, match="points"):
         eb.boundary_rank(model, (torch.randn(9, 2), torch.arange(9) % 2), points=torch.randn(3, 2))
+
+
+def test_intervals_of_two_hundred_points_hold_the_rank_of_a_thousand() -> None:
+    held = 0
+    for seed in range(6):
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(200, 2, generator=generator, dtype=torch.float64)
+        y = ((torch.atan2(x[:, 1], x[:, 0]) + x.norm(dim=1)).floor() % 3).long()
+        torch.manual_seed(seed)
+        layers = [nn.Linear(2, 12), nn.ReLU(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 3)]
+        model = nn.Sequential(*layers).double()
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+        for _ in range(300):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        few, many = (
+            eb.boundary_rank(model, (x, y), points=eb.boundary_points(model, (x, y), n=n))
+            for n in (200, 1000)
+        )
+        held += few.rank_interval[0] <= many.rank <= few.rank_interval[1]
+    assert held == 6
