@@ -211,6 +211,7 @@ def test_margins_that_were_saved_are_compared(with_margins, small_model, blobs, 
     assert found.table.loc["a", "smallest_margin"] == with_margins.smallest_margin.value
     assert np.isnan(found.table.loc["b", "smallest_margin"])
     assert any("Margins are missing" in caveat for caveat in found.caveats)
+    assert not any("margin" in reason for reason in found.reasons)  # of one network alone
     # The same eigenvectors of the same network: k is common, so neither looks simpler.
     assert found.table.loc["a", "mass_outside"] == pytest.approx(
         found.table.loc["b", "mass_outside"], abs=1e-6

@@ -275,7 +275,7 @@ def _reasons(numbers: Mapping[str, Any], qualities: list[Quality], best: str | N
     for quality in qualities:
         unknown = without(quality, numbers)
         values = {n: of_n[quality.name] for n, of_n in numbers.items() if n not in unknown}
-        if not values:
+        if len(values) < 2:
             continue
         order = sorted(values, key=lambda name: values[name], reverse=quality.more_is_better)
         write = percent if quality in (HELD_OUT, TRAINING) else format_number
